@@ -36,7 +36,7 @@ def problem(field: str, value: object, rule: str) -> Problem:
     return Problem(field, shown[:SHOWN_CHARACTERS], rule)
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  # a refusal is the project's word
     """Something that will not be done: what, where, why, and what to do about it."""
 
     code = "refused"

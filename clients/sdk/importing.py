@@ -1,0 +1,542 @@
+"""National lists, as the spreadsheets administrations keep, read into operators.
+
+A profile (TOML) says how one country's columns map to fields; nothing about a country is code.
+Guarantees that every operator yielded would be accepted by a node, that every problem names line,
+column, value and rule, and that a bad row never hides the next one. Refuses a whole file
+(`Malformed`, `TooMuch`) for what makes its rows doubtful: bytes of another encoding, NUL, a quote
+that never closes, a missing, unknown or repeated column, sizes beyond the bounds; rows before the
+fault have been yielded by then. Refuses a row for a cell that a spreadsheet would run as a formula,
+for a word the profile does not know, and for an identifier that an earlier line has.
+White space around a cell is dropped and text is brought to NFC; nothing else is repaired.
+"""
+
+import csv
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final, cast
+from unicodedata import normalize
+
+from node.errors import SHOWN_CHARACTERS, Malformed, Problem, TooMuch, problem
+from node.ledger import moment
+from node.ledger.canonical import Json
+from node.records import identifiers, model
+
+MAX_ROWS: Final = 200_000
+MAX_LINE_BYTES: Final = 65_536
+MAX_ROW_LINES: Final = 64
+MAX_CELL_CHARACTERS: Final = 1_000
+MAX_PROFILE_BYTES: Final = 65_536
+
+ENCODINGS: Final = ("utf-8", "windows-1252")
+SEPARATORS: Final = (",", ";", "\t", "|")
+LIST_SEPARATORS: Final = (";", ",", "|", "/")
+DATES: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
+    {
+        "dd/mm/yyyy": re.compile(r"(?P<d>[0-9]{2})/(?P<m>[0-9]{2})/(?P<y>[0-9]{4})"),
+        "dd.mm.yyyy": re.compile(r"(?P<d>[0-9]{2})\.(?P<m>[0-9]{2})\.(?P<y>[0-9]{4})"),
+        "mm/dd/yyyy": re.compile(r"(?P<m>[0-9]{2})/(?P<d>[0-9]{2})/(?P<y>[0-9]{4})"),
+        "yyyy-mm-dd": re.compile(r"(?P<y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})"),
+    }
+)
+
+_PROFILES: Final = Path(__file__).parent / "profiles"
+_PROFILE_NAME: Final = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
+_FORMULA: Final = re.compile(r"[=@]|[+-](?![0-9 ().-]*$)")
+_BOM: Final = b"\xef\xbb\xbf"
+_POSITION: Final = re.compile(r"\[[0-9]+\]")
+
+Word = str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its header, the fields its cells fill, and how a cell is read.
+
+    `form` is a key of `FORMS`; `words` maps the list's words, folded, to ours.
+    """
+
+    header: str
+    fields: tuple[str, ...]
+    form: str
+    words: Mapping[str, Word] = field(default_factory=lambda: MappingProxyType({}))
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one administration's list is read; see `clients/sdk/profiles` for examples."""
+
+    name: str
+    encoding: str
+    separator: str
+    dates: str
+    list_separator: str
+    constants: Mapping[str, Json]
+    scope: Mapping[str, tuple[str, ...]]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cells of one record as they stand under `header`; `line` counts from 1, the header's line."""
+
+    line: int
+    header: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProblem:
+    """What is wrong with one cell: where it stands, what it holds, and the rule it breaks."""
+
+    line: int
+    column: str
+    value: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRow:
+    """One record of the list: an operator in JSON, or the problems that keep it from being one."""
+
+    line: int
+    operator: dict[str, Json] | None
+    problems: tuple[ImportProblem, ...]
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A profile that comes with the client (by name, "br-oea") or a TOML file (by its path).
+
+    Raises `Malformed` for unknown or missing keys, `TooMuch` for a file of more than 64 KiB.
+    """
+    path = _profile_path(name_or_path)
+    try:
+        text = _bounded(path, MAX_PROFILE_BYTES).decode("utf-8")
+        return _profile(tomllib.loads(text))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Malformed("the profile cannot be read", where=str(path), why=str(error)) from error
+
+
+def read_import(path: Path, profile: Profile) -> Iterator[ImportedRow]:
+    """Read a list row by row; `Malformed` or `TooMuch` when the file itself cannot be trusted."""
+    lines_of: dict[tuple[str, str], int] = {}
+    for row in read_rows(path, profile):
+        try:
+            operator = operator_from_row(row, profile)
+            _check_unseen(operator, row, profile, lines_of)
+        except Malformed as refusal:
+            yield ImportedRow(row.line, None, _located(row, refusal))
+        else:
+            yield ImportedRow(row.line, operator, ())
+
+
+def read_rows(path: Path, profile: Profile) -> Iterator[Row]:
+    """The rows of a CSV file below its header, streamed; raises as `read_import` does."""
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        do = "save the sheet as CSV (UTF-8) and import that"
+        raise Malformed("spreadsheet files are not supported in this version", where=str(path), do=do)
+    with _opened(path) as file:
+        yield from _rows(_decoded(file, profile.encoding), profile)
+
+
+def operator_from_row(row: Row, profile: Profile) -> dict[str, Json]:
+    """The operator JSON of a row, complete and checked as a node checks it.
+
+    Raises `Malformed`; each problem's `field` is the column's header (or the field, where no column
+    fills it) and its value the cell.
+    """
+    cells = _cells(row)
+    operator, problems = _filled(cells, profile)
+    if problems:
+        raise Malformed("the row was refused", where=f"line {row.line}", problems=problems)
+    try:
+        _derive(operator, profile)
+        return model.to_json(model.parse(operator))
+    except Malformed as refusal:
+        named = [_by_column(broken, operator, cells, profile) for broken in refusal.problems]
+        raise Malformed("the row was refused", where=f"line {row.line}", problems=named) from None
+
+
+# Reading the file.
+
+
+def _bounded(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise TooMuch("the file is too large", where=str(path), why=f"at most {limit} bytes")
+    return content
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise Malformed("the list cannot be opened", where=str(path), why=str(error)) from error
+
+
+def _decoded(file: BinaryIO, encoding: str) -> Iterator[str]:
+    number = 0
+    while raw := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            raise TooMuch("a line is too long", where=f"line {number}", why=f"at most {MAX_LINE_BYTES} bytes")
+        if b"\0" in raw:
+            raise _file(number, "NUL", "a list holds text only", "save it as CSV in UTF-8")
+        yield _line(raw.removeprefix(_BOM) if number == 1 else raw, number, encoding)
+
+
+def _line(raw: bytes, number: int, encoding: str) -> str:
+    if encoding != "utf-8" and not raw.isascii() and _is_utf8(raw):
+        raise _file(number, raw, "the bytes are UTF-8", 'set encoding = "utf-8" in the profile')
+    try:
+        return raw.decode("cp1252" if encoding == "windows-1252" else encoding)
+    except UnicodeDecodeError as error:
+        found = raw[max(0, error.start - 8) : error.end + 8]
+        why = f"byte {error.start + 1} is not {encoding}"
+        do = 'save the list as UTF-8, or set encoding = "windows-1252" in the profile if it is that'
+        raise _file(number, found, why, do) from None
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _rows(lines: Iterator[str], profile: Profile) -> Iterator[Row]:
+    records = _records(lines, profile.separator)
+    _, names = next(records, (0, []))
+    if not names:
+        raise Malformed("the list is empty", where="line 1", do="export it again, with its header")
+    header = tuple(_tidy(name) for name in names)
+    _check_header(header, profile)
+    for count, (line, cells) in enumerate(records):
+        if count == MAX_ROWS:
+            raise TooMuch("the list is too long", where=f"line {line}", why=f"at most {MAX_ROWS} rows")
+        yield Row(line, header, tuple(cells))
+
+
+def _records(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    start = 1
+    try:
+        for cells in reader:
+            if reader.line_num - start >= MAX_ROW_LINES:
+                raise _unclosed(start, f"it runs over more than {MAX_ROW_LINES} lines")
+            if cells:
+                yield start, cells
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise _unclosed(start, str(error)) from None
+
+
+def _unclosed(line: int, why: str) -> Malformed:
+    do = "look for a quote that opens a cell and never closes"
+    return Malformed("the list is not CSV", where=f"the row that begins at line {line}", why=why, do=do)
+
+
+def _check_header(header: tuple[str, ...], profile: Profile) -> None:
+    known = [column.header for column in profile.columns]
+    problems = [problem(name, "", "column is missing") for name in known if name not in header]
+    problems += [
+        problem(name, "", "column is unknown to the profile") for name in header if name not in known
+    ]
+    problems += [
+        problem(name, "", "column stands twice") for n, name in enumerate(header) if name in header[:n]
+    ]
+    if problems:
+        do = f"export the columns {', '.join(known)}, separated by {profile.separator!r}"
+        raise Malformed("the header does not fit", where=f"profile {profile.name}", do=do, problems=problems)
+
+
+def _file(line: int, found: object, why: str, do: str) -> Malformed:
+    where = f"line {line}"
+    return Malformed("the list cannot be read", where=where, do=do, problems=[problem(where, found, why)])
+
+
+# Reading a row.
+
+
+def _cells(row: Row) -> dict[str, str]:
+    if len(row.cells) != len(row.header):
+        rule = f"must have {len(row.header)} cells, as the header has (has {len(row.cells)})"
+        raise Malformed("the row was refused", problems=[problem("row", row.cells[0], rule)])
+    cells = dict(zip(row.header, map(_tidy, row.cells), strict=True))
+    problems = [problem(name, cell, _cell_fault(cell)) for name, cell in cells.items() if _cell_fault(cell)]
+    if problems:
+        raise Malformed("the row was refused", where=f"line {row.line}", problems=problems)
+    return cells
+
+
+def _tidy(cell: str) -> str:
+    return normalize("NFC", cell.strip(" \t\u00a0"))
+
+
+def _cell_fault(cell: str) -> str:
+    if len(cell) > MAX_CELL_CHARACTERS:
+        return f"must have at most {MAX_CELL_CHARACTERS} characters"
+    return "must not be a formula (begin with = + - or @)" if _FORMULA.match(cell) else ""
+
+
+def _filled(cells: Mapping[str, str], profile: Profile) -> tuple[dict[str, Any], list[Problem]]:
+    operator: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for path, constant in profile.constants.items():
+        _put(operator, path, constant)
+    for column in profile.columns:
+        cell = cells[column.header]
+        try:
+            if cell or not column.optional:
+                _fill(operator, column, FORMS[column.form](cell, column, profile))
+        except Malformed as refusal:
+            problems += [problem(column.header, cell, broken.rule) for broken in refusal.problems]
+    return operator, problems
+
+
+def _fill(operator: dict[str, Any], column: Column, value: Json) -> None:
+    for path in column.fields:
+        if path.startswith("identifiers."):
+            operator.setdefault("identifiers", []).append({"scheme": _scheme(path), "value": value})
+        else:
+            _put(operator, path, value)
+
+
+def _put(operator: dict[str, Any], path: str, value: Json) -> None:
+    outer, _, inner = path.partition(".")
+    if inner:
+        operator.setdefault(outer, {})[inner] = value
+    else:
+        operator[outer] = value
+
+
+def _scheme(path: str) -> str:
+    return path.partition(".")[2]
+
+
+def _derive(operator: dict[str, Any], profile: Profile) -> None:
+    """Fill what follows from the rest: the TIN from the first identifier, the scope from the types."""
+    for first in operator.get("identifiers", [])[:1]:
+        operator["tin"] = identifiers.tin_of(operator["country"], first["scheme"], first["value"])
+    granted = [scope for kind in operator.get("national_types", ()) for scope in profile.scope.get(kind, ())]
+    operator["scope"] = [scope for scope in model.SCOPES if scope in granted]
+
+
+def _as_text(cell: str, _column: Column, _profile: Profile) -> Json:
+    if not cell:
+        raise _broken("must not be empty")
+    return cell
+
+
+def _as_word(cell: str, column: Column, _profile: Profile) -> Json:
+    word = column.words.get(_folded(cell))
+    if word is None:
+        raise _broken(f"must be one of {', '.join(column.words)}")
+    return word
+
+
+def _as_list(cell: str, column: Column, profile: Profile) -> Json:
+    parts = [_tidy(part) for part in cell.split(profile.list_separator)]
+    if not all(parts):
+        raise _broken(f"must be values separated by {profile.list_separator!r}, none of them empty")
+    return [_as_word(part, column, profile) if column.words else part for part in parts]
+
+
+def _as_date(cell: str, _column: Column, profile: Profile) -> Json:
+    match = DATES[profile.dates].fullmatch(cell)
+    if match is None:
+        raise _broken(f"must be a date written {profile.dates}")
+    try:
+        return moment.parse_date("{y}-{m}-{d}".format(**match.groupdict()))
+    except Malformed:
+        raise _broken("must be a day that exists") from None
+
+
+def _as_midnight(cell: str, column: Column, profile: Profile) -> Json:
+    return f"{_as_date(cell, column, profile)}T00:00:00.000Z"
+
+
+def _as_identifier(cell: str, column: Column, _profile: Profile) -> Json:
+    return identifiers.check(_scheme(column.fields[0]), cell)
+
+
+FORMS: Final[Mapping[str, Callable[[str, Column, Profile], Json]]] = MappingProxyType(
+    {
+        "text": _as_text,
+        "word": _as_word,
+        "list": _as_list,
+        "date": _as_date,
+        "midnight": _as_midnight,
+        "identifier": _as_identifier,
+    }
+)
+
+
+def _folded(word: str) -> str:
+    return " ".join(word.casefold().split())
+
+
+def _broken(rule: str) -> Malformed:
+    return Malformed("the cell was refused", problems=[problem("", "", rule)])
+
+
+# Naming what went wrong.
+
+
+def _by_column(
+    broken: Problem, operator: Mapping[str, Any], cells: Mapping[str, str], profile: Profile
+) -> Problem:
+    column = _column_of(_source(broken.field, operator), profile)
+    if column is None:
+        return broken
+    return problem(column.header, cells[column.header], broken.rule)
+
+
+def _source(path: str, operator: Mapping[str, Any]) -> str:
+    """The path, as a profile writes it, of what a refused field was made from."""
+    numbers = operator.get("identifiers", [])
+    if path.startswith(("identifiers[", "tin")) and numbers:
+        position = int(path.partition("[")[2].partition("]")[0] or 0)
+        return f"identifiers.{numbers[position]['scheme']}"
+    return "national_types" if path.startswith("scope") else _POSITION.sub("", path)
+
+
+def _column_of(path: str, profile: Profile) -> Column | None:
+    return next((column for column in profile.columns if path in column.fields), None)
+
+
+def _check_unseen(
+    operator: Mapping[str, Json], row: Row, profile: Profile, lines_of: dict[tuple[str, str], int]
+) -> None:
+    numbers = cast("list[dict[str, str]]", operator["identifiers"])
+    keys = [(number["scheme"], number["value"]) for number in numbers]
+    repeated = [key for key in keys if key in lines_of]
+    if repeated:
+        problems = [_repeat(key, lines_of[key], profile) for key in repeated]
+        raise Malformed("the row was refused", where=f"line {row.line}", problems=problems)
+    lines_of.update(dict.fromkeys(keys, row.line))
+
+
+def _repeat(key: tuple[str, str], line: int, profile: Profile) -> Problem:
+    column = _column_of(f"identifiers.{key[0]}", profile)
+    return problem(column.header if column else key[0], key[1], f"stands already in line {line}")
+
+
+def _located(row: Row, refusal: Malformed) -> tuple[ImportProblem, ...]:
+    return tuple(ImportProblem(row.line, p.field, p.value, p.rule) for p in refusal.problems)
+
+
+# Reading a profile.
+
+
+def _profile_path(name_or_path: str | Path) -> Path:
+    if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
+        return Path(name_or_path)
+    path = _PROFILES / f"{name_or_path}.toml"
+    if _PROFILE_NAME.fullmatch(name_or_path) is None or not path.is_file():
+        known = ", ".join(sorted(found.stem for found in _PROFILES.glob("*.toml")))
+        raise Malformed(
+            "there is no such profile", where=name_or_path[:SHOWN_CHARACTERS], do=f"use one of {known}"
+        )
+    return path
+
+
+def _profile(table: Mapping[str, Any]) -> Profile:
+    _check_keys("profile", table, Profile.__slots__, ())
+    _check_choice("encoding", table["encoding"], ENCODINGS)
+    _check_choice("separator", table["separator"], SEPARATORS)
+    _check_choice("dates", table["dates"], DATES)
+    _check_type("name", table["name"], str)
+    _check_choice("list_separator", table["list_separator"], LIST_SEPARATORS)
+    _check_type("constants", table["constants"], dict)
+    columns = _columns(table["columns"])
+    _check_targets([*table["constants"], *(path for column in columns for path in column.fields)])
+    return Profile(**{**table, "scope": _scope(table["scope"]), "columns": columns})
+
+
+def _columns(tables: object) -> tuple[Column, ...]:
+    _check_type("columns", tables, list)
+    columns = tuple(_column(table) for table in cast("list[Any]", tables))
+    if not any(column.form == "identifier" for column in columns):
+        raise _profile_fault("columns", "", "one column must hold an identifier")
+    return columns
+
+
+def _check_targets(paths: list[str]) -> None:
+    """Each field is filled once, and never both as a whole and in parts."""
+    for n, path in enumerate(paths):
+        _check_choice("field", path.partition(".")[0], model.FIELDS)
+        if any(path == other or path.startswith(f"{other}.") for other in paths[:n] + paths[n + 1 :]):
+            raise _profile_fault("field", path, "is filled twice")
+
+
+def _column(table: object) -> Column:
+    _check_type("columns", table, dict)
+    found = cast("dict[str, Any]", table)
+    _check_keys("columns", found, ("header", "fields", "form", "words", "optional"), ("words", "optional"))
+    _check_type("header", found["header"], str)
+    _check_choice("form", found["form"], FORMS)
+    _check_type("optional", found.get("optional", False), bool)
+    words = _words(found.get("words", {}), found["form"])
+    header = normalize("NFC", found["header"])
+    return Column(header, _targets(found), found["form"], words, found.get("optional", False))
+
+
+def _words(table: object, form: str) -> Mapping[str, Word]:
+    _check_type("words", table, dict)
+    if form == "word" and not table:
+        raise _profile_fault("words", table, "a column of words must list them")
+    words = cast("dict[str, Word]", table)
+    return MappingProxyType({_folded(normalize("NFC", word)): ours for word, ours in words.items()})
+
+
+def _targets(column: Mapping[str, Any]) -> tuple[str, ...]:
+    paths, form = column["fields"], column["form"]
+    _check_type("fields", paths, list)
+    for path in paths:
+        _check_type("fields", path, str)
+        if form == "identifier" or path.startswith("identifiers"):
+            _check_choice("form", form, ("identifier",))
+            _check_choice("fields", path, [f"identifiers.{scheme}" for scheme in identifiers.SCHEMES])
+    if not paths or (form == "identifier" and len(paths) > 1):
+        raise _profile_fault("fields", paths, "name one field, or several that share a value")
+    return tuple(paths)
+
+
+def _scope(table: object) -> Mapping[str, tuple[str, ...]]:
+    _check_type("scope", table, dict)
+    granted = cast("dict[str, list[str]]", table)
+    for scopes in granted.values():
+        _check_type("scope", scopes, list)
+        for scope in scopes:
+            _check_choice("scope", scope, model.SCOPES)
+    return MappingProxyType({kind: tuple(scopes) for kind, scopes in granted.items()})
+
+
+def _check_keys(where: str, table: Mapping[str, Any], keys: Iterable[str], optional: Iterable[str]) -> None:
+    known, spared = tuple(keys), tuple(optional)
+    problems = [problem(key, "", "unknown key") for key in table if key not in known]
+    problems += [problem(key, "", "missing key") for key in known if key not in table and key not in spared]
+    if problems:
+        raise Malformed("the profile was refused", where=where, problems=problems)
+
+
+def _check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
+    known = tuple(allowed)
+    if value not in known:
+        raise _profile_fault(key, value, f"must be one of {', '.join(map(repr, known))}")
+
+
+def _check_type(key: str, value: object, kind: type) -> None:
+    if type(value) is not kind:
+        raise _profile_fault(key, value, f"must be of type {kind.__name__}")
+
+
+def _profile_fault(key: str, value: object, rule: str) -> Malformed:
+    return Malformed("the profile was refused", problems=[problem(key, value, rule)])

@@ -1,0 +1,231 @@
+"""`python -m node`: the commands that touch a node's own home folder."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from node import app as application
+from node import keys, settings
+from node.errors import Damaged, Refusal
+from node.service import check, genesis, tokens
+from node.service.bell import Bell
+from node.store.database import Database
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=__doc__,
+    rich_markup_mode=None,
+)
+token = typer.Typer(
+    no_args_is_help=True, help="Bearer tokens of the own administration.", rich_markup_mode=None
+)
+cli.add_typer(token, name="token")
+
+Home = Annotated[Path, typer.Option("--home", envvar="AEO_HOME", help="The node's home folder.")]
+HERE = Path("aeo-node")
+
+
+@cli.command(
+    epilog="Example: aeo init --home br --country BR --name aeo.br.example "
+    "--address http://127.0.0.1:8001 --port 8001"
+)
+def init(
+    name: Annotated[str, typer.Option(help="The node's schema-less URL.")],
+    country: Annotated[str, typer.Option(help="ISO 3166-1 alpha-2 code.")],
+    address: Annotated[str, typer.Option(help="Where peers reach this node.")],
+    administration: Annotated[str, typer.Option(help="The administration's name.")] = "",
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    home: Home = HERE,
+) -> None:
+    """Make a new node: settings, keys (mode 0600), store, ledger, and a first administrator token."""
+    home.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Any] = {"name": name, "country": country}
+    values["administration"] = administration or f"Customs of {country}"
+    values |= {"address": address.rstrip("/"), "host": host, "port": port}
+    settings.Settings(**values)
+    settings.write(home, values)
+    keys.make(home / "keys")
+    parts = application.parts_of(home)
+    parts.database.migrate()
+    genesis.start_ledger(parts)
+    secret = tokens.create(
+        parts.database, "administrator", "first administrator", None, parts.now_ms(), parts.entropy
+    )
+    _write_secret(home / "administrator.token", secret)
+    typer.echo(
+        f"Node {name} is ready in {home}.\n"
+        f"Administrator token: {home / 'administrator.token'}\n"
+        f"Start it: aeo serve --home {home}"
+    )
+
+
+@cli.command(epilog="Example: aeo serve --home br")
+def serve(home: Home = HERE) -> None:
+    """Serve the node: API, ledger, exchange with its peers. Refuses to start if the store is not sound."""
+    parts = application.parts_of(home)
+    _log_to_stderr()
+    parts.database.migrate()
+    for finding in check.check_start(parts):
+        raise Damaged(
+            "the store is not sound",
+            where=f"{finding.log}, entry {finding.entry}",
+            why=finding.what,
+            do="run `aeo fsck`",
+        )
+    told = parts.settings
+    config = uvicorn.Config(
+        application.build(parts),
+        host=told.host,
+        port=told.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        date_header=False,
+    )
+    _Server(config, parts.bell).run()
+
+
+class _Server(uvicorn.Server):
+    """Ends the long polls first when it is told to stop, so that stopping takes no time."""
+
+    def __init__(self, config: uvicorn.Config, bell: Bell) -> None:
+        super().__init__(config)
+        self._bell = bell
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Close the bell, then stop as uvicorn does."""
+        self._bell.close()
+        super().handle_exit(sig, frame)
+
+
+@cli.command(epilog="Example: aeo card --home br > br.card")
+def card(home: Home = HERE) -> None:
+    """Print the node's signed card, for a peer to pin; its fingerprint goes to the terminal."""
+    own = application.parts_of(home).card
+    typer.echo(own.text)
+    typer.echo(f"{own.name} ({own.country}), fingerprint: {own.fingerprint}", err=True)
+
+
+@cli.command(epilog="Example: aeo fsck --home br")
+def fsck(
+    home: Home = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Recompute everything stored from the entries up; exit code 1 when something differs."""
+    parts = application.parts_of(home)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("checking", total=None)
+        found = list(
+            check.check(
+                parts,
+                lambda what, done, of: progress.update(task, description=what, completed=done, total=of),
+            )
+        )
+    if as_json:
+        typer.echo(json.dumps([{"log": f.log, "entry": f.entry, "what": f.what} for f in found]))
+    for finding in found if not as_json else ():
+        typer.echo(f"{finding.log}, entry {finding.entry}: {finding.what}")
+    if not as_json:
+        typer.echo(
+            "Everything holds."
+            if not found
+            else f"{len(found)} findings. Keep this store as it is; restore from a backup."
+        )
+    raise typer.Exit(1 if found else 0)
+
+
+@cli.command(epilog="Example: aeo openapi > docs/openapi.json")
+def openapi(home: Home = HERE) -> None:
+    """Print the OpenAPI description of the node's API."""
+    typer.echo(json.dumps(application.build(application.parts_of(home)).openapi(), indent=1, sort_keys=True))
+
+
+@token.command("create", epilog="Example: aeo token create --home br --role officer --label 'Port of Santos'")
+def token_create(
+    role: Annotated[str, typer.Option(help="officer, reader, auditor or administrator.")],
+    label: Annotated[str, typer.Option(help="Whose it is.")],
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Days until it expires; never if absent.")
+    ] = None,
+    home: Home = HERE,
+) -> None:
+    """Create a token and print it once; only its hash is stored."""
+    parts = application.parts_of(home)
+    typer.echo(tokens.create(parts.database, role, label, days, parts.now_ms(), parts.entropy))
+
+
+@token.command("list", epilog="Example: aeo token list --home br")
+def token_list(
+    home: Home = HERE, as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
+) -> None:
+    """List the tokens, without their secrets."""
+    rows = tokens.listed(_database(home))
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        state = (
+            "revoked"
+            if row["revoked_at"]
+            else f"until {row['expires_at']}"
+            if row["expires_at"]
+            else "in force"
+        )
+        typer.echo(f"{row['token']}  {row['role']:<13}  {state:<10}  {row['label']}")
+
+
+@token.command("revoke", epilog="Example: aeo token revoke 0a1b2c3d4e5f --home br")
+def token_revoke(number: Annotated[str, typer.Argument(help="The token's id.")], home: Home = HERE) -> None:
+    """Revoke a token; it stops working within two seconds."""
+    parts = application.parts_of(home)
+    tokens.revoke(parts.database, number, parts.now_ms())
+    typer.echo(f"Token {number} is revoked.")
+
+
+def main() -> None:
+    """Run the command line; a refusal is one sentence on standard error and exit code 2."""
+    try:
+        cli()
+    except Refusal as refusal:
+        typer.echo(f"Refused: {refusal.sentence()}", err=True)
+        sys.exit(2)
+
+
+def _database(home: Path) -> Database:
+    return Database(settings.load(home).database_url, home)
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(secret + "\n", encoding="utf-8")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    main()

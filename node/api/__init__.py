@@ -1,0 +1,1 @@
+"""The HTTP edge: routes, who may ask, and how refusals are told."""

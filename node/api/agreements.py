@@ -1,0 +1,179 @@
+"""Routes about agreements and peers: draft, sign, start, suspend; pin a card."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from node.api import schemas
+from node.api.edge import Administrator, Node, Reader, durable, json
+from node.errors import NotFound
+from node.exchange import card
+from node.exchange.standing import Standing
+from node.service.admission import AdmitPeer
+from node.service.parts import Parts
+from node.service.signing import Draft, Sign
+from node.store import access, channels
+
+router = APIRouter(prefix="/v1", tags=["agreements"])
+
+
+@router.get("/agreements")
+def list_agreements(node: Node, _caller: Reader) -> Response:
+    """Every agreement this node knows, with the state of each direction today."""
+    with node.database.read() as connection:
+        standings = node.standings.current(connection)
+    return json({"agreements": [summary(each, node) for each in standings.values()]})
+
+
+@router.post("/agreements")
+async def draft(new: schemas.NewAgreement, request: Request, node: Node, _caller: Administrator) -> Response:
+    """Draft an agreement; the partner sees the draft, and nothing takes effect before both signed it."""
+    work = Draft(new.title, new.countries, new.terms, new.contract)
+    return json({"agreement": await durable(node, request.app.state.sequencer, work)}, 201)
+
+
+@router.get("/agreements/{agreement}")
+def show(agreement: str, node: Node, _caller: Reader) -> Response:
+    """One agreement: its document with terms and contract, its acts, who signed, whose ledger holds them."""
+    standing = _standing(node, agreement)
+    today = node.today()
+    acts = [
+        {
+            "act": held.act.id,
+            "says": held.act.to_json(),
+            "signed_by": list(held.instrument.signed_by(standing.agreement)),
+            "complete": standing.is_complete(held, today),
+            "counts": standing.counts(held, today),
+            "own_ledger_seq": held.ledger_seq,
+            "proven_in_ledgers_of": sorted(held.receipts),
+        }
+        for held in standing.held
+    ]
+    return json(summary(standing, node) | {"document": standing.agreement.to_json(), "acts": acts})
+
+
+@router.post("/agreements/{agreement}/acts")
+async def act(
+    agreement: str, new: schemas.NewAct, request: Request, node: Node, _caller: Administrator
+) -> Response:
+    """Sign an act for this administration: the one a partner proposed in these words, or a new proposal."""
+    work = Sign(
+        agreement,
+        new.act,
+        new.issuer,
+        new.partner,
+        new.mode,
+        new.effective,
+        new.reason,
+        tuple(new.preconditions_met),
+    )
+    return json(await durable(node, request.app.state.sequencer, work))
+
+
+@router.get("/agreements/{agreement}/decisions")
+def decisions(agreement: str, node: Node, _caller: Reader) -> Response:
+    """What the contract answered for each own record: how many are shared, and why the others are not."""
+    standing = _standing(node, agreement)
+    with node.database.read() as connection:
+        lines = [
+            line
+            for line in node.lines(connection, node.today())
+            if line.channel.agreement == standing.agreement.id
+        ]
+        told = [
+            {
+                "partner": line.channel.partner,
+                "state": line.state,
+                "shared": channels.shared_count(connection, line.channel.log),
+            }
+            | _reasons(channels.newest_decisions(connection, line.channel.log))
+            for line in lines
+        ]
+    return json({"agreement": standing.agreement.id, "directions": told})
+
+
+@router.get("/peers")
+def list_peers(node: Node, _caller: Reader) -> Response:
+    """The peers whose cards are pinned here."""
+    with node.database.read() as connection:
+        rows = access.peers(connection)
+    return json({"peers": [_peer(card.read(row["card"])) | {"pinned_at": row["pinned_at"]} for row in rows]})
+
+
+@router.post("/peers")
+async def add_peer(new: schemas.NewPeer, request: Request, node: Node, _caller: Administrator) -> Response:
+    """Pin a peer's card; the fingerprint must be the one you compared with the peer over another channel."""
+    peer = await durable(node, request.app.state.sequencer, AdmitPeer(new.card, new.fingerprint))
+    request.app.state.replication.watch_peers()
+    return json(_peer(peer), 201)
+
+
+def summary(standing: Standing, node: Parts) -> dict[str, Any]:
+    """An agreement in short."""
+    agreement, today = standing.agreement, node.today()
+    directions = [
+        {"issuer": i, "partner": p, "state": standing.state(i, p, today)} for i, p in standing.directions()
+    ]
+    waiting = [
+        {
+            "act": held.act.act,
+            "issuer": held.act.issuer,
+            "partner": held.act.partner,
+            "mode": held.act.mode,
+            "signed_by": list(held.instrument.signed_by(agreement)),
+        }
+        for held in standing.held
+        if not standing.is_complete(held, today)
+    ]
+    told = {
+        "agreement": agreement.id,
+        "title": agreement.title,
+        "parties": list(agreement.countries),
+        "drafted_on": agreement.drafted_on,
+    }
+    return told | {
+        "contract": agreement.contract_sha256,
+        "directions": directions,
+        "waiting": waiting,
+        "signed": standing.is_signed(today),
+    }
+
+
+def _standing(node: Parts, agreement: str) -> Standing:
+    """An agreement by its id, or by the beginning of it where only one begins so."""
+    with node.database.read() as connection:
+        standings = node.standings.current(connection)
+    found = [
+        standing
+        for number, standing in standings.items()
+        if len(agreement) >= 6 and number.startswith(agreement)
+    ]
+    if len(found) != 1:
+        raise NotFound(
+            "there is no such agreement here",
+            where=agreement,
+            why="several begin so" if found else "",
+            do="list them with `aeo mra list`",
+        )
+    return found[0]
+
+
+def _reasons(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    answers = [orjson.loads(row["answer"]) for row in rows]
+    reasons: dict[str, int] = {}
+    for answer in answers:
+        if answer["answer"] == "withhold":
+            reasons[answer["reason"]] = reasons.get(answer["reason"], 0) + 1
+    return {"decided": len(answers), "withheld": dict(sorted(reasons.items(), key=lambda item: -item[1]))}
+
+
+def _peer(peer: card.Card) -> dict[str, Any]:
+    told = {
+        "name": peer.name,
+        "country": peer.country,
+        "administration": peer.administration,
+        "address": peer.address,
+    }
+    return told | {"fingerprint": peer.fingerprint}

@@ -1,0 +1,129 @@
+"""What every request passes before a route sees it: bounds on its size and rate, and who sends it.
+
+Plain ASGI, outermost first: body limit, rate limit. Identity is checked by the routes' dependencies
+(`caller`, `peer`), so that a route without one is visible in the code; a test lists them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Request
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from node.api import problems
+from node.errors import Busy, Refusal
+from node.exchange import requests
+from node.exchange.card import Card
+from node.exchange.requests import Message, Replays
+from node.service.parts import Parts
+from node.service.sequencer import Sequencer, Work
+from node.service.tokens import Caller, Gate
+
+
+class RateLimit:
+    """Bounds the requests of each caller: by token where there is one, else by address."""
+
+    def __init__(self, app: ASGIApp, per_minute: int) -> None:
+        self._app = app
+        self._limit = RateLimitItemPerMinute(per_minute)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through, or answer 429 with when to come again."""
+        if scope["type"] == "http" and not self._limiter.hit(self._limit, _who(scope)):
+            refusal = Busy(
+                "too many requests", why=f"the bound is {self._limit.amount} a minute", do="wait a moment"
+            )
+            await problems.answer(refusal, problems.TOO_OFTEN)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _who(scope: Scope) -> str:
+    headers = Headers(scope=scope)
+    token = headers.get("authorization", "").split("_")
+    if len(token) == 3:
+        return token[1][:32]
+    client = scope.get("client")
+    return client[0] if client else "unknown"
+
+
+def json(content: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+async def on_refusal(_request: Request, refusal: Exception) -> Response:
+    """The handler that turns refusals into problem details."""
+    if not isinstance(refusal, Refusal):
+        raise refusal
+    return problems.answer(refusal)
+
+
+class PeerGate:
+    """Tells which peer signed a request to this node."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._replays = Replays(parts.now_ms() / 1000)
+
+    def peer(self, request: Request, body: bytes) -> Card:
+        """The peer; `Unauthenticated` when the request is nobody's."""
+        parts = self._parts
+        query = f"?{request.url.query}" if request.url.query else ""
+        url = parts.settings.address + request.scope.get("raw_path", b"").decode("latin-1") + query
+        message = Message(request.method, url, dict(request.headers))
+        with parts.database.glance() as connection:
+            cards = {card.name: card for card in parts.peers.by_country(connection).values()}
+        keys = {name: card.log_key for name, card in cards.items()}
+        name = requests.verify(
+            message, body, keys.get, self._replays, parts.now_ms() / 1000, parts.settings.clock_skew_s
+        )
+        return cards[name]
+
+
+async def durable(parts: Parts, sequencer: Sequencer, work: Work) -> Any:
+    """The answer of a change once it is durable; the change goes on even if the caller's time is over."""
+    future = asyncio.wrap_future(sequencer.submit(work))
+    try:
+        return await asyncio.wait_for(asyncio.shield(future), parts.settings.request_timeout_s)
+    except TimeoutError:
+        raise Busy(
+            "the change is still waiting to be written",
+            do="repeat it with the same idempotency key to learn its outcome",
+        ) from None
+
+
+def _caller(permission: str) -> Callable[[Request], Awaitable[Caller]]:
+    async def caller(request: Request) -> Caller:
+        gate: Gate = request.app.state.gate
+        found = gate.caller(request.headers.get("authorization", ""))
+        found.require(permission)
+        return found
+
+    return caller
+
+
+async def _peer(request: Request) -> Card:
+    gate: PeerGate = request.app.state.peer_gate
+    return gate.peer(request, await request.body())
+
+
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Reader = Annotated[Caller, Depends(_caller("look-up"))]
+Officer = Annotated[Caller, Depends(_caller("change"))]
+Auditor = Annotated[Caller, Depends(_caller("audit"))]
+Administrator = Annotated[Caller, Depends(_caller("administer"))]
+FromPeer = Annotated[Card, Depends(_peer)]
+Node = Annotated[Parts, Depends(_parts)]

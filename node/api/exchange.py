@@ -1,0 +1,119 @@
+"""Routes for peers and for anyone who checks: news over signed requests, the log as static tiles."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse, Response
+
+from node.api.edge import FromPeer, Node, json
+from node.errors import Malformed, NotFound, problem
+from node.exchange import serving
+from node.exchange.card import Card
+from node.exchange.serving import Cursors
+from node.ledger import tiles
+from node.ledger.encoding import parse_decimal
+from node.service.batch import open_body
+from node.service.parts import Parts
+from node.store import logs
+from node.store.tables import LEDGER
+
+peers = APIRouter(prefix="/v1/peer", tags=["peers"])
+log = APIRouter(prefix="/log", tags=["log"])
+
+IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
+FRESH = {"cache-control": "no-cache"}
+CURSORS_LIMIT = 100
+
+
+@peers.get("/news")
+async def news(
+    node: Node,
+    peer: FromPeer,
+    rev: Annotated[int, Query(ge=0, description="Revision of the agreements the peer has seen.")],
+    ledger: Annotated[int, Query(ge=0, description="Size of this ledger the peer has proven.")],
+    at: Annotated[
+        list[str],
+        Query(max_length=CURSORS_LIMIT, description="agreement:size, for each channel to the peer."),
+    ] = [],  # noqa: B006
+    wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait when there is nothing new.")] = 0,
+) -> Response:
+    """What is new for the peer that signed this request; waits when there is nothing."""
+    cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
+    deadline = min(wait, node.settings.wait_limit_s)
+    await _until_news(node, peer, cursors, deadline)
+    return json(await run_in_threadpool(_news, node, peer, cursors))
+
+
+@log.get("/checkpoint", response_class=PlainTextResponse)
+def checkpoint(node: Node) -> Response:
+    """The newest signed checkpoint of the ledger (C2SP tlog-checkpoint)."""
+    with node.database.glance() as connection:
+        head = logs.head(connection, LEDGER)
+    if head is None:
+        raise NotFound("there is no ledger yet")
+    return PlainTextResponse(head.checkpoint, headers=FRESH)
+
+
+@log.get("/tile/entries/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})
+def bundle(place: str, node: Node) -> Response:
+    """A bundle of up to 256 ledger entries (C2SP tlog-tiles)."""
+    index, width = tiles.parse_bundle_path(f"tile/entries/{place}")
+    start = index * tiles.TILE_WIDTH
+    with node.database.glance() as connection:
+        entries = logs.entries(connection, LEDGER, start, start + width)
+    if len(entries) < width:
+        raise NotFound(
+            "the ledger has no such bundle yet", where=place, do="read the checkpoint for its size"
+        )
+    return Response(tiles.encode_bundle(entries), media_type="application/octet-stream", headers=IMMUTABLE)
+
+
+@log.get("/tile/{level}/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})
+def tile(level: str, place: str, node: Node) -> Response:
+    """A tile of up to 256 hashes (C2SP tlog-tiles)."""
+    wanted = tiles.parse_path(f"tile/{level}/{place}")
+    with node.database.glance() as connection:
+        hashes = logs.tile(connection, LEDGER, wanted.level, wanted.index)
+    size = wanted.width * 32
+    if hashes is None or len(hashes) < size:
+        raise NotFound("the ledger has no such tile yet", where=place, do="read the checkpoint for its size")
+    return Response(hashes[:size], media_type="application/octet-stream", headers=IMMUTABLE)
+
+
+def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
+    with node.database.read() as connection:
+        return serving.has_news(connection, node.country, peer.country, cursors)
+
+
+def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
+    with node.database.read() as connection:
+        standings = node.standings.current(connection)
+        return serving.news(
+            connection,
+            standings,
+            node.country,
+            peer.country,
+            cursors,
+            node.settings.page_limit,
+            node.beat,
+            lambda seq, sealed: open_body(node, seq, sealed),
+        )
+
+
+def _cursor(text: str) -> tuple[str, int]:
+    agreement, colon, size = text.partition(":")
+    if not colon or len(text) > 100:
+        raise Malformed("a cursor is out of form", problems=[problem("at", text, "must be agreement:size")])
+    return agreement, parse_decimal(size, "at")
+
+
+async def _until_news(node: Parts, peer: Card, cursors: Cursors, deadline_s: float) -> None:
+    """Wait, ring by ring, until one of them is about this peer or the time is over."""
+    end = time.monotonic() + deadline_s
+    while (left := end - time.monotonic()) > 0 and not node.bell.is_closed:
+        with node.bell.ticket() as ticket:
+            if await run_in_threadpool(_has_news, node, peer, cursors):
+                return
+            await ticket.wait(left)

@@ -1,0 +1,232 @@
+"""Routes about operators: look up, search, history, changes; admit, import, status, consent."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from node.api import schemas
+from node.api.edge import Node, Officer, Reader, durable, json
+from node.errors import Malformed, TooMuch
+from node.ledger import moment
+from node.records import model
+from node.service import receipts
+from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
+from node.service.answers import Answers
+from node.service.parts import Parts
+from node.service.sequencer import Sequencer
+from node.store import channels, records
+
+router = APIRouter(prefix="/v1", tags=["operators"])
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=100,
+        description="A repeated request with the same key changes nothing and gets the first answer.",
+    ),
+]
+
+
+@router.get("/operators/{tin}", response_model=schemas.OperatorAnswer)
+async def look_up(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
+    """Is this operator an AEO, may I rely on it, can I prove it? By TIN."""
+    answers: Answers = request.app.state.answers
+    with node.database.glance() as connection:
+        return json(answers.operator(connection, tin[:64]))
+
+
+@router.get("/operators", response_model=schemas.OperatorList)
+async def find(
+    request: Request,
+    node: Node,
+    _caller: Reader,
+    identifier: Annotated[str, Query(max_length=64)],
+    scheme: Annotated[str | None, Query(max_length=16)] = None,
+) -> Response:
+    """By any identifier: CNPJ, RUT, EORI, AEO code, TIN; one scheme only where `scheme` is given."""
+    answers: Answers = request.app.state.answers
+    with node.database.glance() as connection:
+        return json({"results": answers.operators(connection, [identifier], scheme)})
+
+
+@router.post("/operators/lookup", response_model=schemas.OperatorList)
+def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _caller: Reader) -> Response:
+    """Up to 1,000 identifiers in one call, of any scheme or of the one given."""
+    _within(node, len(wanted.identifiers))
+    answers: Answers = request.app.state.answers
+    with node.database.read() as connection:
+        return json({"results": answers.operators(connection, wanted.identifiers, wanted.scheme)})
+
+
+@router.get("/operators/{tin}/history")
+def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
+    """Every version of an operator that this node recorded or was told, oldest first."""
+    answers: Answers = request.app.state.answers
+    with node.database.read() as connection:
+        return json(answers.history(connection, tin[:64]))
+
+
+@router.get("/search")
+def search(
+    request: Request,
+    node: Node,
+    _caller: Reader,
+    name: Annotated[str, Query(min_length=2, max_length=100)],
+    limit: Annotated[int, Query(ge=1, le=50)] = 10,
+) -> Response:
+    """Operators with a name like this one; accents and legal forms are ignored. Suggestions only."""
+    answers: Answers = request.app.state.answers
+    with node.database.read() as connection:
+        return json(answers.search(connection, name, limit))
+
+
+@router.get("/register")
+def register(
+    node: Node,
+    _caller: Reader,
+    after: Annotated[str, Query(max_length=64)] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+) -> Response:
+    """The TINs of the own operators in order, a page at a time, for comparing a list with the register."""
+    with node.database.read() as connection:
+        tins = records.tins_after(connection, after, limit)
+        return json(
+            {
+                "tins": tins,
+                "next": tins[-1] if len(tins) == limit else None,
+                "total": records.count(connection),
+            }
+        )
+
+
+@router.get(
+    "/changes", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}}
+)
+async def changes(
+    request: Request,
+    node: Node,
+    _caller: Reader,
+    after: Annotated[int | None, Query(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> Response:
+    """Server-sent events, one whenever an answer may have changed; resumes after `Last-Event-ID`.
+
+    Without a place to begin, the stream begins with the next change.
+    """
+    start = after if after is not None else last_event_id
+    return StreamingResponse(
+        _events(node, start), media_type="text/event-stream", headers={"cache-control": "no-store"}
+    )
+
+
+@router.post("/operators", response_model=schemas.Admitted, status_code=200)
+async def admit(
+    operator: schemas.Operator,
+    request: Request,
+    node: Node,
+    caller: Officer,
+    key: Key = None,
+    reason: Annotated[str, Query(max_length=500)] = "",
+) -> Response:
+    """Record an own operator, new or changed. Answered once durable, with a receipt."""
+    parsed = model.to_json(model.parse(operator))
+    return await _settled(request, node, AdmitOne(parsed, Author(caller.name, reason), key))
+
+
+@router.post("/operators/{tin}/status", response_model=schemas.Admitted)
+async def change_status(
+    tin: str, change: schemas.StatusChange, request: Request, node: Node, caller: Officer, key: Key = None
+) -> Response:
+    """Suspend, reinstate, revoke ... an own operator, along its life cycle."""
+    at = change.effective_at or moment.format(node.now_ms())
+    changes = {
+        "status": change.status,
+        "status_since": at,
+        "effective_at": at,
+        "status_reason_class": change.reason_class,
+    }
+    return await _settled(request, node, Amend(tin, changes, Author(caller.name, change.reason), key))
+
+
+@router.post("/operators/{tin}/consent", response_model=schemas.Admitted)
+async def change_consent(
+    tin: str, change: schemas.ConsentChange, request: Request, node: Node, caller: Officer, key: Key = None
+) -> Response:
+    """Record that an operator gives or withdraws consent to being named to partners."""
+    today = node.today()
+    consent: dict[str, Any] = {"given": change.given, "scope": change.scope}
+    consent |= {"from": today} if change.given else {"withdrawn_on": today}
+    changes = {"mra_consent": consent, "effective_at": moment.format(node.now_ms())}
+    return await _settled(request, node, Amend(tin, changes, Author(caller.name, change.reason), key))
+
+
+@router.post("/operators/import", response_model=schemas.ImportOutcome)
+async def import_list(wanted: schemas.ImportList, request: Request, node: Node, caller: Officer) -> Response:
+    """Admit a list; a refused operator never stops the others, and a repeated list changes nothing."""
+    _within(node, len(wanted.operators))
+    parsed = await run_in_threadpool(_parse_all, wanted.operators)
+    good = [each for each in parsed if isinstance(each, dict)]
+    sequencer: Sequencer = request.app.state.sequencer
+    work = AdmitList(good, Author(caller.name, "import", wanted.source), wanted.dry_run)
+    done = iter(await durable(node, sequencer, work) if good else [])
+    outcomes = [next(done) if isinstance(each, dict) else each for each in parsed]
+    counts = {
+        kind: sum(each.kind == kind for each in outcomes)
+        for kind in ("new", "changed", "unchanged", "refused")
+    }
+    return json(
+        {"dry_run": wanted.dry_run, "counts": counts, "outcomes": [each.to_json() for each in outcomes]}
+    )
+
+
+async def _settled(request: Request, node: Parts, work: AdmitOne | Amend) -> Response:
+    sequencer: Sequencer = request.app.state.sequencer
+    outcome: Outcome = await durable(node, sequencer, work)
+    receipt = None
+    if outcome.ledger_seq is not None:
+        receipt = await run_in_threadpool(receipts.proof_text, node, outcome.ledger_seq)
+    return json(outcome.to_json() | {"receipt": receipt})
+
+
+def _parse_all(operators: list[schemas.Operator]) -> list[schemas.Operator | Outcome]:
+    return [_parsed(operator) for operator in operators]
+
+
+def _parsed(operator: schemas.Operator) -> schemas.Operator | Outcome:
+    try:
+        return model.to_json(model.parse(operator))
+    except Malformed as refusal:
+        return Outcome(
+            "refused",
+            str(operator.get("tin", ""))[:64],
+            problems=refusal.problems,
+            message=refusal.sentence(),
+        )
+
+
+def _within(node: Parts, count: int) -> None:
+    limit = node.settings.list_limit
+    if count > limit:
+        raise TooMuch(
+            "the list is too long", why=f"{count} items, the bound is {limit}", do="send it in parts"
+        )
+
+
+async def _events(node: Parts, after: int | None) -> AsyncIterator[bytes]:
+    with node.database.glance() as connection:
+        place = channels.newest_change(connection) if after is None else after
+    yield b": the stream of changes\n\n"
+    while not node.bell.is_closed:
+        with node.bell.ticket() as ticket:
+            with node.database.glance() as connection:
+                rows = channels.changes_after(connection, place, 500)
+            for row in rows:
+                place = row["change"]
+                yield b"id: %d\nevent: %s\ndata: %s\n\n" % (place, row["kind"].encode(), orjson.dumps(row))
+            if not rows and not await ticket.wait(node.settings.wait_limit_s):
+                yield b": nothing new\n\n"

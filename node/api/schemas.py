@@ -1,0 +1,174 @@
+"""The shapes of requests and answers, for strict reading and for the OpenAPI description."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Operator = dict[str, Any]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+
+class Request(BaseModel):
+    """A request body: unknown members are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ImportList(Request):
+    """Operators to admit, each by itself."""
+
+    operators: list[Operator] = Field(
+        max_length=10_000, description="Operator records, as `POST /v1/operators` takes one."
+    )
+    dry_run: bool = Field(default=False, description="Say what would happen, change nothing.")
+    source: str = Field(
+        default="", max_length=200, description="Where the list comes from; kept privately with each change."
+    )
+
+
+class StatusChange(Request):
+    """A new status of an own operator."""
+
+    status: str = Field(description="ACTIVE, SUSPENDED, REVOKED, WITHDRAWN, EXPIRED, ANNULLED or SUPERSEDED.")
+    effective_at: str | None = Field(
+        default=None, description="When it takes legal effect (RFC 3339, UTC, milliseconds); now if absent."
+    )
+    reason_class: str | None = Field(
+        default=None, description="A word of the closed list; shared only where the terms say so."
+    )
+    reason: str = Field(default="", max_length=500, description="For the own file; never leaves the node.")
+
+
+class ConsentChange(Request):
+    """An operator's consent to being named to MRA partners."""
+
+    given: bool
+    scope: Literal["GENERAL"] | list[str] = "GENERAL"
+    reason: str = Field(default="", max_length=500)
+
+
+class LookupList(Request):
+    """Identifiers to look up in one call."""
+
+    identifiers: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(max_length=10_000)
+    scheme: str | None = Field(default=None, max_length=16)
+
+
+class NewAgreement(Request):
+    """A draft out of terms and a contract text."""
+
+    title: Text
+    countries: list[Country] = Field(min_length=2, max_length=20)
+    terms: dict[str, Any]
+    contract: str = Field(max_length=65_536, description="The contract's Python text.")
+
+
+class NewAct(Request):
+    """An act to sign: the one a partner proposed in these words, or else a new proposal."""
+
+    act: Literal["sign", "start", "suspend", "resume", "terminate"]
+    issuer: Country | None = None
+    partner: Country | None = None
+    mode: Literal["pilot", "operation"] | None = None
+    effective: str | None = None
+    reason: str = Field(default="", max_length=500)
+    preconditions_met: list[str] = Field(default=[], max_length=64)
+
+
+class NewPeer(Request):
+    """A card to pin, and the fingerprint that was compared over another channel."""
+
+    card: str = Field(max_length=8_192)
+    fingerprint: str = Field(max_length=64, description="As `aeo card` prints it at the peer.")
+
+
+class Status(BaseModel):
+    """A status as it must be read today, beside the one stated."""
+
+    value: str
+    stated: str | None
+    since: str | None
+
+
+class Recognition(BaseModel):
+    """Whether the benefit applies today, under which agreement, and every reason if not."""
+
+    applies: bool
+    agreement: str
+    title: str
+    reasons: list[str]
+
+
+class Freshness(BaseModel):
+    """How old the newest proof behind the answer is, against the agreement's limit."""
+
+    proven_at: str
+    age_s: int
+    limit_s: int
+    fresh: bool
+
+
+class OperatorAnswer(BaseModel):
+    """One operator as this node can prove it."""
+
+    tin: str | None = Field(description="None once the record left our view.")
+    record_id: str
+    country: str
+    source: Literal["own", "mirror"]
+    fields: dict[str, Any] | None = Field(
+        description="What is recorded, or what was disclosed to us; None: no longer shared."
+    )
+    status: Status
+    recognition: Recognition | None = Field(description="None for own operators.")
+    partners: list[dict[str, Any]] | None = Field(
+        description="For own operators: what each partner sees, and why."
+    )
+    provenance: dict[str, Any] = Field(description="The ledger and channel positions behind the answer.")
+    freshness: Freshness | None
+    alerts: list[str] = Field(description="What failed verification on this channel and is not used.")
+
+
+class OperatorList(BaseModel):
+    """Answers by the identifier asked for; an empty list: not known here."""
+
+    results: dict[str, list[OperatorAnswer]]
+
+
+class Outcome(BaseModel):
+    """What became of one change."""
+
+    outcome: Literal["new", "changed", "unchanged", "refused"]
+    tin: str
+    record_id: str | None
+    version: int | None
+    ledger_seq: int | None
+    message: str | None = None
+    problems: list[dict[str, str]] | None = None
+
+
+class Admitted(Outcome):
+    """A durable change, with its receipt: a C2SP tlog-proof that the ledger holds it."""
+
+    receipt: str | None
+
+
+class ImportOutcome(BaseModel):
+    """What became of each operator, in the order given."""
+
+    dry_run: bool
+    counts: dict[str, int]
+    outcomes: list[Outcome]
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    where: str | None = None
+    why: str | None = None
+    do: str | None = None
+    problems: list[dict[str, str]] | None = None

@@ -1,0 +1,83 @@
+"""Routes about the node itself: health, card, channels, what failed verification."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+
+from node.api.edge import Auditor, Node, Reader, json
+from node.ledger import moment
+from node.service.answers import Answers, Reach
+from node.service.parts import Parts
+from node.store import channels, logs
+from node.store.tables import LEDGER
+
+router = APIRouter(tags=["node"])
+
+
+@router.get("/healthz", response_class=PlainTextResponse)
+def health(node: Node) -> Response:
+    """Whether the node serves: `ok` and the size of its ledger."""
+    with node.database.glance() as connection:
+        head = logs.head(connection, LEDGER)
+    return PlainTextResponse(f"ok {head.size if head else 0}\n")
+
+
+@router.get("/v1/card")
+def card(node: Node) -> Response:
+    """This node's signed card; compare its fingerprint with the administration over another channel."""
+    return json({"card": node.card.text, "fingerprint": node.card.fingerprint, "name": node.card.name})
+
+
+@router.get("/v1/channels")
+def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
+    """Every channel: what goes out, what comes in, how fresh it is."""
+    answers: Answers = request.app.state.answers
+    with node.database.read() as connection:
+        reaches = answers.reaches(connection)
+        outgoing = [_outgoing(node, connection, line) for line in node.lines(connection, node.today())]
+        incoming = [_incoming(node, connection, reach) for reach in reaches.values()]
+    return json({"channels": outgoing + incoming})
+
+
+@router.get("/v1/incidents")
+def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Response:
+    """What peers sent that failed verification: kept apart with the reason, never used."""
+    with node.database.read() as connection:
+        return json({"incidents": channels.incidents(connection, only_open=open_only)})
+
+
+def _outgoing(node: Parts, connection: Any, line: Any) -> dict[str, Any]:
+    head = logs.head(connection, line.channel.log)
+    told: dict[str, Any] = {
+        "direction": "out",
+        "agreement": line.channel.agreement,
+        "issuer": node.country,
+        "partner": line.channel.partner,
+    }
+    told |= {
+        "state": line.state,
+        "in_line": (line.channel.state, line.channel.day) == (line.state, node.today()),
+    }
+    return told | {
+        "size": head.size if head else 0,
+        "shared": channels.shared_count(connection, line.channel.log),
+    }
+
+
+def _incoming(node: Parts, connection: Any, reach: Reach) -> dict[str, Any]:
+    head = logs.head(connection, reach.channel.log)
+    in_view, gone = channels.mirror_counts(connection, reach.channel.log)
+    told: dict[str, Any] = {
+        "direction": "in",
+        "agreement": reach.channel.agreement,
+        "issuer": reach.channel.issuer,
+        "partner": node.country,
+    }
+    told |= {"state": reach.state, "size": head.size if head else 0, "in_view": in_view, "left_view": gone}
+    told |= {
+        "ledger_size": reach.ledger_size,
+        "freshness": reach.freshness(node.now_ms()),
+        "alerts": list(reach.alerts),
+    }
+    return told | {"read_at": moment.format(node.now_ms())}

@@ -1,0 +1,105 @@
+"""The one place where the parts of a node are put together."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from node import keys, settings
+from node.api import agreements, edge, exchange, operators, problems, system
+from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
+from node.exchange import card
+from node.exchange.peers import Peers
+from node.exchange.standing import Standings
+from node.service.answers import Answers
+from node.service.bell import Bell
+from node.service.parts import Parts
+from node.service.replication import Replication
+from node.service.sequencer import Sequencer
+from node.service.tokens import Gate
+from node.store.database import Database
+
+DESCRIPTION = """
+One customs administration's node of AEO Exchange: it records the own operators in a signed,
+append-only ledger, shares with each partner what the signed agreement allows, and answers from
+verified copies of what partners disclosed. People and systems send `Authorization: Bearer aeo_...`;
+peer nodes sign their requests (RFC 9421). Refusals are problem details (RFC 9457) that say what was
+wrong, where, and what to do.
+"""
+
+
+def parts_of(home: Path) -> Parts:
+    """The parts of the node whose home folder is `home`; `Refusal` says what is missing."""
+    told = settings.load(home)
+    own_keys = keys.load(told.keys, home)
+    return Parts(
+        settings=told,
+        database=Database(told.database_url, home),
+        keys=own_keys,
+        card=card.write(told.name, told.country, told.administration, told.address, own_keys),
+        peers=Peers(),
+        standings=Standings(told.country),
+        bell=Bell(),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+        entropy=os.urandom,
+    )
+
+
+def build(parts: Parts) -> FastAPI:
+    """The web application of a node; it writes and follows its peers while it runs."""
+    sequencer = Sequencer(parts)
+    replication = Replication(parts, sequencer)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        sequencer.start()
+        replication.start()
+        yield
+        replication.stop()
+        sequencer.stop()
+
+    app = FastAPI(
+        title="AEO Exchange node",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=running,
+        telemetry={"logs": False},
+        docs_url=None,
+        redoc_url=None,
+    )
+    state = app.state
+    state.parts, state.sequencer, state.replication = parts, sequencer, replication
+    state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=parts.settings.body_limit_bytes)
+    app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute)
+    app.add_exception_handler(Refusal, edge.on_refusal)
+    app.add_exception_handler(RequestValidationError, _on_wrong_form)
+    app.add_exception_handler(HTTPException, _on_http)
+    for router in (system.router, operators.router, agreements.router, exchange.peers, exchange.log):
+        app.include_router(router)
+    return app
+
+
+async def _on_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds = {404: NotFound, 413: TooMuch}
+    return problems.answer(
+        kinds.get(error.status_code, Malformed)(str(error.detail), do="see /openapi.json for what there is"),
+        error.status_code,
+    )
+
+
+async def _on_wrong_form(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [problem(".".join(map(str, e["loc"])), e.get("input"), e["msg"]) for e in error.errors()[:20]]
+    return problems.answer(
+        Malformed("the request is out of form", do="see /openapi.json for its form", problems=found)
+    )

@@ -1,0 +1,1 @@
+"""Channels, sealing, cards, signed requests, and both directions of replication."""

@@ -1,0 +1,137 @@
+"""The writing end of a channel: what one partner gets to see under one agreement, entry by entry.
+
+Default deny: a record is disclosed only if the contract answers `share`, and only the fields that it
+names and the terms list. An entry is written when what the partner sees changes, and only then; a
+change of hidden fields writes nothing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+from contracts.evaluation import Answer, Contract
+from node.exchange import sealing
+from node.exchange.log_writer import LogWriter
+from node.exchange.sealing import Entropy
+from node.exchange.versions import Fields, Version
+from node.ledger import canonical
+from node.ledger.encoding import b64u
+from node.ledger.entry import ChannelEntry
+from node.records import credential
+from node.store.channels import StoredChannel, StoredEpoch
+from node.store.database import Row
+
+CLOCKS = frozenset(("recorded_at", "effective_at", "source_updated_at"))
+UNSEEN = b""
+"""The view digest of a record that the partner was never told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One outgoing direction as it stands today: the contract, the terms with the state, the partner."""
+
+    channel: StoredChannel
+    contract: Contract
+    terms: Fields
+    terms_digest: str
+    state: str
+
+    def decide(self, fields: Fields, today: str) -> Answer:
+        """What the contract answers, held to the fields that the terms list."""
+        answer = self.contract.decide(fields, self.terms, today)
+        beyond = sorted(set(answer.fields) - set(self.terms["direction"]["fields"]))
+        if beyond:
+            return Answer(
+                False, (), "contract error: shares fields that the terms do not list: " + ", ".join(beyond)
+            )
+        return answer
+
+    def decision(self, version: Version, answer: Answer, today: str, record_digest: str) -> Row:
+        """The decision as it is kept, so that anyone with its inputs can replay it."""
+        inputs = {"record": record_digest, "terms": self.terms_digest, "today": today}
+        return {
+            "log": self.channel.log,
+            "record_id": version.record_id,
+            "version": version.number,
+            "day": today,
+            "contract": self.contract.sha256,
+            "terms": self.terms_digest,
+            "input": b64u(canonical.digest(inputs)),
+            "answer": canonical.encode(answer.to_json()).decode(),
+        }
+
+
+def selected(fields: Fields, paths: Sequence[str]) -> Fields:
+    """The part of a record that field paths name: whole fields, or `identifiers.SCHEME`."""
+    whole = {path for path in paths if "." not in path}
+    schemes = {path.split(".")[1] for path in paths if path.startswith("identifiers.")}
+    chosen = {name: value for name, value in fields.items() if name in whole}
+    if schemes and "identifiers" not in whole:
+        chosen["identifiers"] = [item for item in fields["identifiers"] if item["scheme"] in schemes]
+    return chosen
+
+
+def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
+    """Names what a partner sees of a record; clocks alone make no new view."""
+    seen = {name: value for name, value in selected(fields, paths).items() if name not in CLOCKS}
+    return canonical.digest(seen)
+
+
+def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:
+    """The body of a disclosure: the presentation, and what opens the ledger entry's commitment."""
+    known = [path for path in paths if path.split(".")[0] in version.fields]
+    presentation = credential.present(version.jwt, version.disclosures(), known)
+    opening = {
+        "entry": ledger_entry.decode(),
+        "salt": b64u(version.salt()),
+        "body": canonical.decode(version.body()),
+    }
+    return canonical.encode(
+        {"v": 1, "record_id": version.record_id, "presentation": presentation, "ledger": opening}
+    )
+
+
+def tombstone(record_id: str) -> bytes:
+    """The body of a tombstone: which record left the view, and nothing else."""
+    return canonical.encode({"v": 1, "record_id": record_id})
+
+
+def notice(subject: str, detail: str) -> bytes:
+    """The body of a notice: something the partner must know."""
+    return canonical.encode({"v": 1, "notice": subject, "detail": detail})
+
+
+class ChannelWriter:
+    """The end of one outgoing channel inside one transaction."""
+
+    def __init__(self, writer: LogWriter, log: int, epoch: int, epoch_key: bytes, entropy: Entropy) -> None:
+        """Entries are sealed under `epoch_key`, number `epoch`."""
+        self.writer, self.log = writer, log
+        self._epoch, self._key, self._entropy = epoch, epoch_key, entropy
+        self.bodies: list[Row] = []
+
+    def append(self, kind: str, body: bytes, now_ms: int, ledger_seq: int | None = None) -> int:
+        """Seal a body, append its entry, and give its number; `ledger_seq` is what a disclosure is about."""
+        seq = self.writer.seq
+        frame = ChannelEntry(self.writer.origin, seq, self.writer.prev, now_ms, kind, self._epoch, bytes(32))
+        sealed = sealing.seal(self._key, body, frame.header(), self._entropy(sealing.NONCE_BYTES))
+        digest = hashlib.sha256(sealed).digest()
+        self.writer.append(ChannelEntry(frame.channel, seq, frame.prev, now_ms, kind, self._epoch, digest))
+        self.bodies.append({"log": self.log, "seq": seq, "ledger_seq": ledger_seq, "sealed": sealed})
+        return seq
+
+
+def epoch_owner(origin: str, epoch: int) -> str:
+    """What an epoch key is wrapped for in the store."""
+    return f"{origin}#{epoch}"
+
+
+def new_epoch(
+    log: int, origin: str, epoch: int, store_key: bytes, partner: X25519PublicKey, entropy: Entropy
+) -> tuple[bytes, StoredEpoch]:
+    """A fresh epoch key, wrapped for the store and sealed for the partner."""
+    key = entropy(sealing.KEY_BYTES)
+    wrapped = sealing.wrap(store_key, key, epoch_owner(origin, epoch), entropy(sealing.NONCE_BYTES))
+    return key, StoredEpoch(log, epoch, wrapped, sealing.deliver(key, partner, origin, epoch))

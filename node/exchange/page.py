@@ -1,0 +1,75 @@
+"""The shape of what a peer answers when asked for news; anything else is refused before it is read."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from node.errors import Malformed, problem
+
+Note = Annotated[str, Field(max_length=2**16)]
+Base64 = Annotated[str, Field(max_length=2**20)]
+Hashes = Annotated[list[Annotated[str, Field(max_length=44)]], Field(max_length=128)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LedgerPart(_Part):
+    """The issuer's ledger: its newest checkpoint, and the proof from where the reader was."""
+
+    checkpoint: Note
+    consistency: Hashes
+
+
+class EntryPart(_Part):
+    """One channel entry, its sealed body, and the inclusion proof of the record behind a disclosure."""
+
+    entry: Annotated[str, Field(max_length=2**16)]
+    body: Base64 | None
+    proof: Hashes | None
+
+
+class ChannelPart(_Part):
+    """The part of one channel behind the reader's cursor."""
+
+    agreement: Annotated[str, Field(max_length=64)]
+    checkpoint: Note
+    consistency: Hashes
+    epochs: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")], Base64], Field(max_length=1000)
+    ]
+    entries: Annotated[list[EntryPart], Field(max_length=2000)]
+
+
+class ActPart(_Part):
+    """An act with its signatures, and the proof that the peer's ledger holds it."""
+
+    instrument: dict[str, Any]
+    receipt: dict[str, Any] | None
+
+
+class AgreementPart(_Part):
+    """An agreement between the two with everything the peer knows about it."""
+
+    document: dict[str, Any]
+    acts: Annotated[list[ActPart], Field(max_length=1000)]
+
+
+class News(_Part):
+    """The whole answer; `agreements` is None when the reader knows them all."""
+
+    v: Annotated[int, Field(ge=1, le=1)]
+    rev: Annotated[int, Field(ge=0)]
+    agreements: Annotated[list[AgreementPart], Field(max_length=1000)] | None
+    ledger: LedgerPart
+    channels: Annotated[list[ChannelPart], Field(max_length=1000)]
+
+
+def read(answer: object, peer: str) -> News:
+    """The answer in its shape; `Malformed` names what is out of form."""
+    try:
+        return News.model_validate(answer)
+    except ValidationError as error:
+        found = [problem(".".join(map(str, e["loc"])), e.get("input"), e["msg"]) for e in error.errors()[:10]]
+        raise Malformed("a peer's answer is not of the agreed form", where=peer, problems=found) from None

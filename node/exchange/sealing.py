@@ -1,0 +1,110 @@
+"""Sealing: AES-256-GCM under a key that only those entitled hold.
+
+A *sealed* body is nonce (12 bytes) || ciphertext || tag, made from a plaintext padded to a multiple of
+`CLASS_BYTES`, so that its length tells little. Three kinds of key seal:
+
+- the store key wraps record keys and epoch keys (associated data: whose key it is);
+- a record key seals every version of its record, and the salts of its fields are derived from it
+  (HKDF-Expand, RFC 5869), so that destroying it erases them all;
+- an epoch key seals the bodies of a channel and reaches the partner by HPKE (RFC 9180: DHKEM X25519,
+  HKDF-SHA256, AES-256-GCM; the context is bound in `info`).
+
+All random bytes are handed in by the caller.
+"""
+
+from collections.abc import Callable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from node.errors import Unproven
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+CLASS_BYTES = 512
+
+SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+
+Entropy = Callable[[int], bytes]
+
+
+def seal(key: bytes, plaintext: bytes, associated: bytes, nonce: bytes) -> bytes:
+    """Pad and encrypt; `associated` must be given again to open it."""
+    return nonce + AESGCM(key).encrypt(nonce, _pad(plaintext), associated)
+
+
+def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
+    """The plaintext; `Unproven` when the key, the associated data or a byte of it is another."""
+    try:
+        padded = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
+    except (InvalidTag, ValueError):
+        raise Unproven(
+            "a sealed body does not open", why="its key, header or a byte of it was changed"
+        ) from None
+    return _unpad(padded)
+
+
+def wrap(store_key: bytes, key: bytes, owner: str, nonce: bytes) -> bytes:
+    """Wrap a key for the store; `owner` names the record or the channel epoch it belongs to."""
+    return nonce + AESGCM(store_key).encrypt(nonce, key, owner.encode())
+
+
+def unwrap(store_key: bytes, wrapped: bytes, owner: str) -> bytes:
+    """The wrapped key; `Unproven` when it belongs to somebody else or the store key is another."""
+    try:
+        return AESGCM(store_key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], owner.encode())
+    except InvalidTag:
+        raise Unproven(
+            "a stored key does not open", where=owner, why="the store key is not the one it was wrapped with"
+        ) from None
+
+
+def salts(record_key: bytes, record_id: str, version: int) -> Callable[[str], bytes]:
+    """The field salts (16 bytes) of one record version, derived when asked."""
+    prefix = f"aeo/salt/{record_id}/{version}/"
+    return lambda label: expand(record_key, prefix + label, 16)
+
+
+def expand(key: bytes, label: str, size: int) -> bytes:
+    """HKDF-Expand (RFC 5869, SHA-256) of a uniformly random key."""
+    return HKDFExpand(hashes.SHA256(), size, label.encode()).derive(key)
+
+
+def deliver(epoch_key: bytes, partner: X25519PublicKey, channel: str, epoch: int) -> bytes:
+    """The HPKE envelope (enc || ciphertext) that hands an epoch key to the partner."""
+    return SUITE.encrypt(epoch_key, partner, _context(channel, epoch))
+
+
+def receive(envelope: bytes, own: X25519PrivateKey, channel: str, epoch: int) -> bytes:
+    """The epoch key out of its envelope; `Unproven` when it was made for another key, channel or epoch."""
+    try:
+        key = SUITE.decrypt(envelope, own, _context(channel, epoch))
+    except (InvalidTag, ValueError):
+        raise Unproven(
+            "an epoch key does not open",
+            where=f"{channel}, epoch {epoch}",
+            why="it was sealed for another key or channel",
+        ) from None
+    if len(key) != KEY_BYTES:
+        raise Unproven("an epoch key has the wrong length", where=f"{channel}, epoch {epoch}")
+    return key
+
+
+def _context(channel: str, epoch: int) -> bytes:
+    return f"aeo/epoch/v1\n{channel}\n{epoch}\n".encode()
+
+
+def _pad(plaintext: bytes) -> bytes:
+    """ISO/IEC 7816-4 padding: one 0x80, then zeros up to the class."""
+    marked = plaintext + b"\x80"
+    return marked + bytes(-len(marked) % CLASS_BYTES)
+
+
+def _unpad(padded: bytes) -> bytes:
+    plaintext, mark, rest = padded.rpartition(b"\x80")
+    if not mark or rest.strip(b"\0") or len(padded) % CLASS_BYTES:
+        raise Unproven("a sealed body has wrong padding")
+    return plaintext

@@ -1,0 +1,117 @@
+"""One version of an own operator record: credential, ledger commitment, and how it rests sealed.
+
+Everything random in it is derived from the record's key (field salts, the commitment's salt), so the
+store keeps none of it, and destroying the key erases all of it. The committed body can be opened to a
+partner without telling who entered the change: that part stands in it only as a commitment.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from node.exchange import sealing
+from node.ledger import canonical
+from node.ledger.encoding import b64u
+from node.ledger.entry import commitment
+from node.records import credential
+from node.records.credential import Disclosure
+from node.store.records import StoredVersion
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A record version, opened: `fields` is the operator with `record_id` and `recorded_at`."""
+
+    record_id: str
+    number: int
+    ledger_seq: int
+    key: bytes
+    fields: Fields
+    jwt: str
+    private: dict[str, Any]
+
+    @property
+    def tin(self) -> str:
+        """The operator's TIN."""
+        return str(self.fields["tin"])
+
+    @property
+    def operator(self) -> Fields:
+        """The fields as they were handed in."""
+        return {
+            name: value for name, value in self.fields.items() if name not in ("record_id", "recorded_at")
+        }
+
+    def body(self) -> bytes:
+        """The canonical body that the ledger entry commits to."""
+        return canonical.encode(
+            {
+                "v": 1,
+                "record_id": self.record_id,
+                "credential": b64u(hashlib.sha256(self.jwt.encode()).digest()),
+                "private": b64u(commitment(self._derive("private"), canonical.encode(self.private))),
+            }
+        )
+
+    def salt(self) -> bytes:
+        """The salt of the ledger commitment."""
+        return self._derive("commit")
+
+    def commit(self) -> bytes:
+        """The commitment that stands in the ledger entry."""
+        return commitment(self.salt(), self.body())
+
+    def disclosures(self) -> tuple[Disclosure, ...]:
+        """Every field of the credential, ready to be disclosed one by one."""
+        return credential.disclosures(self.fields, salt=sealing.salts(self.key, self.record_id, self.number))
+
+    def seal(self, nonce: bytes) -> bytes:
+        """The version as it rests in the store."""
+        content = {"fields": self.fields, "jwt": self.jwt, "private": self.private}
+        return sealing.seal(self.key, orjson.dumps(content), _owner(self.record_id, self.number), nonce)
+
+    def _derive(self, purpose: str) -> bytes:
+        return sealing.expand(self.key, f"aeo/{purpose}/{self.record_id}/{self.number}", 32)
+
+
+def issue(
+    operator: Fields,
+    record_id: str,
+    number: int,
+    ledger_seq: int,
+    key: bytes,
+    private: dict[str, Any],
+    recorded_at: str,
+    issuer: str,
+    kid: str,
+    sign: Callable[[bytes], bytes],
+) -> Version:
+    """Make and sign a new version."""
+    fields = {**operator, "record_id": record_id, "recorded_at": recorded_at}
+    salts = sealing.salts(key, record_id, number)
+    issued = credential.issue(fields, salt=salts, issuer=issuer, kid=kid, sign=sign)
+    return Version(record_id, number, ledger_seq, key, fields, issued.jwt, {"version": number, **private})
+
+
+def unseal(stored: StoredVersion, store_key: bytes) -> Version:
+    """Open a stored version; `Unproven` when a byte of it or of its key was changed."""
+    key = sealing.unwrap(store_key, stored.wrapped_key, stored.record_id)
+    content = orjson.loads(sealing.unseal(key, stored.sealed, _owner(stored.record_id, stored.version)))
+    return Version(
+        stored.record_id,
+        stored.version,
+        stored.ledger_seq,
+        key,
+        content["fields"],
+        content["jwt"],
+        content["private"],
+    )
+
+
+def _owner(record_id: str, number: int) -> bytes:
+    return f"aeo/version/{record_id}/{number}".encode()

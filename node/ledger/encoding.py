@@ -1,0 +1,59 @@
+"""Bytes and numbers as text, one spelling each.
+
+Guarantees that `decode(text)` succeeds only if encoding the result gives the same text again, so
+that no two texts stand for the same bytes or number (RFC 4648, with and without padding).
+Refuses stray characters, wrong or missing padding, non-zero trailing bits, leading zeros, signs,
+and the digits of other scripts, all of which Python's own decoders let through.
+"""
+
+from base64 import b64decode, b64encode, urlsafe_b64encode
+
+from node.errors import Malformed, problem
+
+DECIMAL_DIGITS = 20
+
+
+def b64(value: bytes) -> str:
+    """Bytes as standard base64 with padding (RFC 4648 section 4)."""
+    return b64encode(value).decode("ascii")
+
+
+def unb64(text: str) -> bytes:
+    """The bytes that `b64` writes as `text`; `Malformed` for any other spelling."""
+    try:
+        value = b64decode(text)
+    except ValueError:
+        raise _not_base64(text, "standard base64 with padding") from None
+    if b64(value) != text:
+        raise _not_base64(text, "standard base64 with padding")
+    return value
+
+
+def b64u(value: bytes) -> str:
+    """Bytes as URL-safe base64 without padding (RFC 4648 section 5)."""
+    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+def unb64u(text: str) -> bytes:
+    """The bytes that `b64u` writes as `text`; `Malformed` for any other spelling."""
+    try:
+        value = b64decode(text + "=" * (-len(text) % 4), altchars=b"-_")
+    except ValueError:
+        raise _not_base64(text, "URL-safe base64 without padding") from None
+    if b64u(value) != text:
+        raise _not_base64(text, "URL-safe base64 without padding")
+    return value
+
+
+def parse_decimal(text: str, field: str) -> int:
+    """A whole number from 0 on, of at most 20 ASCII digits and no leading zero; else `Malformed`."""
+    digits = len(text) <= DECIMAL_DIGITS and text.isascii() and text.isdigit()
+    if not digits or (text[0] == "0" and text != "0"):
+        rule = "must be a decimal number without sign or leading zero"
+        raise Malformed("a number was refused", problems=[problem(field, text, rule)])
+    return int(text)
+
+
+def _not_base64(text: str, form: str) -> Malformed:
+    rule = f"must be {form}, in its only spelling"
+    return Malformed("encoded bytes were refused", problems=[problem("base64", text, rule)])

@@ -1,0 +1,56 @@
+"""Points in time and calendar days, one spelling each (a profile of RFC 3339).
+
+A moment is an integer number of milliseconds since 1970-01-01T00:00:00Z, and as text always UTC with
+three decimals and `Z`. A day is `YYYY-MM-DD`. Guarantees that parsing gives back exactly what
+formatting wrote. Refuses other offsets, other precisions, leap seconds, days that do not exist and
+years outside 1970 to 9999.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+from node.errors import Malformed, problem
+
+LATEST_MS = 253_402_300_799_999
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def format(ms: int) -> str:
+    """Milliseconds since the epoch as `2026-11-22T14:00:00.123Z`; `Malformed` outside 1970 to 9999."""
+    if type(ms) is not int or not 0 <= ms <= LATEST_MS:
+        raise _refused(ms, "must be milliseconds since 1970, up to the end of the year 9999")
+    return (_EPOCH + ms * _MILLISECOND).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
+
+
+def parse(text: str) -> int:
+    """The milliseconds that `format` writes as `text`; `Malformed` for any other spelling."""
+    if not text.endswith("Z"):
+        raise _refused(text, "must be in UTC and end in Z, such as 2026-11-22T14:00:00.123Z")
+    try:
+        ms = (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+    except ValueError:
+        raise _refused(text, "must be a moment that exists, such as 2026-11-22T14:00:00.123Z") from None
+    if format(ms) != text:
+        raise _refused(text, f"must be spelt {format(ms)}")
+    return ms
+
+
+def date_of(ms: int) -> str:
+    """The UTC day `YYYY-MM-DD` on which a moment falls; `Malformed` outside 1970 to 9999."""
+    return format(ms)[:10]
+
+
+def parse_date(text: str) -> str:
+    """The day as given if it exists and is spelt `YYYY-MM-DD`; else `Malformed`."""
+    try:
+        spelling = date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise _refused(text, "must be a day that exists, such as 2026-11-22") from None
+    if spelling != text:
+        raise _refused(text, "must be spelt YYYY-MM-DD")
+    return text
+
+
+def _refused(value: object, rule: str) -> Malformed:
+    return Malformed("a point in time was refused", problems=[problem("time", value, rule)])

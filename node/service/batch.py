@@ -1,0 +1,283 @@
+"""One transaction of the sequencer: what the changes in it add, in order, and how it is committed.
+
+A change looks at the state through the batch, so it sees the changes before it in the same batch.
+It first works everything out, which may refuse, and only then adds; a refused change leaves no trace.
+"""
+
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import Connection
+from sqlmodel import SQLModel
+
+from node.errors import Damaged
+from node.exchange import outgoing, sealing, versions
+from node.exchange.card import channel_origin
+from node.exchange.log_writer import LogWriter, begin
+from node.exchange.outgoing import ChannelWriter, Line
+from node.exchange.versions import Version
+from node.ledger import canonical, moment
+from node.ledger.encoding import b64u
+from node.ledger.entry import LedgerEntry, commitment
+from node.service.names import fold
+from node.service.parts import Parts, line_of
+from node.store import access, channels, logs, records
+from node.store.channels import StoredChannel
+from node.store.database import Row, add, put
+from node.store.tables import (
+    LEDGER,
+    Change,
+    ChannelBody,
+    ChannelView,
+    Decision,
+    LedgerBody,
+    Record,
+    RecordVersion,
+)
+
+FIND_LIMIT = 500
+
+
+class Batch:
+    """The work of one transaction."""
+
+    def __init__(self, parts: Parts, connection: Connection) -> None:
+        """Open the ledger's end; `connection` is the writer's transaction."""
+        self.parts, self.connection = parts, connection
+        head = logs.head(connection, LEDGER)
+        if head is None:
+            raise Damaged("the store has no ledger", do="run `aeo init` in an empty folder")
+        self.now_ms = max(parts.now_ms(), moment.parse(head.time))
+        self.time, self.today = moment.format(self.now_ms), moment.date_of(self.now_ms)
+        self.ledger = LogWriter(connection, head)
+        self.sign_credential = parts.sign_credential()
+        self.after_commit: list[Callable[[], None]] = []
+        self._answers: list[Row] = []
+        self._rows: dict[type[SQLModel], list[Row]] = {}
+        self._puts: dict[type[SQLModel], dict[object, Row]] = {}
+        self._versions: dict[str, Version | None] = {}
+        self._seen: dict[tuple[int, str], bytes | None] = {}
+        self._known_views: set[str] = set()
+        self._index: dict[str, Row] = {}
+        self._entries: dict[int, bytes] = {}
+        self._writers: dict[int, ChannelWriter] = {}
+        self._lines: list[Line] | None = None
+
+    # What there is
+
+    def lines(self) -> list[Line]:
+        """Every outgoing direction as it stands now."""
+        if self._lines is None:
+            self._lines = self.parts.lines(self.connection, self.today)
+        return self._lines
+
+    def prepare(self, tins: Iterable[str]) -> None:
+        """Read the newest versions and the partners' views of these operators in few queries."""
+        missing = [tin for tin in dict.fromkeys(tins) if tin not in self._versions]
+        for start in range(0, len(missing), FIND_LIMIT):
+            part = missing[start : start + FIND_LIMIT]
+            found = records.newest_by_tin(self.connection, part)
+            for tin in part:
+                stored = found.get(tin)
+                self._versions[tin] = versions.unseal(stored, self.parts.keys.store) if stored else None
+            self.prepare_views([stored.record_id for stored in found.values()])
+
+    def prepare_views(self, record_ids: list[str]) -> None:
+        """Read what partners see of these records."""
+        self._seen |= channels.views(self.connection, record_ids)
+        self._known_views |= set(record_ids)
+
+    def current(self, tin: str) -> Version | None:
+        """The newest version of an operator, with the changes of this batch."""
+        if tin not in self._versions:
+            self.prepare([tin])
+        return self._versions[tin]
+
+    def answered(self, caller: str, key: str) -> tuple[bytes, bytes] | None:
+        """(request digest, answer) once given to an idempotency key, in this batch or before."""
+        for row in self._answers:
+            if (row["caller"], row["key"]) == (caller, key):
+                return row["request"], row["answer"]
+        return access.answered(self.connection, caller, key)
+
+    # What is added
+
+    def remember(self, caller: str, key: str, request: bytes, answer: bytes) -> None:
+        """Remember the answer given to an idempotency key."""
+        self._answers.append(
+            {"caller": caller, "key": key, "request": request, "answer": answer, "time": self.time}
+        )
+
+    def append(self, kind: str, commit: bytes) -> int:
+        """Append an entry to the ledger and give its number."""
+        seq = self.ledger.seq
+        entry = LedgerEntry(self.parts.country, seq, self.ledger.prev, self.now_ms, kind, commit)
+        self.ledger.append(entry)
+        self._entries[seq] = entry.encode()
+        return seq
+
+    def append_body(self, kind: str, body: canonical.Json) -> int:
+        """Append an entry that commits to a body which is no record, and keep the body sealed."""
+        salt = self.parts.entropy(32)
+        content = canonical.encode(body)
+        seq = self.append(kind, commitment(salt, content))
+        sealed = seal_body(self.parts, seq, salt, content)
+        self._rows.setdefault(LedgerBody, []).append({"seq": seq, "sealed": sealed})
+        return seq
+
+    def add_version(self, version: Version) -> None:
+        """Commit to a version in the ledger, store it, and show it to every partner entitled."""
+        self.append("record", version.commit())
+        if version.number == 1:
+            self._known_views.add(version.record_id)
+        wrapped = sealing.wrap(self.parts.keys.store, version.key, version.record_id, self.parts.entropy(12))
+        row = {
+            "record_id": version.record_id,
+            "tin": version.tin,
+            "version": version.number,
+            "wrapped_key": wrapped,
+        }
+        self._put(Record, version.record_id, row)
+        sealed = version.seal(self.parts.entropy(sealing.NONCE_BYTES))
+        stored = {
+            "record_id": version.record_id,
+            "version": version.number,
+            "ledger_seq": version.ledger_seq,
+            "sealed": sealed,
+        }
+        self._rows.setdefault(RecordVersion, []).append(stored)
+        self._versions[version.tin] = version
+        self._index[version.record_id] = index_row(version.fields)
+        self.change(LEDGER, version.record_id, version.tin, "recorded")
+        for line in self.lines():
+            self.show(line, version)
+
+    def show(self, line: Line, version: Version, last_answer: str | None = None) -> None:
+        """Run the contract, keep the decision, and write what changes in the partner's view.
+
+        `last_answer`: the answer kept before; a repeated one is not kept twice.
+        """
+        answer = line.decide(version.fields, self.today)
+        decision = line.decision(version, answer, self.today, b64u(canonical.digest(version.fields)))
+        if decision["answer"] != last_answer:
+            self._rows.setdefault(Decision, []).append(decision)
+        log, record_id = line.channel.log, version.record_id
+        seen = self._view(log, record_id)
+        if answer.shared:
+            digest = outgoing.view_digest(version.fields, answer.fields)
+            if digest != seen:
+                body = outgoing.disclosure(version, answer.fields, self._entry(version.ledger_seq))
+                self._see(line, record_id, body, digest, version.ledger_seq)
+        elif seen:
+            self._see(line, record_id, outgoing.tombstone(record_id), None, None)
+
+    def notice(self, line: Line, subject: str, detail: str) -> None:
+        """Tell a partner something it must know."""
+        self._writer(line).append("notice", outgoing.notice(subject, detail), self.now_ms)
+
+    def open_channel(self, agreement: str, partner: str) -> None:
+        """Start the channel of a newly signed direction, not yet in line with any state."""
+        origin = channel_origin(self.parts.settings.name, agreement, partner)
+        head = begin(self.connection, origin, self.time, [self.parts.log_signer(origin)])
+        new = StoredChannel(head.log, agreement, self.parts.country, partner, "", "")
+        channels.add_channel(self.connection, new)
+        standing = self.parts.standings.current(self.connection)[agreement]
+        self.lines().append(line_of(standing, new, self.today))
+
+    def forget_lines(self) -> None:
+        """Work the directions out again: an act in this batch changed one."""
+        self._lines = None
+
+    def change(self, log: int, record_id: str, tin: str, kind: str) -> None:
+        """Tell the change feed that an answer may have changed."""
+        row = {"log": log, "record_id": record_id, "tin": tin, "kind": kind, "time": self.time}
+        self._rows.setdefault(Change, []).append(row)
+
+    # Commit
+
+    def commit(self) -> None:
+        """Write everything into the transaction; the heads last.
+
+        If the process dies before the transaction commits, none of this happened and nobody was
+        answered; if it dies after, all of it happened, and callers who were not answered find it when
+        they repeat their request under its idempotency key.
+        """
+        for model, rows in self._rows.items():
+            add(self.connection, model, rows)
+        for model, by_key in self._puts.items():
+            put(self.connection, model, list(by_key.values()))
+        if self._index:
+            records.index(self.connection, LEDGER, self._index)
+        access.remember_answers(self.connection, self._answers)
+        for writer in self._writers.values():
+            add(self.connection, ChannelBody, writer.bodies)
+            writer.writer.commit(self.time, self.parts.sign)
+        self.ledger.commit(self.time, self.parts.sign)
+
+    def _put(self, model: type[SQLModel], key: object, row: Row) -> None:
+        self._puts.setdefault(model, {})[key] = row
+
+    def _view(self, log: int, record_id: str) -> bytes | None:
+        if record_id not in self._known_views:
+            self.prepare_views([record_id])
+        return self._seen.get((log, record_id), outgoing.UNSEEN)
+
+    def _see(
+        self, line: Line, record_id: str, body: bytes, digest: bytes | None, ledger_seq: int | None
+    ) -> None:
+        log, kind = line.channel.log, "tombstone" if digest is None else "disclosure"
+        seq = self._writer(line).append(kind, body, self.now_ms, ledger_seq)
+        self._seen[log, record_id] = digest
+        self._put(
+            ChannelView, (log, record_id), {"log": log, "record_id": record_id, "digest": digest, "seq": seq}
+        )
+
+    def _entry(self, seq: int) -> bytes:
+        if seq not in self._entries:
+            self._entries[seq] = logs.entries(self.connection, LEDGER, seq, seq + 1)[0]
+        return self._entries[seq]
+
+    def _writer(self, line: Line) -> ChannelWriter:
+        log = line.channel.log
+        if log not in self._writers:
+            self._writers[log] = self._open_writer(line)
+        return self._writers[log]
+
+    def _open_writer(self, line: Line) -> ChannelWriter:
+        log, parts = line.channel.log, self.parts
+        head = logs.head(self.connection, log)
+        if head is None:
+            raise Damaged("a channel has no log", where=f"channel {log}", do="run `aeo fsck`")
+        epoch = channels.newest_epoch(self.connection, log)
+        if epoch is None or head.size >= epoch.epoch * parts.settings.epoch_entries:
+            number = epoch.epoch + 1 if epoch else 1
+            partner = parts.peers.by_country(self.connection)[line.channel.partner].seal_key
+            key, stored = outgoing.new_epoch(
+                log, head.origin, number, parts.keys.store, partner, parts.entropy
+            )
+            channels.add_epoch(self.connection, stored)
+        else:
+            number = epoch.epoch
+            key = sealing.unwrap(parts.keys.store, epoch.wrapped, outgoing.epoch_owner(head.origin, number))
+        return ChannelWriter(LogWriter(self.connection, head), log, number, key, parts.entropy)
+
+
+def index_row(fields: versions.Fields) -> Row:
+    """What an operator is found by: its TIN, identifiers and names."""
+    identifiers = [("TIN", fields["tin"])] if "tin" in fields else []
+    identifiers += [(item["scheme"], item["value"]) for item in fields.get("identifiers", [])]
+    names = [fields.get("legal_name"), fields.get("legal_name_latin"), *fields.get("trade_names", [])]
+    known = [name for name in names if name]
+    return {"identifiers": identifiers, "name": known[0] if known else "", "folded": fold(" ".join(known))}
+
+
+def seal_body(parts: Parts, seq: int, salt: bytes, content: bytes) -> bytes:
+    """A ledger body and its salt as they rest in the store."""
+    return sealing.seal(
+        parts.keys.store, salt + content, b"aeo/body/%d" % seq, parts.entropy(sealing.NONCE_BYTES)
+    )
+
+
+def open_body(parts: Parts, seq: int, sealed: bytes) -> tuple[bytes, bytes]:
+    """(salt, content) of a stored ledger body; `Unproven` when a byte of it was changed."""
+    opened = sealing.unseal(parts.keys.store, sealed, b"aeo/body/%d" % seq)
+    return opened[:32], opened[32:]

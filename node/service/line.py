@@ -1,0 +1,80 @@
+"""Keeps outgoing channels in line with their agreements and with the calendar.
+
+When a direction starts, is suspended, resumed or terminated, and when a new day begins (validity and
+consent are judged by the day), every record is decided again, in small steps between the batches.
+The place in the work is kept in memory only: after a crash it starts again, and since an entry is
+written only where the partner's view differs, nothing is told twice.
+"""
+
+from sqlalchemy import Connection
+
+from node.exchange import versions
+from node.exchange.outgoing import Line
+from node.service.batch import Batch
+from node.service.parts import Parts
+from node.store import channels, records
+from node.store.agreements import rev
+
+
+class Keeper:
+    """Finds what is out of line and mends it step by step."""
+
+    def __init__(self) -> None:
+        self._after: dict[int, str] = {}
+        self._checked: tuple[int, str] | None = None
+        self.is_busy = False
+
+    def is_due(self, parts: Parts) -> bool:
+        """Whether an agreement or the day moved since everything was in line."""
+        with parts.database.glance() as connection:
+            return self._mark(parts, connection) != self._checked
+
+    def rest(self) -> None:
+        """Pause after a failure; the next look begins anew."""
+        self.is_busy = False
+
+    def step(self, batch: Batch, limit: int) -> None:
+        """Mend one thing: open a channel, announce a state, or decide up to `limit` records again."""
+        mark = self._mark(batch.parts, batch.connection)
+        self._open_channels(batch)
+        for line in batch.lines():
+            if line.channel.state != line.state:
+                self._announce(batch, line)
+                self.is_busy = True
+                return
+            if line.channel.day != batch.today:
+                self._decide_again(batch, line, limit)
+                self.is_busy = True
+                return
+        self._checked, self.is_busy = mark, False
+
+    def _mark(self, parts: Parts, connection: Connection) -> tuple[int, str]:
+        return rev(connection), parts.today()
+
+    def _open_channels(self, batch: Batch) -> None:
+        have = {(line.channel.agreement, line.channel.partner) for line in batch.lines()}
+        peers = batch.parts.peers.by_country(batch.connection)
+        for number, standing in batch.parts.standings.current(batch.connection).items():
+            if standing.is_signed(batch.today):
+                for issuer, partner in standing.directions():
+                    if issuer == batch.parts.country and partner in peers and (number, partner) not in have:
+                        batch.open_channel(number, partner)
+
+    def _announce(self, batch: Batch, line: Line) -> None:
+        """Tell the partner the new state first; what it means for each record follows."""
+        batch.notice(line, "state", line.state)
+        channels.set_line(batch.connection, line.channel.log, line.state, "")
+        self._after.pop(line.channel.log, None)
+
+    def _decide_again(self, batch: Batch, line: Line, limit: int) -> None:
+        log = line.channel.log
+        found = records.newest_after(batch.connection, self._after.get(log, ""), limit)
+        batch.prepare_views([stored.record_id for stored in found])
+        known = channels.newest_answers(batch.connection, log, [stored.record_id for stored in found])
+        for stored in found:
+            batch.show(line, versions.unseal(stored, batch.parts.keys.store), known.get(stored.record_id))
+        if len(found) < limit:
+            channels.set_line(batch.connection, log, line.state, batch.today)
+            self._after.pop(log, None)
+        else:
+            self._after[log] = found[-1].record_id

@@ -1,0 +1,212 @@
+"""Taking over what a peer's page proves: mirror, cursors and incidents, all in one transaction."""
+
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import Connection
+
+from node.agreements.document import direction_terms
+from node.errors import Refusal, Unproven
+from node.exchange.card import Card, ledger_origin
+from node.exchange.incoming import ChannelReader, Disclosed, Opener, Terms, check_ledger, start_copy
+from node.exchange.page import ChannelPart, News
+from node.exchange.serving import Cursors
+from node.exchange.standing import Standing
+from node.ledger import moment
+from node.ledger.checkpoint import Checkpoint
+from node.ledger.merkle import EMPTY_ROOT
+from node.service.batch import index_row
+from node.service.parts import Parts
+from node.store import channels, logs, records
+from node.store.channels import StoredChannel
+from node.store.database import Row, add
+from node.store.logs import Head
+from node.store.tables import Change
+
+STRUCTURAL = ("missing", "replaced", "late")
+CURSORS_LIMIT = 64
+WHOLE_PEER = -1
+"""The log number of an incident that is about a peer's answer as a whole."""
+EVIDENCE_LIMIT_BYTES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a page brought: entries copied, and whether the peer has more."""
+
+    entries: int
+    more: bool
+
+
+def cursors(parts: Parts, connection: Connection, peer: Card, rev: int) -> Cursors:
+    """How far we have come with a peer."""
+    ledger = logs.head_of(connection, ledger_origin(peer.name))
+    sizes = {}
+    for number, _ in expected(parts, connection, peer):
+        channel = channels.channel(connection, number, peer.country, parts.country)
+        head = logs.head(connection, channel.log) if channel else None
+        sizes[number] = head.size if head else 0
+    return Cursors(rev, ledger.size if ledger else 0, sizes)
+
+
+def expected(parts: Parts, connection: Connection, peer: Card) -> list[tuple[str, Standing]]:
+    """The agreements under which this peer has a channel to us."""
+    pair = (peer.country, parts.country)
+    standings = parts.standings.current(connection)
+    found = [
+        (number, standing)
+        for number, standing in standings.items()
+        if pair in standing.directions() and standing.is_signed(parts.today())
+    ]
+    return found[:CURSORS_LIMIT]
+
+
+def take(parts: Parts, connection: Connection, peer: Card, news: News) -> Taken:
+    """Verify a page and store what it proves; a `Refusal` means that nothing of it was stored."""
+    now_ms = parts.now_ms()
+    time = moment.format(now_ms)
+    ledger = _take_ledger(connection, peer, news, now_ms)
+    known = dict(expected(parts, connection, peer))
+    copied, more = 0, False
+    for page in news.channels:
+        if page.agreement not in known:
+            raise Unproven("a peer sends a channel of an agreement that is not signed", where=page.agreement)
+        reader, head = _read_channel(parts, connection, peer, page, known[page.agreement], ledger, now_ms)
+        _store(parts, connection, peer, reader, time)
+        copied += len(page.entries)
+        more = more or head.size < _signed_size(page)
+    for log in {channel.log for channel in _channels_from(parts, connection, peer)} | {WHOLE_PEER}:
+        channels.close_incidents(connection, peer.name, log, STRUCTURAL, time)
+    return Taken(copied, more)
+
+
+def _take_ledger(connection: Connection, peer: Card, news: News, now_ms: int) -> Checkpoint:
+    last = logs.head_of(connection, ledger_origin(peer.name))
+    proven = check_ledger(news.ledger, peer, last, now_ms / 1000)
+    time = moment.format(proven.time_s * 1000)
+    if last is None:
+        number = logs.begin(connection, proven.checkpoint.origin, EMPTY_ROOT, time, "")
+        last = Head(number, proven.checkpoint.origin, 0, EMPTY_ROOT, None, time, "")
+    new = Head(last.log, last.origin, proven.checkpoint.size, proven.checkpoint.root, None, time, proven.note)
+    logs.advance(connection, last.size, new)
+    return proven.checkpoint
+
+
+def _read_channel(
+    parts: Parts,
+    connection: Connection,
+    peer: Card,
+    page: ChannelPart,
+    standing: Standing,
+    ledger: Checkpoint,
+    now_ms: int,
+) -> tuple[ChannelReader, Head]:
+    channel = channels.channel(connection, page.agreement, peer.country, parts.country)
+    if channel is None:
+        channel = start_copy(connection, page.agreement, peer, parts.country, moment.format(0))
+    head = logs.head(connection, channel.log)
+    assert head is not None, "a channel is stored together with its log"
+    terms = direction_terms(standing.agreement, peer.country, parts.country, "")
+    reader = ChannelReader(
+        connection, channel, head, peer, Terms(page.agreement, tuple(terms["direction"]["fields"]))
+    )
+    opener = Opener(parts.keys.seal, parts.keys.store, parts.entropy)
+    return reader, reader.read(page, ledger, opener, now_ms / 1000)
+
+
+def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelReader, time: str) -> None:
+    log = reader.channel.log
+    tins = _known_tins(connection, log, reader.disclosed)
+    history = [_history_row(log, each, time) for each in reader.disclosed]
+    newest = {each.record_id: each for each in reader.disclosed if each.record_id is not None}
+    kept = channels.mirrored(connection, [(log, record_id) for record_id in newest])
+    rows = [_mirror_row(log, each, kept.get((log, record_id))) for record_id, each in newest.items()]
+    channels.put_mirror(connection, rows, history)
+    records.index(
+        connection,
+        log,
+        {record_id: index_row(each.fields) for record_id, each in newest.items() if each.fields},
+    )
+    changes = []
+    for each in reader.disclosed:
+        tin = (each.fields or {}).get("tin") or tins.get(each.record_id or "", "")
+        changes.append(
+            {"log": log, "record_id": each.record_id or "", "tin": tin, "kind": each.kind, "time": time}
+        )
+    add(connection, Change, changes)
+    for apart in reader.set_apart:
+        channels.note_incident(
+            connection, incident(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
+        )
+        if apart.record_id is not None:
+            channels.doubt(connection, log, apart.record_id, apart.reason)
+
+
+def _known_tins(connection: Connection, log: int, disclosed: list[Disclosed]) -> dict[str, str]:
+    gone = [(log, each.record_id) for each in disclosed if each.kind == "tombstone" and each.record_id]
+    kept = channels.mirrored(connection, gone)
+    return {record_id: orjson.loads(row.fields)["tin"] for (_, record_id), row in kept.items() if row.fields}
+
+
+def _history_row(log: int, each: Disclosed, time: str) -> Row:
+    row = {"log": log, "seq": each.seq, "record_id": each.record_id, "kind": each.kind}
+    return row | {"time": each.time, "received_at": time, "body": each.body}
+
+
+def _mirror_row(log: int, each: Disclosed, kept: channels.Mirrored | None) -> Row:
+    fields = None if each.fields is None else orjson.dumps(each.fields)
+    ledger_seq = each.ledger_seq if each.fields is not None else (kept.ledger_seq if kept else -1)
+    row = {"log": log, "record_id": each.record_id, "seq": each.seq, "fields": fields}
+    return row | {"ledger_seq": ledger_seq, "credential": each.credential, "doubt": None}
+
+
+def incident(peer: str, log: int, seq: int, kind: str, detail: str, evidence: bytes, time: str) -> Row:
+    """Something from a peer that failed verification, as it is kept."""
+    row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "detail": detail, "evidence": evidence}
+    return row | {"first_seen": time, "last_seen": time, "closed": None}
+
+
+def failed(parts: Parts, peer: Card, refusal: Refusal, evidence: bytes) -> None:
+    """Keep what did not hold as a whole: nothing of it was used, and answers go on from what was proven."""
+    kind = "missing" if "must come next" in refusal.why else "replaced"
+    _note(parts, peer, kind, refusal, evidence)
+
+
+def altered(parts: Parts, peer: Card, refusal: Refusal) -> None:
+    """Keep that re-reading the peer's ledger found an entry that is not the one signed."""
+    _note(parts, peer, "altered", refusal, b"")
+
+
+def unaltered(parts: Parts, peer: Card) -> None:
+    """A whole round of re-reading held: close what an earlier one found."""
+    with parts.database.read() as connection:
+        still_open = any(
+            row["peer"] == peer.name and row["kind"] == "altered"
+            for row in channels.incidents(connection, only_open=True)
+        )
+    if still_open:
+        with parts.database.write() as connection:
+            channels.close_incidents(
+                connection, peer.name, WHOLE_PEER, ("altered",), moment.format(parts.now_ms())
+            )
+
+
+def _note(parts: Parts, peer: Card, kind: str, refusal: Refusal, evidence: bytes) -> None:
+    time = moment.format(parts.now_ms())
+    with parts.database.write() as connection:
+        row = incident(
+            peer.name, WHOLE_PEER, -1, kind, refusal.sentence(), evidence[:EVIDENCE_LIMIT_BYTES], time
+        )
+        channels.note_incident(connection, row)
+
+
+def _signed_size(page: ChannelPart) -> int:
+    return int(page.checkpoint.split("\n", 2)[1])
+
+
+def _channels_from(parts: Parts, connection: Connection, peer: Card) -> list[StoredChannel]:
+    return [
+        each
+        for each in channels.channels(connection)
+        if (each.issuer, each.partner) == (peer.country, parts.country)
+    ]

@@ -1,0 +1,85 @@
+"""The parts of a running node that the use cases are handed; made in one place, `node/app.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from node.agreements.document import direction_terms
+from node.exchange.card import Card, cosigner_name
+from node.exchange.outgoing import Line
+from node.exchange.peers import Peers
+from node.exchange.standing import Standing, Standings
+from node.keys import NodeKeys
+from node.ledger import canonical, moment
+from node.ledger.checkpoint import Checkpoint, sign_checkpoint
+from node.ledger.encoding import b64u
+from node.ledger.note import Signer, cosign, cosigner, ed25519_signer
+from node.records.credential import es256_signer
+from node.service.bell import Bell
+from node.settings import Settings
+from node.store import channels
+from node.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Settings, store, keys, clock and randomness of one node."""
+
+    settings: Settings
+    database: Database
+    keys: NodeKeys = field(repr=False)
+    card: Card
+    peers: Peers
+    standings: Standings
+    bell: Bell
+    now_ms: Callable[[], int]
+    entropy: Callable[[int], bytes]
+
+    @property
+    def country(self) -> str:
+        """The administration's country."""
+        return self.settings.country
+
+    def sign(self, checkpoint: Checkpoint) -> str:
+        """The signed note of a checkpoint of one of this node's logs."""
+        return sign_checkpoint(checkpoint, [self.log_signer(checkpoint.origin)])
+
+    def log_signer(self, origin: str) -> Signer:
+        """The signer of one of this node's logs: the log's key name is its origin."""
+        return ed25519_signer(origin, self.keys.log)
+
+    def beat(self, text: str) -> str:
+        """This node's cosignature line on a checkpoint text: it stands by it as of now."""
+        return cosign(
+            text, cosigner(cosigner_name(self.settings.name), self.keys.cosign), self.now_ms() // 1000
+        )
+
+    def sign_credential(self) -> Callable[[bytes], bytes]:
+        """The ES256 signer of credentials."""
+        return es256_signer(self.keys.credential)
+
+    @property
+    def kid(self) -> str:
+        """The key id on credentials."""
+        return f"{self.settings.name}#credential"
+
+    def today(self) -> str:
+        """The date of now, in UTC."""
+        return moment.date_of(self.now_ms())
+
+    def lines(self, connection: Connection, today: str) -> list[Line]:
+        """Every outgoing direction whose agreement is signed in both ledgers and has its channel."""
+        standings = self.standings.current(connection)
+        return [
+            line_of(standings[channel.agreement], channel, today)
+            for channel in channels.channels(connection)
+            if channel.issuer == self.country
+        ]
+
+
+def line_of(standing: Standing, channel: channels.StoredChannel, today: str) -> Line:
+    """An outgoing direction as it stands on one day."""
+    state = standing.state(channel.issuer, channel.partner, today)
+    terms = direction_terms(standing.agreement, channel.issuer, channel.partner, state)
+    return Line(channel, standing.contract, terms, b64u(canonical.digest(terms)), state)

@@ -1,0 +1,192 @@
+"""Follows every pinned peer: asks for news, verifies, takes over what is proven, and asks again.
+
+One thread a peer, so a slow or dead one holds up nobody. Nothing is kept in memory that matters: after
+a restart the cursors are read from what was stored. What does not hold is kept as an incident, answers
+go on from what was proven before, and the peer is asked again after a pause.
+"""
+
+import threading
+from urllib.parse import quote
+
+import orjson
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import Busy, Malformed, Refusal, Unproven
+from node.exchange import page
+from node.exchange.audit import Progress, audit_bundle
+from node.exchange.card import Card, ledger_origin
+from node.exchange.page import News
+from node.exchange.peers import PeerClient
+from node.ledger import moment
+from node.service import mirror
+from node.service.parts import Parts
+from node.service.sequencer import Sequencer
+from node.service.signing import Merge
+from node.store import channels, logs
+
+FIRST_PAUSE_S = 0.1
+
+log = structlog.get_logger()
+
+
+class Replication:
+    """The followers of all peers."""
+
+    def __init__(self, parts: Parts, sequencer: Sequencer) -> None:
+        """`start` begins to follow."""
+        self._parts, self._sequencer = parts, sequencer
+        self._followers: dict[str, Follower] = {}
+        self._lock = threading.Lock()
+        self._started = False
+
+    def start(self) -> None:
+        """Follow every pinned peer."""
+        self._started = True
+        self.watch_peers()
+
+    def watch_peers(self) -> None:
+        """Begin to follow peers that were pinned since."""
+        with self._lock, self._parts.database.read() as connection:
+            cards = self._parts.peers.by_country(connection)
+            for country in cards.keys() - self._followers.keys() if self._started else ():
+                self._followers[country] = Follower(self._parts, self._sequencer, cards[country])
+                self._followers[country].start()
+
+    def stop(self) -> None:
+        """Ask every follower to stop; the processes' end does not wait for a peer's answer."""
+        for follower in self._followers.values():
+            follower.stop()
+
+
+class Follower:
+    """Follows one peer."""
+
+    def __init__(self, parts: Parts, sequencer: Sequencer, peer: Card) -> None:
+        self._parts, self._sequencer, self._peer = parts, sequencer, peer
+        settings = parts.settings
+        self._client = PeerClient(
+            peer, settings.name, parts.keys.log, settings.peer_timeout_s, lambda: parts.now_ms() / 1000
+        )
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._follow, name=f"follow {peer.name}", daemon=True),
+            threading.Thread(target=self._audit, name=f"audit {peer.name}", daemon=True),
+        ]
+        self._rev = 0
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End after what is under way."""
+        self._stop.set()
+
+    def _follow(self) -> None:
+        pause_s, wait_s = 0.0, 0.0
+        while not self._stop.wait(pause_s):
+            try:
+                more = self._once(wait_s)
+                pause_s, wait_s = 0.0, 0.0 if more else self._parts.settings.wait_limit_s
+            except Busy as refusal:
+                log.info("peer not reached", peer=self._peer.name, why=refusal.sentence())
+                pause_s = self._longer(pause_s)
+            except (Refusal, SQLAlchemyError) as error:
+                log.error("news refused", peer=self._peer.name, why=str(error))
+                pause_s = self._longer(pause_s)
+            self._note_lateness()
+
+    def _once(self, wait_s: float) -> bool:
+        """Ask once and take over the answer; gives whether the peer has more."""
+        parts, peer = self._parts, self._peer
+        with parts.database.read() as connection:
+            at = mirror.cursors(parts, connection, peer, self._rev)
+        query = [
+            ("rev", at.rev),
+            ("ledger", at.ledger),
+            *(("at", f"{number}:{size}") for number, size in at.channels.items()),
+        ]
+        path = "/v1/peer/news?" + "&".join(f"{name}={quote(str(value), safe=':')}" for name, value in query)
+        answer = self._client.get_bytes(path + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
+        try:
+            news = page.read(_loads(answer), peer.name)
+            taken = self._take(news)
+        except (Malformed, Unproven) as refusal:
+            mirror.failed(parts, peer, refusal, answer)
+            parts.bell.ring()
+            raise
+        self._merge(news)
+        parts.bell.ring()
+        return taken.more or news.agreements is not None
+
+    def _take(self, news: News) -> mirror.Taken:
+        with self._parts.database.write() as connection:
+            return mirror.take(self._parts, connection, self._peer, news)
+
+    def _merge(self, news: News) -> None:
+        if news.agreements is None:
+            return
+        refused = self._sequencer.submit(Merge(self._peer, tuple(news.agreements))).result(
+            self._parts.settings.request_timeout_s
+        )
+        if refused:
+            log.warning("a part of the peer's agreements was refused", peer=self._peer.name, why=refused)
+        self._rev = news.rev
+
+    def _longer(self, pause_s: float) -> float:
+        return min(max(2 * pause_s, FIRST_PAUSE_S), self._parts.settings.retry_s)
+
+    def _note_lateness(self) -> None:
+        """Flag a channel whose newest proof is older than the agreement allows."""
+        parts, now_ms = self._parts, self._parts.now_ms()
+        with parts.database.read() as connection:
+            late = [
+                (channel.log, head.time)
+                for number, standing in mirror.expected(parts, connection, self._peer)
+                if (channel := channels.channel(connection, number, self._peer.country, parts.country))
+                and (head := logs.head(connection, channel.log))
+                and now_ms - moment.parse(head.time) > 1000 * int(standing.agreement.terms["max_staleness_s"])
+            ]
+        for number, since in late:
+            with parts.database.write() as connection:
+                detail = f"nothing proven since {since}"
+                channels.note_incident(
+                    connection,
+                    mirror.incident(self._peer.name, number, -1, "late", detail, b"", moment.format(now_ms)),
+                )
+
+    def _audit(self) -> None:
+        """Re-read the peer's ledger, round after round: old entries must still be those signed."""
+        progress = Progress()
+        while not self._stop.wait(self._parts.settings.audit_every_s):
+            try:
+                progress = self._audit_round(progress)
+            except Busy:
+                continue
+            except (Refusal, SQLAlchemyError) as error:
+                log.error("audit failed", peer=self._peer.name, why=str(error))
+
+    def _audit_round(self, progress: Progress) -> Progress:
+        parts, peer = self._parts, self._peer
+        with parts.database.read() as connection:
+            head = logs.head_of(connection, ledger_origin(peer.name))
+        while head is not None and not self._stop.is_set():
+            try:
+                progress = audit_bundle(self._client.get_bytes, progress, head, peer.country)
+            except (Malformed, Unproven) as refusal:
+                mirror.altered(parts, peer, refusal)
+                parts.bell.ring()
+                return Progress()
+            if progress.done:
+                mirror.unaltered(parts, peer)
+                return Progress()
+        return progress
+
+
+def _loads(answer: bytes) -> object:
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise Malformed("a peer's answer is not JSON", why=str(error)) from None

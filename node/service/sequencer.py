@@ -1,0 +1,167 @@
+"""The one writer of a node: a bounded queue, drained in batches, one transaction a batch.
+
+Callers wait for durability: their future is resolved only after the transaction has committed. A
+refused change is told so without touching the others in its batch. Between batches the sequencer
+brings outgoing channels into line with the state of their agreements and with the day.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import Busy, Refusal
+from node.service import line
+from node.service.batch import Batch
+from node.service.parts import Parts
+
+IDLE_S = 0.5
+
+log = structlog.get_logger()
+
+
+class Work(Protocol):
+    """One item of the queue."""
+
+    @property
+    def weight(self) -> int:
+        """How many changes it holds, against the batch limit."""
+
+    @property
+    def tins(self) -> Sequence[str]:
+        """The operators it is about, read in one query for the whole batch."""
+
+    def run(self, batch: Batch) -> Any:
+        """Add to the batch and give the answer, or raise a `Refusal` having added nothing."""
+
+
+@dataclass(slots=True)
+class _Item:
+    work: Work
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Sequencer:
+    """The writer's thread and its queue."""
+
+    def __init__(self, parts: Parts) -> None:
+        """`start` begins the work; nothing is written before."""
+        self._parts = parts
+        self._queue: queue.Queue[_Item | None] = queue.Queue(parts.settings.queue_limit)
+        self._keeper = line.Keeper()
+        self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
+        self._open = True
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is queued, then stop."""
+        self._open = False
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, work: Work) -> Future[Any]:
+        """Queue a change; `Busy` when the queue is full. The future is resolved once it is durable."""
+        item = _Item(work)
+        if not self._open:
+            raise Busy("the node is stopping", do="repeat the request in a moment")
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            raise Busy(
+                "too many changes are waiting", do="repeat the request in a moment; nothing of it was done"
+            ) from None
+        return item.future
+
+    def _run(self) -> None:
+        while (items := self._drain()) is not None:
+            if items:
+                self._settle(items)
+            self._keep_in_line(more_waits=not self._queue.empty())
+
+    def _drain(self) -> list[_Item] | None:
+        """The next batch; empty when nothing came for a while; None to stop."""
+        try:
+            first = self._queue.get(timeout=0 if self._keeper.is_busy else IDLE_S)
+        except queue.Empty:
+            return []
+        items: list[_Item] = []
+        weight = 0
+        while first is not None:
+            items.append(first)
+            weight += first.work.weight
+            if weight >= self._parts.settings.batch_limit or self._queue.empty():
+                return items
+            first = self._queue.get()
+        if items:
+            self._queue.put(None)
+            return items
+        return None
+
+    def _settle(self, items: list[_Item]) -> None:
+        """Write a batch, then answer. Nobody is answered before the commit; a failed commit answers all."""
+        answers: list[tuple[_Item, Any]] = []
+        try:
+            with self._parts.database.write() as connection:
+                batch = Batch(self._parts, connection)
+                batch.prepare(tin for item in items for tin in item.work.tins)
+                answers = [(item, _attempt(item.work, batch)) for item in items]
+                batch.commit()
+            for act in batch.after_commit:
+                act()
+        except (Refusal, SQLAlchemyError) as error:
+            self._parts.standings.forget()
+            log.error("batch failed", why=str(error), changes=len(items))
+            answers = [
+                (
+                    item,
+                    Busy(
+                        "the change could not be stored",
+                        why=type(error).__name__,
+                        do="repeat it with the same idempotency key",
+                    ),
+                )
+                for item in items
+            ]
+        self._parts.bell.ring()
+        for item, answer in answers:
+            _answer(item.future, answer)
+
+    def _keep_in_line(self, *, more_waits: bool) -> None:
+        """One step of bringing channels into line; short, so that changes in the queue wait little."""
+        if not self._keeper.is_due(self._parts):
+            return
+        try:
+            with self._parts.database.write() as connection:
+                batch = Batch(self._parts, connection)
+                self._keeper.step(batch, 50 if more_waits else 250)
+                batch.commit()
+        except (Refusal, SQLAlchemyError) as error:
+            self._parts.standings.forget()
+            log.error("channels could not be brought into line", why=str(error))
+            self._keeper.rest()
+        self._parts.bell.ring()
+
+
+def _attempt(work: Work, batch: Batch) -> Any:
+    try:
+        return work.run(batch)
+    except Refusal as refusal:
+        return refusal
+
+
+def _answer(future: Future[Any], answer: Any) -> None:
+    if isinstance(answer, Refusal):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+Submit = Callable[[Work], "Future[Any]"]

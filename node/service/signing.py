@@ -1,0 +1,307 @@
+"""Agreements: drafted, signed, carried between nodes, recorded in the ledger.
+
+Peers hand each other everything they know about an agreement they share, as often as they like; what
+is new is verified and added, so the order of arrival does not matter and nothing can be lost.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc.jwk import ECKey
+
+from contracts.evaluation import load
+from node.agreements import act as acts
+from node.agreements import document, state
+from node.agreements.act import Act, Instrument, Signature
+from node.agreements.document import Agreement
+from node.errors import Conflict, Malformed, NotFound, Refusal, TooMuch, Unproven
+from node.exchange.card import Card, ledger_origin
+from node.exchange.page import ActPart, AgreementPart
+from node.exchange.standing import HeldAct, Standing
+from node.ledger import canonical
+from node.ledger.encoding import b64u, unb64u
+from node.ledger.entry import LedgerEntry, commitment
+from node.ledger.merkle import leaf_hash
+from node.ledger.proof import TlogProof
+from node.service.batch import Batch
+from node.store import agreements
+
+AGREEMENTS_LIMIT = 1000
+ACTS_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A new agreement out of terms and a contract text, between this node and pinned peers."""
+
+    title: str
+    countries: Sequence[str]
+    terms: Mapping[str, Any]
+    contract_text: str
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> str:
+        """Store the draft and give its id; nobody has signed it yet."""
+        parts = batch.parts
+        cards = {parts.country: parts.card, **parts.peers.by_country(batch.connection)}
+        missing = [country for country in self.countries if country not in cards]
+        if missing or parts.country not in self.countries:
+            raise Conflict(
+                "an agreement is drafted between this node and pinned peers",
+                where=", ".join(self.countries),
+                why="not pinned: " + ", ".join(missing)
+                if missing
+                else f"{parts.country} is not among the parties",
+                do="pin the partner's card first: `aeo peer add`",
+            )
+        parties = [party_of(cards[country]) for country in sorted(self.countries)]
+        agreement = document.draft(
+            self.title,
+            parties,
+            dict(self.terms),
+            self.contract_text,
+            drafted_on=batch.today,
+            nonce=parts.entropy(16),
+        )
+        add_document(batch, agreement)
+        return agreement.id
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """This administration's signature: on an act that a partner proposed, or on one it proposes itself."""
+
+    agreement: str
+    act: str
+    issuer: str | None = None
+    partner: str | None = None
+    mode: str | None = None
+    effective: str | None = None
+    reason: str = ""
+    preconditions_met: Sequence[str] = ()
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> dict[str, Any]:
+        """Sign, record the act if that completes it, and say what is still missing."""
+        standing = standing_of(batch, self.agreement)
+        proposed = next((held for held in standing.held if self._is_awaited(held, standing, batch)), None)
+        new = proposed.act if proposed else self._propose(standing, batch)
+        signature = acts.sign(new, batch.parts.country, ECKey.import_key(batch.parts.keys.credential))
+        ruling = _with(proposed, new, signature).complete(standing.agreement, batch.today, standing.contract)
+        if not ruling.allowed and not ruling.missing:
+            raise Conflict(
+                "the agreement's contract does not allow this act", where=self.act, why=ruling.reason
+            )
+        if proposed is None:
+            agreements.add_act(batch.connection, new.id, standing.agreement.id, new.encode())
+        put_signature(batch, new, signature)
+        record_complete(batch, standing.agreement.id)
+        return {"act": new.id, "complete": ruling.allowed, "missing": list(ruling.missing)}
+
+    def _is_awaited(self, held: HeldAct, standing: Standing, batch: Batch) -> bool:
+        """Whether a partner's proposal says what is asked for here, and waits for our signature."""
+        if _says(held.act) != (self.act, self.issuer, self.partner, self.mode) or held.ledger_seq is not None:
+            return False
+        same_day = self.effective in (None, held.act.effective)
+        return same_day and batch.parts.country not in held.instrument.signed_by(standing.agreement)
+
+    def _propose(self, standing: Standing, batch: Batch) -> Act:
+        says = {
+            "v": 1,
+            "agreement": self.agreement,
+            "act": self.act,
+            "issuer": self.issuer,
+            "partner": self.partner,
+            "mode": self.mode,
+            "effective": self.effective
+            or (standing.agreement.drafted_on if self.act == "sign" else batch.today),
+            "lifts": list(self._lifts(standing, batch.today)),
+            "reason": self.reason,
+            "preconditions_met": list(self.preconditions_met),
+        }
+        act = acts.parse_act(says | {"nonce": b64u(self._nonce(says, batch))})
+        issuer, partner = (self.issuer, self.partner) if self.issuer else _any_direction(standing)
+        if any(_says(held.act) == _says(act) and held.ledger_seq is None for held in standing.held):
+            raise Conflict(
+                "this act is proposed already and waits for the partner",
+                where=self.act,
+                do="see `aeo mra show`",
+            )
+        state.propose(
+            standing.agreement, act, standing.state(str(issuer), str(partner), batch.today), batch.today
+        )
+        return act
+
+    def _nonce(self, says: Mapping[str, Any], batch: Batch) -> bytes:
+        """Only a suspension is new each time; the same words of two parties are otherwise the same act.
+
+        So two that sign or start at the same moment, each unaware of the other, sign one act.
+        """
+        return batch.parts.entropy(16) if self.act == "suspend" else canonical.digest(dict(says))[:16]
+
+    def _lifts(self, standing: Standing, today: str) -> list[str]:
+        """The suspensions that a resumption of this direction lifts: every one not lifted yet."""
+        if self.act != "resume":
+            return []
+        counted = standing.counted(today)
+        lifted = {number for act in counted if act.act == "resume" for number in act.lifts}
+        open_ones = [
+            act
+            for act in counted
+            if act.act == "suspend" and act.concerns(str(self.issuer), str(self.partner))
+        ]
+        return sorted({act.id for act in open_ones} - lifted)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What a peer says it knows about the agreements we share."""
+
+    peer: Card
+    parts: Sequence[AgreementPart]
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> list[str]:
+        """Add what is new and proven; gives the refusals of what is not, which is not used."""
+        refused = []
+        for part in self.parts:
+            try:
+                agreement = self._document(batch, part)
+            except Refusal as refusal:
+                refused.append(refusal.sentence())
+                continue
+            for item in part.acts:
+                try:
+                    self._act(batch, agreement, item)
+                except Refusal as refusal:
+                    refused.append(refusal.sentence())
+            record_complete(batch, agreement.id)
+        return refused
+
+    def _document(self, batch: Batch, part: AgreementPart) -> Agreement:
+        agreement = document.parse(part.document)
+        known = batch.parts.standings.current(batch.connection)
+        if agreement.id not in known:
+            check_parties(batch, agreement, self.peer)
+            if len(known) >= AGREEMENTS_LIMIT:
+                raise TooMuch("there are too many agreements here", where=agreement.id)
+            add_document(batch, agreement)
+        return agreement
+
+    def _act(self, batch: Batch, agreement: Agreement, item: ActPart) -> None:
+        instrument = acts.parse(item.instrument)
+        if instrument.act.agreement != agreement.digest():
+            raise Unproven("an act is about another agreement", where=instrument.act.id)
+        held = {each.act.id: each for each in standing_of(batch, agreement.id).held}
+        own = held.get(instrument.act.id)
+        have = {signature.country for signature in own.instrument.signatures} if own else set()
+        new = [s for s in instrument.signatures if s.country not in have and s.country != batch.parts.country]
+        for signature in new:
+            acts.verify(instrument.act, signature, agreement.party(signature.country))
+        if own is None and new:
+            if len(held) >= ACTS_LIMIT:
+                raise TooMuch("there are too many acts under this agreement", where=agreement.id)
+            agreements.add_act(batch.connection, instrument.act.id, agreement.id, instrument.act.encode())
+        for signature in new:
+            put_signature(batch, instrument.act, signature)
+        if item.receipt is not None and (own or new) and not (own and self.peer.country in own.receipts):
+            check_receipt(
+                item.receipt, instrument.act, standing_of(batch, agreement.id), self.peer, batch.today
+            )
+            agreements.put_receipt(
+                batch.connection,
+                instrument.act.id,
+                self.peer.country,
+                canonical.encode(item.receipt).decode(),
+            )
+            batch.forget_lines()
+
+
+def check_receipt(receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, today: str) -> None:
+    """`Unproven` unless the peer's own ledger holds this act with enough signatures."""
+    if set(receipt) != {"entry", "salt", "body", "proof"} or not isinstance(receipt["body"], dict):
+        raise Malformed("a receipt is not of the agreed form", where=peer.name)
+    encoded = str(receipt["entry"]).encode()
+    entry = LedgerEntry.decode(encoded)
+    if (entry.country, entry.type) != (peer.country, "agreement"):
+        raise Unproven("a receipt is about another kind of entry", where=peer.name)
+    if commitment(unb64u(str(receipt["salt"])), canonical.encode(receipt["body"])) != entry.commit:
+        raise Unproven("a receipt's entry commits to something else", where=peer.name)
+    recorded = acts.parse(receipt["body"].get("instrument"))
+    if recorded.act != act or not recorded.complete(standing.agreement, today, standing.contract).allowed:
+        raise Unproven("a receipt does not hold the complete act", where=act.id)
+    proof = TlogProof.decode(str(receipt["proof"]))
+    if proof.index != entry.seq:
+        raise Unproven("a receipt proves another entry", where=peer.name)
+    origin = ledger_origin(peer.name)
+    proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+
+
+def record_complete(batch: Batch, agreement: str) -> None:
+    """Write every act that has become complete into the ledger, with all its signatures."""
+    standing = standing_of(batch, agreement)
+    for held in standing.held:
+        if held.ledger_seq is None and standing.is_complete(held, batch.today):
+            body: dict[str, Any] = {"v": 1, "agreement": agreement, "instrument": held.instrument.to_json()}
+            if held.act.act == "sign":
+                body["document"] = standing.agreement.to_json()
+            agreements.set_ledger_seq(batch.connection, held.act.id, batch.append_body("agreement", body))
+            batch.forget_lines()
+
+
+def standing_of(batch: Batch, agreement: str) -> Standing:
+    """Where an agreement stands; `NotFound` when there is none of this id."""
+    standing = batch.parts.standings.current(batch.connection).get(agreement)
+    if standing is None:
+        raise NotFound("there is no such agreement here", where=agreement, do="list them with `aeo mra list`")
+    return standing
+
+
+def party_of(card: Card) -> document.Party:
+    """A node as a party of an agreement: it signs with the credential key on its card."""
+    return document.Party(card.country, card.name, card.administration, card.keys["credential"])
+
+
+def check_parties(batch: Batch, agreement: Agreement, peer: Card) -> None:
+    """`Unproven` unless the agreement names us, the peer, and every pinned party with the keys we know."""
+    cards = {batch.parts.country: batch.parts.card, **batch.parts.peers.by_country(batch.connection)}
+    if not {batch.parts.country, peer.country} <= set(agreement.countries):
+        raise Unproven("an agreement is not between us and the peer that sends it", where=agreement.id)
+    for party in agreement.parties:
+        card = cards.get(party.country)
+        if card and (party.name, dict(party.key)) != (card.name, card.keys["credential"]):
+            raise Unproven(
+                "an agreement names another node or key for a party", where=f"{agreement.id}, {party.country}"
+            )
+
+
+def add_document(batch: Batch, agreement: Agreement) -> None:
+    """Store a new agreement whose contract loads."""
+    load(agreement.contract_text)
+    agreements.add_document(batch.connection, agreement.id, agreement.encode())
+
+
+def put_signature(batch: Batch, act: Act, signature: Signature) -> None:
+    """Store a verified signature."""
+    text = canonical.encode({"protected": signature.protected, "signature": signature.signature}).decode()
+    agreements.put_signature(batch.connection, act.id, signature.country, text)
+
+
+def _says(act: Act) -> tuple[str, str | None, str | None, str | None]:
+    return act.act, act.issuer, act.partner, act.mode
+
+
+def _with(proposed: HeldAct | None, act: Act, signature: Signature) -> Instrument:
+    given = proposed.instrument.signatures if proposed else ()
+    return Instrument(act, (*given, signature))
+
+
+def _any_direction(standing: Standing) -> tuple[str, str]:
+    return standing.directions()[0]

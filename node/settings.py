@@ -1,0 +1,134 @@
+"""What one node is told at its start: read once, frozen, every size and time-out bounded.
+
+Values come from `settings.toml` in the node's home folder; an environment variable `AEO_<NAME>`
+overrides one of them. Secrets are never settings: `keys` only says where they are kept.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from node.errors import Malformed, problem
+
+FILE = "settings.toml"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseSettings):
+    """The settings of one node."""
+
+    model_config = SettingsConfigDict(env_prefix="AEO_", extra="forbid", frozen=True)
+
+    name: str = Field(
+        pattern=r"^[a-z0-9.:-]{3,100}$",
+        description="The node's schema-less URL, such as aeo.br.example; also the origin of its ledger.",
+    )
+    country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of the administration.")
+    administration: str = Field(
+        min_length=1, max_length=100, description="The administration's name, for people."
+    )
+    address: str = Field(
+        pattern=r"^https?://[^\s/]+$",
+        description="Where peers reach this node; covered by the signature of every request to it.",
+    )
+    host: str = Field(default="127.0.0.1", description="Interface to listen on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
+    keys: str = Field(
+        default="file:keys",
+        pattern=r"^(file|env):.+$",
+        description="Where the private keys are: file:FOLDER (relative to the home folder) or env:PREFIX.",
+    )
+    database_url: str = Field(
+        default="sqlite:///node.sqlite",
+        description="SQLAlchemy URL of the store; a relative SQLite path is from the home folder.",
+    )
+
+    body_limit_bytes: int = Field(
+        default=4 * 2**20, ge=2**10, le=64 * 2**20, description="Largest request body."
+    )
+    list_limit: int = Field(
+        default=1000, ge=1, le=10_000, description="Most operators in one lookup or import call."
+    )
+    rate_per_minute: int = Field(
+        default=6_000, ge=1, le=10_000_000, description="Requests a caller may make in a minute."
+    )
+    queue_limit: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        description="Changes that may wait for the sequencer; beyond it callers get 503.",
+    )
+    batch_limit: int = Field(default=500, ge=1, le=5_000, description="Most changes in one transaction.")
+    page_limit: int = Field(
+        default=500, ge=1, le=2_000, description="Most channel entries in one page to a partner."
+    )
+    wait_limit_s: Seconds = Field(default=25.0, description="Longest time a long poll is held open.")
+    request_timeout_s: Seconds = Field(default=30.0, description="Longest time a write waits for its answer.")
+    peer_timeout_s: Seconds = Field(
+        default=10.0, description="Time-out of a request to a peer, on top of the long poll."
+    )
+    retry_s: Seconds = Field(
+        default=5.0, description="Longest pause before asking an unreachable peer again."
+    )
+    clock_skew_s: Seconds = Field(default=60.0, description="How far a peer's clock may be off.")
+    audit_every_s: Seconds = Field(
+        default=60.0, description="Pause between two rounds of re-reading a peer's ledger."
+    )
+    epoch_entries: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Channel entries sealed under one epoch key before it is rotated.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the values read from the file."""
+        return env_settings, init_settings
+
+
+def load(home: Path) -> Settings:
+    """Read the settings of the node whose home folder is `home`; `Malformed` names each bad one."""
+    path = home / FILE
+    if not path.is_file():
+        raise Malformed("no node lives here", where=str(home), do=f"run `aeo init {home}` first")
+    values: dict[str, Any] = TomlConfigSettingsSource(Settings, path)()
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise Malformed(
+            "the settings cannot be used",
+            where=str(path),
+            do="correct the file or the AEO_ variable of that name",
+            problems=[
+                problem(".".join(map(str, e["loc"])), e.get("input"), e["msg"]) for e in error.errors()
+            ],
+        ) from None
+
+
+def write(home: Path, values: dict[str, Any]) -> None:
+    """Write a new settings file of plain texts and numbers; never replaces one."""
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
+    with (home / FILE).open("x", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _toml(value: str | int | float) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)

@@ -1,0 +1,1 @@
+"""What the node remembers: tables, queries, migrations. Knows nothing of rules, keys or HTTP."""

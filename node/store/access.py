@@ -1,0 +1,74 @@
+"""Queries over peers, tokens and idempotency keys."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, select, update
+
+from node.store.database import Row, add, put, table
+from node.store.tables import Idempotency, Peer, Token
+
+PEER, TOKEN, IDEMPOTENCY = table(Peer), table(Token), table(Idempotency)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """A bearer token without its secret."""
+
+    token: str
+    role: str
+    label: str
+    secret_hash: bytes
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+
+
+def peers(connection: Connection) -> list[Row]:
+    """Every pinned card."""
+    return [dict(row) for row in connection.execute(select(PEER).order_by(PEER.c.country)).mappings()]
+
+
+def put_peer(connection: Connection, row: Row) -> None:
+    """Pin a card, in place of an earlier one of the same node."""
+    put(connection, Peer, [row])
+
+
+def token(connection: Connection, number: str) -> StoredToken | None:
+    """One token by its public part, or None."""
+    row = connection.execute(select(TOKEN).where(TOKEN.c.token == number)).first()
+    return StoredToken(*row) if row else None
+
+
+def tokens(connection: Connection) -> list[StoredToken]:
+    """Every token, oldest first."""
+    return [StoredToken(*row) for row in connection.execute(select(TOKEN).order_by(TOKEN.c.created_at))]
+
+
+def add_token(connection: Connection, row: Row) -> None:
+    """Store a new token."""
+    add(connection, Token, [row])
+
+
+def revoke_token(connection: Connection, number: str, time: str) -> bool:
+    """Revoke a token; False when it is unknown or already revoked."""
+    found = update(TOKEN).where(TOKEN.c.token == number, TOKEN.c.revoked_at.is_(None)).values(revoked_at=time)
+    return connection.execute(found).rowcount == 1
+
+
+def answered(connection: Connection, caller: str, key: str) -> tuple[bytes, bytes] | None:
+    """(request digest, answer) once given to this key of this caller, or None."""
+    found = select(IDEMPOTENCY.c.request, IDEMPOTENCY.c.answer).where(
+        IDEMPOTENCY.c.caller == caller, IDEMPOTENCY.c.key == key
+    )
+    row = connection.execute(found).first()
+    return (row.request, row.answer) if row else None
+
+
+def remember_answers(connection: Connection, rows: list[Row]) -> None:
+    """Remember the answers given in this transaction."""
+    add(connection, Idempotency, rows)
+
+
+def forget_answers(connection: Connection, before: str) -> None:
+    """Forget answers older than `before`."""
+    connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.time < before))

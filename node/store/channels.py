@@ -1,0 +1,254 @@
+"""Queries over channels: outgoing (what we disclosed) and incoming (what we verified and mirror)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, update
+
+from node.store.database import Row, add, put, table
+from node.store.tables import (
+    Change,
+    Channel,
+    ChannelBody,
+    ChannelEpoch,
+    ChannelView,
+    Decision,
+    Incident,
+    Mirror,
+    MirrorVersion,
+)
+
+CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelBody), table(ChannelView)
+DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
+INCIDENT, CHANGE = table(Incident), table(Change)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChannel:
+    """One channel; `state` and `day` are those it was last brought into line with."""
+
+    log: int
+    agreement: str
+    issuer: str
+    partner: str
+    state: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEpoch:
+    """One epoch key, wrapped for the store and (outgoing) sealed for the partner."""
+
+    log: int
+    epoch: int
+    wrapped: bytes
+    envelope: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What an incoming channel says of one record now; `fields` None: it left our view."""
+
+    log: int
+    record_id: str
+    seq: int
+    fields: bytes | None
+    ledger_seq: int
+    credential: str
+    doubt: str | None
+
+
+def channels(connection: Connection) -> list[StoredChannel]:
+    """Every channel, outgoing and incoming."""
+    return [StoredChannel(*row) for row in connection.execute(select(CHANNEL).order_by(CHANNEL.c.log))]
+
+
+def channel(connection: Connection, agreement: str, issuer: str, partner: str) -> StoredChannel | None:
+    """One channel, or None."""
+    found = select(CHANNEL).where(
+        CHANNEL.c.agreement == agreement, CHANNEL.c.issuer == issuer, CHANNEL.c.partner == partner
+    )
+    row = connection.execute(found).first()
+    return StoredChannel(*row) if row else None
+
+
+def add_channel(connection: Connection, new: StoredChannel) -> None:
+    """Store a new channel, whose log exists already."""
+    row = {
+        "log": new.log,
+        "agreement": new.agreement,
+        "issuer": new.issuer,
+        "partner": new.partner,
+        "state": new.state,
+        "day": new.day,
+    }
+    add(connection, Channel, [row])
+
+
+def set_line(connection: Connection, log: int, state: str, day: str) -> None:
+    """Note the state and day with which a channel is now in line."""
+    connection.execute(update(CHANNEL).where(CHANNEL.c.log == log).values(state=state, day=day))
+
+
+def newest_epoch(connection: Connection, log: int) -> StoredEpoch | None:
+    """The epoch key in use, or None."""
+    row = connection.execute(
+        select(EPOCH).where(EPOCH.c.log == log).order_by(EPOCH.c.epoch.desc()).limit(1)
+    ).first()
+    return StoredEpoch(*row) if row else None
+
+
+def epochs(connection: Connection, log: int, numbers: Sequence[int]) -> dict[int, StoredEpoch]:
+    """These epoch keys, by number."""
+    rows = connection.execute(select(EPOCH).where(EPOCH.c.log == log, EPOCH.c.epoch.in_(numbers)))
+    return {row.epoch: StoredEpoch(*row) for row in rows}
+
+
+def add_epoch(connection: Connection, new: StoredEpoch) -> None:
+    """Store a new epoch key."""
+    add(
+        connection,
+        ChannelEpoch,
+        [{"log": new.log, "epoch": new.epoch, "wrapped": new.wrapped, "envelope": new.envelope}],
+    )
+
+
+def bodies(connection: Connection, log: int, start: int, stop: int) -> dict[int, bytes]:
+    """The sealed bodies of the entries `start` up to, not including, `stop`."""
+    rows = connection.execute(
+        select(BODY.c.seq, BODY.c.sealed).where(BODY.c.log == log, BODY.c.seq >= start, BODY.c.seq < stop)
+    )
+    return {row.seq: row.sealed for row in rows}
+
+
+def ledger_seqs(connection: Connection, log: int, start: int, stop: int) -> dict[int, int]:
+    """Which ledger entry each disclosure in this range is about."""
+    wanted = (BODY.c.log == log, BODY.c.seq >= start, BODY.c.seq < stop, BODY.c.ledger_seq.is_not(None))
+    return {
+        row.seq: row.ledger_seq
+        for row in connection.execute(select(BODY.c.seq, BODY.c.ledger_seq).where(*wanted))
+    }
+
+
+def views(connection: Connection, record_ids: Sequence[str]) -> dict[tuple[int, str], bytes | None]:
+    """{(channel, record): digest of what its partner sees, None for a tombstone}; absent: never seen."""
+    rows = connection.execute(
+        select(VIEW.c.log, VIEW.c.record_id, VIEW.c.digest).where(VIEW.c.record_id.in_(record_ids))
+    )
+    return {(row.log, row.record_id): row.digest for row in rows}
+
+
+def shared_count(connection: Connection, log: int) -> int:
+    """How many records the partner of an outgoing channel sees now."""
+    found = select(func.count()).select_from(VIEW).where(VIEW.c.log == log, VIEW.c.digest.is_not(None))
+    return int(connection.execute(found).scalar_one())
+
+
+def newest_decisions(connection: Connection, log: int, record_id: str | None = None) -> list[Row]:
+    """The newest decision on each record (or on one record) for the partner of a channel."""
+    newest = select(func.max(DECISION.c.decision)).where(DECISION.c.log == log).group_by(DECISION.c.record_id)
+    if record_id is not None:
+        newest = newest.where(DECISION.c.record_id == record_id)
+    found = select(DECISION).where(DECISION.c.decision.in_(newest.scalar_subquery()))
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def mirrored(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Mirrored]:
+    """Mirror rows by (channel, record)."""
+    ids = [record_id for _, record_id in keys]
+    rows = (Mirrored(*row) for row in connection.execute(select(MIRROR).where(MIRROR.c.record_id.in_(ids))))
+    wanted = set(keys)
+    return {(row.log, row.record_id): row for row in rows if (row.log, row.record_id) in wanted}
+
+
+def mirror_counts(connection: Connection, log: int) -> tuple[int, int]:
+    """(records in view, tombstones) of an incoming channel."""
+    rows = connection.execute(
+        select(func.count(), func.count(MIRROR.c.fields)).where(MIRROR.c.log == log)
+    ).one()
+    return int(rows[1]), int(rows[0]) - int(rows[1])
+
+
+def mirror_history(connection: Connection, log: int, record_id: str) -> list[Row]:
+    """Every disclosure and tombstone of one record, oldest first."""
+    found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id == record_id)
+    return [dict(row) for row in connection.execute(found.order_by(MIRROR_VERSION.c.seq)).mappings()]
+
+
+def put_mirror(connection: Connection, rows: Sequence[Row], history: Sequence[Row]) -> None:
+    """Store what a page brought: the newest row of each record, and the history."""
+    put(connection, Mirror, rows)
+    add(connection, MirrorVersion, history)
+
+
+def note_incident(connection: Connection, row: Row) -> None:
+    """Keep something that failed verification; seen again, only `last_seen` moves."""
+    same = (
+        INCIDENT.c.peer == row["peer"],
+        INCIDENT.c.log == row["log"],
+        INCIDENT.c.seq == row["seq"],
+        INCIDENT.c.kind == row["kind"],
+    )
+    values = {"last_seen": row["last_seen"], "detail": row["detail"], "closed": None}
+    if connection.execute(update(INCIDENT).where(*same).values(**values)).rowcount == 0:
+        add(connection, Incident, [row])
+
+
+def close_incidents(connection: Connection, peer: str, log: int, kinds: Sequence[str], time: str) -> int:
+    """Close open incidents that no longer hold; gives how many."""
+    open_ones = (
+        INCIDENT.c.peer == peer,
+        INCIDENT.c.log == log,
+        INCIDENT.c.kind.in_(kinds),
+        INCIDENT.c.closed.is_(None),
+    )
+    return connection.execute(update(INCIDENT).where(*open_ones).values(closed=time)).rowcount
+
+
+def incidents(connection: Connection, *, only_open: bool, limit: int = 1000) -> list[Row]:
+    """What failed verification, newest first, without the evidence bytes."""
+    columns = [column for column in INCIDENT.c if column.name != "evidence"]
+    found = select(*columns).order_by(INCIDENT.c.incident.desc()).limit(limit)
+    if only_open:
+        found = found.where(INCIDENT.c.closed.is_(None))
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def changes_after(connection: Connection, after: int, limit: int) -> list[Row]:
+    """Rows of the change feed behind `after`."""
+    found = select(CHANGE).where(CHANGE.c.change > after).order_by(CHANGE.c.change).limit(limit)
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def newest_change(connection: Connection) -> int:
+    """The number of the newest change; 0 when there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(CHANGE.c.change), 0))).scalar_one())
+
+
+def newest_answers(connection: Connection, log: int, record_ids: Sequence[str]) -> dict[str, str]:
+    """The newest kept answer of the contract on each of these records."""
+    newest = (
+        select(func.max(DECISION.c.decision))
+        .where(DECISION.c.log == log, DECISION.c.record_id.in_(record_ids))
+        .group_by(DECISION.c.record_id)
+    )
+    rows = connection.execute(
+        select(DECISION.c.record_id, DECISION.c.answer).where(DECISION.c.decision.in_(newest))
+    )
+    return {row.record_id: row.answer for row in rows}
+
+
+def doubt(connection: Connection, log: int, record_id: str, reason: str) -> None:
+    """Let nothing rest on a mirror row until a verified entry replaces it."""
+    connection.execute(
+        update(MIRROR).where(MIRROR.c.log == log, MIRROR.c.record_id == record_id).values(doubt=reason)
+    )
+
+
+def mirror_rows(connection: Connection) -> Iterator[tuple[StoredChannel, Mirrored]]:
+    """Every mirror row with its channel, streamed."""
+    by_log = {each.log: each for each in channels(connection)}
+    rows = connection.execution_options(yield_per=500).execute(
+        select(MIRROR).order_by(MIRROR.c.log, MIRROR.c.seq)
+    )
+    return ((by_log[row.log], Mirrored(*row)) for row in rows)

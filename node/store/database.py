@@ -1,0 +1,137 @@
+"""One database, opened once: snapshots for reading, one writer at a time for writing.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a transaction that was committed survives a kill of
+the process and a loss of power. Deleted content is overwritten (`secure_delete`).
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
+
+from node.errors import Busy
+
+Row = dict[str, Any]
+
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "busy_timeout=10000",
+)
+MIGRATIONS = Path(__file__).parent / "migrations"
+WRITER_WAIT_S = 30
+
+
+class Database:
+    """An engine with a snapshot for each reader and a lock around the one writer."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        """Open the database at `url`; a relative SQLite path is taken from `home`."""
+        self.url = _absolute(url, home)
+        self._engine = create_engine(self.url)
+        self._writer = threading.Lock()
+        if self._engine.dialect.name == "sqlite":
+            _speak_sqlite(self._engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state and writes nothing."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """A connection for single statements: each sees the newest committed state, none is held open."""
+        with self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction of the one writer: all of it is durable on return, or none of it happened."""
+        if not self._writer.acquire(timeout=WRITER_WAIT_S):
+            raise Busy("the store is busy", do="try again shortly")
+        try:
+            with self._engine.connect().execution_options(aeo_write=True) as connection, connection.begin():
+                yield connection
+        finally:
+            self._writer.release()
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The SQLAlchemy Core table of a table class."""
+    found: Table = model.__table__  # type: ignore[attr-defined]
+    return found
+
+
+def put(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> None:
+    """Insert rows, replacing those of the same primary key."""
+    if not rows:
+        return
+    into = table(model)
+    insert: Callable[[Table], Any] = (
+        postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    )
+    statement = insert(into)
+    keys = [column.name for column in into.primary_key]
+    rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    on_conflict = (
+        statement.on_conflict_do_update(index_elements=keys, set_=rest)
+        if rest
+        else statement.on_conflict_do_nothing()
+    )
+    connection.execute(on_conflict, list(rows))
+
+
+def add(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> None:
+    """Insert rows that must be new."""
+    if rows:
+        connection.execute(table(model).insert(), list(rows))
+
+
+def as_row(mapping: Mapping[str, Any]) -> Row:
+    """A plain dict of a result mapping."""
+    return dict(mapping)
+
+
+def _absolute(url: str, home: Path) -> str:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return url
+    return parsed.set(database=str((home / parsed.database).absolute())).render_as_string(hide_password=False)
+
+
+def _speak_sqlite(engine: Engine) -> None:
+    """Let SQLAlchemy, not the driver, say when a transaction begins: writers take the lock at once."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("aeo_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,131 @@
+"""Queries over own operators, and over the identifiers and names of all operators."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, select
+
+from node.store.database import Row, put, table
+from node.store.tables import OperatorIdentifier, OperatorName, Record, RecordVersion
+
+RECORD, VERSION = table(Record), table(RecordVersion)
+IDENTIFIER, NAME = table(OperatorIdentifier), table(OperatorName)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One sealed version of an own operator, with its record's wrapped key."""
+
+    record_id: str
+    tin: str
+    wrapped_key: bytes
+    version: int
+    ledger_seq: int
+    sealed: bytes
+
+
+def _versions() -> Select[Any]:
+    columns = (
+        RECORD.c.record_id,
+        RECORD.c.tin,
+        RECORD.c.wrapped_key,
+        VERSION.c.version,
+        VERSION.c.ledger_seq,
+        VERSION.c.sealed,
+    )
+    return select(*columns).join(VERSION, VERSION.c.record_id == RECORD.c.record_id)
+
+
+def _newest() -> Select[Any]:
+    return _versions().where(VERSION.c.version == RECORD.c.version)
+
+
+def newest_by_tin(connection: Connection, tins: Sequence[str]) -> dict[str, StoredVersion]:
+    """The newest version of each of these operators that is known."""
+    rows = connection.execute(_newest().where(RECORD.c.tin.in_(tins)))
+    return {row.tin: StoredVersion(*row) for row in rows}
+
+
+def newest(connection: Connection, record_id: str) -> StoredVersion | None:
+    """The newest version of one record, or None."""
+    row = connection.execute(_newest().where(RECORD.c.record_id == record_id)).first()
+    return StoredVersion(*row) if row else None
+
+
+def newest_after(connection: Connection, after: str, limit: int) -> list[StoredVersion]:
+    """The newest versions of up to `limit` records, in the order of their ids, behind `after`."""
+    rows = connection.execute(
+        _newest().where(RECORD.c.record_id > after).order_by(RECORD.c.record_id).limit(limit)
+    )
+    return [StoredVersion(*row) for row in rows]
+
+
+def versions(connection: Connection, record_id: str) -> list[StoredVersion]:
+    """Every version of one record, oldest first."""
+    rows = connection.execute(_versions().where(RECORD.c.record_id == record_id).order_by(VERSION.c.version))
+    return [StoredVersion(*row) for row in rows]
+
+
+def version_at(connection: Connection, ledger_seq: int) -> StoredVersion | None:
+    """The version that one ledger entry commits to, or None."""
+    row = connection.execute(_versions().where(VERSION.c.ledger_seq == ledger_seq)).first()
+    return StoredVersion(*row) if row else None
+
+
+def all_versions(connection: Connection) -> Iterator[StoredVersion]:
+    """Every version in the order of the ledger, streamed."""
+    rows = connection.execution_options(yield_per=500).execute(_versions().order_by(VERSION.c.ledger_seq))
+    return (StoredVersion(*row) for row in rows)
+
+
+def tins_after(connection: Connection, after: str, limit: int) -> list[str]:
+    """TINs of own operators in order, for comparing a list with the register."""
+    found = select(RECORD.c.tin).where(RECORD.c.tin > after).order_by(RECORD.c.tin).limit(limit)
+    return list(connection.execute(found).scalars())
+
+
+def count(connection: Connection) -> int:
+    """How many own operators there are."""
+    return int(connection.execute(select(func.count()).select_from(RECORD)).scalar_one())
+
+
+def index(connection: Connection, log: int, found: dict[str, Row]) -> None:
+    """Replace identifiers and names of the given records: {record_id: {"identifiers", "names"}}."""
+    clear_index(connection, log, found)
+    identifiers = [
+        {"log": log, "record_id": record_id, "scheme": scheme, "value": value}
+        for record_id, entry in found.items()
+        for scheme, value in sorted(set(entry["identifiers"]))
+    ]
+    names = [
+        {"log": log, "record_id": record_id, "name": entry["name"], "folded": entry["folded"]}
+        for record_id, entry in found.items()
+        if entry["name"]
+    ]
+    put(connection, OperatorIdentifier, identifiers)
+    put(connection, OperatorName, names)
+
+
+def clear_index(connection: Connection, log: int, record_ids: Iterable[str]) -> None:
+    """Forget identifiers and names of these records."""
+    ids = list(record_ids)
+    for index_table in (IDENTIFIER, NAME):
+        connection.execute(
+            delete(index_table).where(index_table.c.log == log, index_table.c.record_id.in_(ids))
+        )
+
+
+def find(
+    connection: Connection, values: Sequence[str], scheme: str | None = None
+) -> list[tuple[str, str, int, str]]:
+    """(value, scheme, log, record_id) of every operator that carries one of these identifiers."""
+    found = select(IDENTIFIER).where(IDENTIFIER.c.value.in_(values))
+    if scheme:
+        found = found.where(IDENTIFIER.c.scheme == scheme)
+    return [tuple(row) for row in connection.execute(found)]
+
+
+def names(connection: Connection, limit: int) -> list[tuple[int, str, str, str]]:
+    """(log, record_id, name, folded) of up to `limit` operators, own ones first."""
+    return [tuple(row) for row in connection.execute(select(NAME).order_by(NAME.c.log).limit(limit))]

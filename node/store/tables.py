@@ -1,0 +1,287 @@
+"""The tables, as SQLModel classes; queries over them are written with SQLAlchemy Core.
+
+`log` 0 is the node's own ledger; every channel is a log of its own (outgoing: written here, incoming:
+a verified copy), and so is the last checkpoint seen of each peer's ledger, without entries.
+"""
+
+from sqlalchemy import Column, Index, LargeBinary, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+LEDGER = 0
+
+
+def _blob() -> Column[bytes]:
+    return Column(LargeBinary, nullable=False)
+
+
+class LogHead(SQLModel, table=True):
+    """The newest tree head of one log; `UPDATE ... WHERE size = ?` on it is the commit point."""
+
+    __tablename__ = "log_head"
+    log: int = Field(primary_key=True)
+    origin: str = Field(unique=True)
+    size: int
+    root: bytes = Field(sa_column=_blob())
+    last_leaf: bytes | None = None
+    time: str
+    checkpoint: str
+
+
+class LogEntry(SQLModel, table=True):
+    """The bytes of one entry."""
+
+    __tablename__ = "log_entry"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    log: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    entry: bytes = Field(sa_column=_blob())
+
+
+class LogTile(SQLModel, table=True):
+    """The longest known prefix of one tile: up to 256 hashes."""
+
+    __tablename__ = "log_tile"
+    log: int = Field(primary_key=True)
+    level: int = Field(primary_key=True)
+    idx: int = Field(primary_key=True)
+    hashes: bytes = Field(sa_column=_blob())
+
+
+class LedgerBody(SQLModel, table=True):
+    """The sealed body behind a ledger entry that is not a record version."""
+
+    __tablename__ = "ledger_body"
+    seq: int = Field(primary_key=True)
+    sealed: bytes = Field(sa_column=_blob())
+
+
+class Record(SQLModel, table=True):
+    """One own operator: its newest version and its wrapped key."""
+
+    __tablename__ = "record"
+    record_id: str = Field(primary_key=True)
+    tin: str = Field(unique=True)
+    version: int
+    wrapped_key: bytes = Field(sa_column=_blob())
+
+
+class RecordVersion(SQLModel, table=True):
+    """One sealed state of an own operator."""
+
+    __tablename__ = "record_version"
+    record_id: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    ledger_seq: int = Field(unique=True)
+    sealed: bytes = Field(sa_column=_blob())
+
+
+class OperatorIdentifier(SQLModel, table=True):
+    """Finds an operator by any identifier; `log` 0 for own ones, else the incoming channel."""
+
+    __tablename__ = "operator_identifier"
+    __table_args__ = (Index("ix_operator_identifier_owner", "log", "record_id"),)
+    value: str = Field(primary_key=True)
+    scheme: str = Field(primary_key=True)
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+
+
+class OperatorName(SQLModel, table=True):
+    """A name to search by, folded to plain letters."""
+
+    __tablename__ = "operator_name"
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    name: str
+    folded: str
+
+
+class AgreementRow(SQLModel, table=True):
+    """The canonical text of an agreement; `rev` orders what peers have yet to see."""
+
+    __tablename__ = "agreement"
+    agreement: str = Field(primary_key=True)
+    document: bytes = Field(sa_column=_blob())
+    rev: int = Field(index=True)
+
+
+class ActRow(SQLModel, table=True):
+    """An act under an agreement, and where this node's ledger holds it once it is complete."""
+
+    __tablename__ = "act"
+    act: str = Field(primary_key=True)
+    agreement: str = Field(index=True)
+    content: bytes = Field(sa_column=_blob())
+    ledger_seq: int | None = None
+    rev: int = Field(index=True)
+
+
+class ActSignature(SQLModel, table=True):
+    """One party's signature on an act (a JSON text of the JWS signature object)."""
+
+    __tablename__ = "act_signature"
+    act: str = Field(primary_key=True)
+    country: str = Field(primary_key=True)
+    signature: str
+
+
+class ActReceipt(SQLModel, table=True):
+    """A peer's proof that its own ledger holds the complete act."""
+
+    __tablename__ = "act_receipt"
+    act: str = Field(primary_key=True)
+    country: str = Field(primary_key=True)
+    receipt: str
+
+
+class Channel(SQLModel, table=True):
+    """One directed channel: everything one issuer discloses to one partner under one agreement."""
+
+    __tablename__ = "channel"
+    __table_args__ = (UniqueConstraint("agreement", "issuer", "partner"),)
+    log: int = Field(primary_key=True)
+    agreement: str
+    issuer: str
+    partner: str
+    state: str
+    day: str
+
+
+class ChannelEpoch(SQLModel, table=True):
+    """One epoch key of a channel, wrapped by this node's store key; outgoing: also as delivered."""
+
+    __tablename__ = "channel_epoch"
+    log: int = Field(primary_key=True)
+    epoch: int = Field(primary_key=True)
+    wrapped: bytes = Field(sa_column=_blob())
+    envelope: bytes | None = None
+
+
+class ChannelBody(SQLModel, table=True):
+    """The sealed body beside a channel entry, and which ledger entry a disclosure is about."""
+
+    __tablename__ = "channel_body"
+    log: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    ledger_seq: int | None = None
+    sealed: bytes = Field(sa_column=_blob())
+
+
+class ChannelView(SQLModel, table=True):
+    """What the partner of an outgoing channel sees of one record now; `digest` None: a tombstone."""
+
+    __tablename__ = "channel_view"
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    digest: bytes | None = None
+    seq: int
+
+
+class Decision(SQLModel, table=True):
+    """What a contract answered for one record version, one partner, one day."""
+
+    __tablename__ = "decision"
+    __table_args__ = (Index("ix_decision_record", "log", "record_id"),)
+    decision: int | None = Field(default=None, primary_key=True)
+    log: int
+    record_id: str
+    version: int
+    day: str
+    contract: str
+    terms: str
+    input: str
+    answer: str
+
+
+class Mirror(SQLModel, table=True):
+    """What an incoming channel says of one record now; `fields` None: it left our view.
+
+    `doubt`: why a newer entry about it failed verification; then nothing may rest on this row.
+    """
+
+    __tablename__ = "mirror"
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    seq: int
+    fields: bytes | None = None
+    ledger_seq: int
+    credential: str
+    doubt: str | None = None
+
+
+class MirrorVersion(SQLModel, table=True):
+    """One disclosure, tombstone or notice, opened; the history behind `Mirror`."""
+
+    __tablename__ = "mirror_version"
+    __table_args__ = (Index("ix_mirror_version_record", "log", "record_id"),)
+    log: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    record_id: str | None = None
+    kind: str
+    time: str
+    received_at: str
+    body: bytes = Field(sa_column=_blob())
+
+
+class Incident(SQLModel, table=True):
+    """Something from a peer that failed verification, kept apart with the reason; never used."""
+
+    __tablename__ = "incident"
+    __table_args__ = (UniqueConstraint("peer", "log", "seq", "kind"),)
+    incident: int | None = Field(default=None, primary_key=True)
+    peer: str
+    log: int
+    seq: int
+    kind: str
+    detail: str
+    evidence: bytes = Field(sa_column=_blob())
+    first_seen: str
+    last_seen: str
+    closed: str | None = None
+
+
+class Change(SQLModel, table=True):
+    """The feed behind `GET /v1/changes`: one row whenever an answer may have changed."""
+
+    __tablename__ = "change"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    change: int | None = Field(default=None, primary_key=True)
+    log: int
+    record_id: str
+    tin: str
+    kind: str
+    time: str
+
+
+class Peer(SQLModel, table=True):
+    """A pinned card; `heard_at` is when we last had a valid answer from it."""
+
+    __tablename__ = "peer"
+    name: str = Field(primary_key=True)
+    country: str = Field(unique=True)
+    card: str
+    pinned_at: str
+
+
+class Token(SQLModel, table=True):
+    """A bearer token, as the SHA-256 of its secret."""
+
+    __tablename__ = "token"
+    token: str = Field(primary_key=True)
+    role: str
+    label: str
+    secret_hash: bytes = Field(sa_column=_blob())
+    created_at: str
+    expires_at: str | None = None
+    revoked_at: str | None = None
+
+
+class Idempotency(SQLModel, table=True):
+    """The answer once given to a caller's key, so that a repeated request changes nothing."""
+
+    __tablename__ = "idempotency"
+    caller: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    request: bytes = Field(sa_column=_blob())
+    answer: bytes = Field(sa_column=_blob())
+    time: str = Field(index=True)

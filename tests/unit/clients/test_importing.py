@@ -1,0 +1,395 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.sdk.importing import (
+    ImportedRow,
+    ImportProblem,
+    Profile,
+    Row,
+    load_profile,
+    operator_from_row,
+    read_import,
+    read_rows,
+)
+from node.errors import Malformed, TooMuch
+from node.records import model
+
+LISTS = Path(__file__).parents[3] / "clients" / "demo" / "data"
+PROFILES = Path(__file__).parents[3] / "clients" / "sdk" / "profiles"
+BR, UY = load_profile("br-oea"), load_profile("uy-oec")
+HEADER = [column.header for column in UY.columns]
+CELLS = {
+    "RUT": "049000010017",
+    "Denominación": "Queguay Depósitos SAS",
+    "Rol": "depositario",
+    "Domicilio": "Ruta 12 km 172",
+    "Localidad": "Nueva Palmira",
+    "Departamento": "CO",
+    "Código Postal": "70101",
+    "Certificado N°": "OEC-001/2026",
+    "Fecha de certificación": "2026-03-21",
+    "Válido hasta": "2029-03-21",
+    "Estado": "VIGENTE",
+    "Fecha del estado": "2026-03-21",
+    "Consentimiento ARM": "SI",
+}
+OTHER_RUT = "069000030012"
+
+
+def row(**changes: str) -> Row:
+    cells = CELLS | changes
+    return Row(7, tuple(cells), tuple(cells.values()))
+
+
+def line(**changes: str) -> str:
+    return ",".join((CELLS | changes).values()) + "\r\n"
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Callable[..., Path]:
+    def write(*lines: str, header: str = ",".join(HEADER) + "\r\n", encoding: str = "utf-8") -> Path:
+        path = tmp_path / "list.csv"
+        path.write_bytes((header + "".join(lines)).encode(encoding))
+        return path
+
+    return write
+
+
+def refused(path: Path, profile: Profile = UY) -> Malformed:
+    with pytest.raises(Malformed) as refusal:
+        list(read_import(path, profile))
+    return refusal.value
+
+
+def problems(path: Path) -> list[tuple[int, str, str, str]]:
+    return [(p.line, p.column, p.value, p.rule) for found in read_import(path, UY) for p in found.problems]
+
+
+@pytest.mark.parametrize(("profile", "file", "rows"), [(BR, "br_oea.csv", 200), (UY, "uy_oec.csv", 60)])
+def test_every_row_of_the_demonstration_lists_is_an_operator(profile: Profile, file: str, rows: int) -> None:
+    found = list(read_import(LISTS / file, profile))
+    assert [one.problems for one in found] == [()] * rows
+    assert [one.line for one in found] == list(range(2, rows + 2))
+    for one in found:
+        assert one.operator is not None
+        assert model.to_json(model.parse(one.operator)) == one.operator
+
+
+def test_a_brazilian_row_becomes_the_operator_it_describes() -> None:
+    found = list(read_import(LISTS / "br_oea.csv", BR))
+    assert found[3].operator == {
+        "country": "BR",
+        "issuing_authority": {"code": "RFB", "name": "Receita Federal do Brasil"},
+        "tin": "BR99000004000137",
+        "identifiers": [{"scheme": "CNPJ", "value": "99000004000137"}],
+        "authorisation_number": "ADE 146/2023",
+        "legal_name": "Barra Funda Alimentos S/A",
+        "address": {
+            "line": "Av. Cedro, 3362",
+            "city": "Manaus",
+            "postcode": "69005-616",
+            "subdivision": "AM",
+            "country": "BR",
+        },
+        "programme": "BR-OEA",
+        "national_types": ["OEA-S", "OEA-C"],
+        "scope": ["SECURITY", "CUSTOMS_COMPLIANCE"],
+        "roles": ["exporter"],
+        "status": "ACTIVE",
+        "status_since": "2023-01-30T00:00:00.000Z",
+        "authorised_on": "2023-01-30",
+        "valid_to": "2027-01-30",
+        "next_revalidation": "2027-01-30",
+        "mra_consent": {"given": True, "scope": "GENERAL"},
+        "mra_contact": "oea@empresa0004.example",
+        "effective_at": "2023-01-30T00:00:00.000Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "profile", "counts"),
+    [
+        ("br_oea.csv", BR, {"ACTIVE": 187, "SUSPENDED": 8, "REVOKED": 3, "WITHDRAWN": 2}),
+        ("uy_oec.csv", UY, {"ACTIVE": 52, "SUSPENDED": 4, "REVOKED": 3, "EXPIRED": 1}),
+    ],
+)
+def test_the_words_of_each_country_become_statuses(
+    file: str, profile: Profile, counts: dict[str, int]
+) -> None:
+    statuses = [one.operator["status"] for one in read_import(LISTS / file, profile) if one.operator]
+    assert {status: statuses.count(status) for status in counts} == counts
+
+
+def test_an_oec_counts_as_security_and_compliance() -> None:
+    operator = operator_from_row(row(), UY)
+    assert (operator["national_types"], operator["scope"]) == (["OEC"], ["SECURITY", "CUSTOMS_COMPLIANCE"])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "rule"),
+    [
+        ("RUT", "049000010018", "Uruguay: 12 digits, the last a check digit"),
+        ("RUT", "", "Uruguay: 12 digits, the last a check digit"),
+        ("Denominación", "", "must not be empty"),
+        ("Denominación", "N" * 71, "must have 1 to 70 characters (has 71)"),
+        ("Denominación", "N" * 1001, "must have at most 1000 characters"),
+        ("Denominación", "=HYPERLINK(1)", "must not be a formula"),
+        ("Denominación", "@SUM(A1)", "must not be a formula"),
+        ("Denominación", "+cmd|' /C calc'!A0", "must not be a formula"),
+        ("Domicilio", "-2+3+cmd", "must not be a formula"),
+        ("Denominación", "Acme\x07", "must not hold control"),
+        ("Denominación", "Acme\nSA", "must not hold control"),
+        ("Rol", "pirata", "must be one of importador"),
+        ("Rol", "exportador;", "none of them empty"),
+        ("Rol", "exportador;exportador", "repeats an earlier entry"),
+        ("Fecha de certificación", "2026-02-30", "must be a day that exists"),
+        ("Fecha de certificación", "21/03/2026", "must be a date written yyyy-mm-dd"),
+        ("Fecha de certificación", "２０２６-03-21", "must be a date written yyyy-mm-dd"),
+        ("Válido hasta", "2025-01-01", "must not lie before authorised_on"),
+        ("Estado", "ZOMBI", "must be one of vigente"),
+        ("Estado", "", "must be one of vigente"),
+        ("Consentimiento ARM", "TALVEZ", "must be one of si, no"),
+        ("Departamento", "0123456789", "must have 1 to 9 characters"),
+    ],
+)
+def test_a_bad_cell_is_refused_under_its_header(column: str, cell: str, rule: str) -> None:
+    with pytest.raises(Malformed) as refusal:
+        operator_from_row(row(**{column: cell}), UY)
+    [broken] = refusal.value.problems
+    assert (broken.field, broken.value) == (column, cell[:120])
+    assert rule in broken.rule
+
+
+def test_every_bad_cell_of_a_row_is_named_at_once() -> None:
+    with pytest.raises(Malformed) as refusal:
+        operator_from_row(row(RUT="1", Estado="ZOMBI", Rol="pirata"), UY)
+    assert [broken.field for broken in refusal.value.problems] == ["RUT", "Rol", "Estado"]
+
+
+@pytest.mark.parametrize("cell", ["-", "+598 2 915 0007", "-34.9"])
+def test_what_only_begins_like_a_formula_is_text(cell: str) -> None:
+    assert operator_from_row(row(Domicilio=cell), UY)["address"]["line"] == cell  # type: ignore[index,call-overload]
+
+
+def test_case_and_spaces_of_words_and_numbers_do_not_matter() -> None:
+    changes = {"RUT": " 04-900001-001-7", "Estado": "Vigente ", "Rol": "Agente  de carga; EXPORTADOR"}
+    operator = operator_from_row(row(**changes), UY)
+    assert operator["tin"] == "UY049000010017"
+    assert (operator["status"], operator["roles"]) == ("ACTIVE", ["forwarder", "exporter"])
+
+
+def test_decomposed_accents_are_composed() -> None:
+    operator = operator_from_row(row(Denominación="Depo\u0301sitos"), UY)
+    assert operator["legal_name"] == "Depósitos"
+
+
+def test_empty_optional_cells_are_left_out() -> None:
+    operator = operator_from_row(row(**{"Válido hasta": "", "Código Postal": ""}), UY)
+    assert "valid_to" not in operator
+    assert "postcode" not in operator["address"]  # type: ignore[operator]
+
+
+def test_a_bad_row_does_not_hide_the_next(listed: Callable[..., Path]) -> None:
+    path = listed(line(Estado="ZOMBI"), line(RUT=OTHER_RUT))
+    bad, good = read_import(path, UY)
+    assert bad == ImportedRow(
+        2,
+        None,
+        (ImportProblem(2, "Estado", "ZOMBI", "must be one of vigente, suspendido, cancelado, vencido"),),
+    )
+    assert (good.line, good.operator is not None) == (3, True)
+
+
+def test_a_number_twice_in_one_file_is_refused_naming_the_earlier_line(listed: Callable[..., Path]) -> None:
+    path = listed(line(), line(RUT=OTHER_RUT), line(RUT="04-900001-001-7"))
+    assert problems(path) == [(4, "RUT", "049000010017", "stands already in line 2")]
+
+
+def test_lines_are_counted_as_an_editor_counts_them(listed: Callable[..., Path]) -> None:
+    path = listed("\r\n", line(Domicilio='"Ruta 1\nkm 2"'), line(RUT="1"))
+    assert [(number, column) for number, column, _, _ in problems(path)] == [(3, "Domicilio"), (5, "RUT")]
+
+
+@pytest.mark.parametrize("cells", ["x\r\n", line().replace("\r\n", ",more\r\n")])
+def test_a_row_with_other_cells_than_the_header_is_refused(listed: Callable[..., Path], cells: str) -> None:
+    [(number, column, _, rule)] = problems(listed(cells))
+    assert (number, column) == (2, "row")
+    assert "must have 13 cells" in rule
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_header(listed: Callable[..., Path]) -> None:
+    assert problems(listed(line(), encoding="utf-8-sig")) == []
+
+
+def test_columns_may_stand_in_another_order(listed: Callable[..., Path]) -> None:
+    cells = dict(reversed(CELLS.items()))
+    path = listed(",".join(cells.values()), header=",".join(cells) + "\n")
+    assert [found.operator for found in read_import(path, UY)] == [operator_from_row(row(), UY)]
+
+
+def test_windows_1252_is_refused_telling_line_bytes_and_what_to_do(listed: Callable[..., Path]) -> None:
+    path = listed(line(Denominación="Depósitos"), header=",".join(HEADER) + "\n", encoding="cp1252")
+    refusal = refused(path)
+    assert "line 1" in str(refusal)
+    assert "\\xf3" in refusal.problems[0].value
+    assert 'encoding = "windows-1252"' in refusal.do
+
+
+@pytest.fixture
+def windows(tmp_path: Path) -> Profile:
+    text = (PROFILES / "uy-oec.toml").read_text("utf-8").replace('"utf-8"', '"windows-1252"')
+    path = tmp_path / "windows.toml"
+    path.write_text(text, "utf-8")
+    return load_profile(path)
+
+
+def test_windows_1252_is_read_when_the_profile_says_so(listed: Callable[..., Path], windows: Profile) -> None:
+    [found] = read_import(listed(line(), encoding="cp1252"), windows)
+    assert found.operator == operator_from_row(row(), UY)
+
+
+def test_utf_8_is_not_mistaken_for_windows_1252(listed: Callable[..., Path], windows: Profile) -> None:
+    assert 'encoding = "utf-8"' in refused(listed(line()), windows).do
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        (",".join(HEADER[1:]), ("RUT", "column is missing")),
+        (",".join([*HEADER, "Color"]), ("Color", "column is unknown to the profile")),
+        (",".join([*HEADER, "RUT"]), ("RUT", "column stands twice")),
+    ],
+)
+def test_another_header_refuses_the_file(
+    listed: Callable[..., Path], header: str, fault: tuple[str, str]
+) -> None:
+    refusal = refused(listed(line(), header=header + "\n"))
+    assert [(broken.field, broken.rule) for broken in refusal.problems] == [fault]
+
+
+@pytest.mark.parametrize("content", ["", "\r\n\r\n"])
+def test_an_empty_file_is_refused(listed: Callable[..., Path], content: str) -> None:
+    assert "empty" in str(refused(listed(header=content)))
+
+
+def test_a_header_alone_is_an_empty_list(listed: Callable[..., Path]) -> None:
+    assert list(read_import(listed(), UY)) == []
+
+
+def test_nul_bytes_refuse_the_file_naming_the_line(listed: Callable[..., Path]) -> None:
+    assert "line 3" in str(refused(listed(line(), line(Localidad="Chuy\0"))))
+
+
+@pytest.mark.parametrize("following", [1, 5_000])
+def test_a_quote_that_never_closes_is_refused_naming_its_line(
+    listed: Callable[..., Path], following: int
+) -> None:
+    path = listed(line(), line(Domicilio='"Ruta 1'), *[line(RUT=OTHER_RUT)] * following)
+    refusal = refused(path)
+    assert refusal.where == "the row that begins at line 3"
+    assert "never closes" in refusal.do
+
+
+def test_a_row_over_too_many_lines_is_refused(listed: Callable[..., Path]) -> None:
+    assert "64 lines" in str(refused(listed(line(Domicilio='"' + "\n" * 70 + '"'))))
+
+
+def test_a_line_without_end_is_refused(listed: Callable[..., Path]) -> None:
+    with pytest.raises(TooMuch, match="line 2"):
+        list(read_import(listed("x" * 70_000), UY))
+
+
+def test_a_list_without_end_is_refused(listed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clients.sdk.importing.MAX_ROWS", 2)
+    with pytest.raises(TooMuch, match="at most 2 rows"):
+        list(read_rows(listed(*[line()] * 3), UY))
+
+
+def test_a_spreadsheet_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    assert "save the sheet as CSV" in refused(tmp_path / "list.XLSX").do
+
+
+def test_a_list_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "cannot be opened" in str(refused(tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "uy-oec"', 'name = "uy-oec"\ncolour = "blue"'),
+        ('name = "uy-oec"', ""),
+        ('encoding = "utf-8"', 'encoding = "latin-9"'),
+        ('separator = ","', 'separator = ":"'),
+        ('list_separator = ";"', 'list_separator = ""'),
+        ('dates = "yyyy-mm-dd"', 'dates = "any"'),
+        ('"OEC" = ["SECURITY"', '"OEC" = ["SAFETY"'),
+        ('["SECURITY", "CUSTOMS_COMPLIANCE"]', "7"),
+        ('header = "Rol"', 'header = "Rol"\nwidth = 7'),
+        ('fields = ["legal_name"]', 'fields = ["nickname"]'),
+        ('fields = ["legal_name"]', 'fields = ["address"]'),
+        ('fields = ["legal_name"]', 'fields = ["address.line"]'),
+        ('fields = ["legal_name"]', 'fields = ["address.country"]'),
+        ('fields = ["legal_name"]', "fields = []"),
+        ('fields = ["legal_name"]', 'fields = "legal_name"'),
+        ('fields = ["legal_name"]', 'fields = ["identifiers.LEI"]'),
+        ('fields = ["identifiers.RUT"]', 'fields = ["identifiers.CPF"]'),
+        ('form = "identifier"', 'form = "text"'),
+        ('form = "midnight"', 'form = "noon"'),
+        ("optional = true", 'optional = "yes"'),
+        ('words = { "SI" = true, "NO" = false }', ""),
+        ('country = "UY"', 'country = "UY'),
+    ],
+)
+def test_a_profile_that_breaks_a_rule_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    text = (PROFILES / "uy-oec.toml").read_text("utf-8")
+    assert old in text
+    path = tmp_path / "broken.toml"
+    path.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(Malformed):
+        load_profile(path)
+
+
+@pytest.mark.parametrize("name", ["xx-aeo", "../profiles/uy-oec", "", "UY-OEC"])
+def test_only_profiles_that_exist_are_loaded_by_name(name: str) -> None:
+    with pytest.raises(Malformed, match="use one of br-oea, uy-oec"):
+        load_profile(name)
+
+
+def test_a_profile_of_any_size_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.toml"
+    path.write_text("#" * 70_000, "utf-8")
+    with pytest.raises(TooMuch):
+        load_profile(path)
+
+
+def altered(tmp_path: Path, *changes: tuple[str, str]) -> Profile:
+    text = (PROFILES / "uy-oec.toml").read_text("utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "altered.toml"
+    path.write_text(text, "utf-8")
+    return load_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "changes", "fields"),
+    [
+        (('country = "UY"', 'country = "ZZ"'), {}, ["country"]),
+        (('national_types = ["OEC"]', ""), {}, ["national_types", "scope"]),
+        (
+            ('form = "identifier"', 'form = "identifier"\noptional = true'),
+            {"RUT": ""},
+            ["tin", "identifiers"],
+        ),
+    ],
+)
+def test_a_fault_no_column_explains_is_named_by_its_field(
+    tmp_path: Path, change: tuple[str, str], changes: dict[str, Any], fields: list[str]
+) -> None:
+    with pytest.raises(Malformed) as refusal:
+        operator_from_row(row(**changes), altered(tmp_path, change))
+    assert [broken.field for broken in refusal.value.problems] == fields
