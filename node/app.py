@@ -79,7 +79,7 @@ def build(parts: Parts) -> FastAPI:
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=parts.settings.body_limit_bytes)
-    app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute)
+    app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)

@@ -13,7 +13,6 @@ from fastapi import Depends, Request
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,16 +27,16 @@ from node.service.tokens import Caller, Gate
 
 
 class RateLimit:
-    """Bounds the requests of each caller: by token where there is one, else by address."""
+    """Bounds the requests of each caller: by token where it is known to be good, else by address."""
 
-    def __init__(self, app: ASGIApp, per_minute: int) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, per_minute: int, gate: Gate) -> None:
+        self._app, self._gate = app, gate
         self._limit = RateLimitItemPerMinute(per_minute)
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer 429 with when to come again."""
-        if scope["type"] == "http" and not self._limiter.hit(self._limit, _who(scope)):
+        if scope["type"] == "http" and not self._limiter.hit(self._limit, self._who(scope)):
             refusal = Busy(
                 "too many requests", why=f"the bound is {self._limit.amount} a minute", do="wait a moment"
             )
@@ -45,14 +44,14 @@ class RateLimit:
             return
         await self._app(scope, receive, send)
 
-
-def _who(scope: Scope) -> str:
-    headers = Headers(scope=scope)
-    token = headers.get("authorization", "").split("_")
-    if len(token) == 3:
-        return token[1][:32]
-    client = scope.get("client")
-    return client[0] if client else "unknown"
+    def _who(self, scope: Scope) -> str:
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                caller = self._gate.believed(value.decode("latin-1"))
+                if caller:
+                    return caller.token
+        client = scope.get("client")
+        return client[0] if client else "unknown"
 
 
 def json(content: Any, status: int = 200) -> Response:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -80,4 +81,8 @@ def _incoming(node: Parts, connection: Any, reach: Reach) -> dict[str, Any]:
         "freshness": reach.freshness(node.now_ms()),
         "alerts": list(reach.alerts),
     }
-    return told | {"read_at": moment.format(node.now_ms())}
+    notices = [
+        {"channel_seq": row["seq"], "told_at": row["time"]} | orjson.loads(row["body"])
+        for row in channels.notices(connection, reach.channel.log)
+    ]
+    return told | {"notices": notices, "read_at": moment.format(node.now_ms())}

@@ -135,6 +135,7 @@ class ChannelReader:
         self.disclosed: list[Disclosed] = []
         self.set_apart: list[SetApart] = []
         self._newest: dict[str, int] = {}
+        self._last_ms = 0
 
     def read(self, page: ChannelPart, ledger: Checkpoint, own: "Opener", now_s: float) -> Head:
         """Verify a page and copy it; `Unproven` or `Malformed` when it as a whole does not hold."""
@@ -148,6 +149,7 @@ class ChannelReader:
                 raise Unproven(
                     "an entry belongs to another channel", where=self._head.origin, why=entry.channel
                 )
+            self._check_time(entry, proven.time_s)
             writer.append(entry)
             self._open(entry, item, keys, ledger)
         time = moment.format(proven.time_s * 1000)

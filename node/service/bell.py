@@ -8,6 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from node.errors import Busy
+
+WAITING_LIMIT = 2_000
+
 
 class Bell:
     """One bell for the whole node."""
@@ -37,6 +41,8 @@ class Bell:
         """A place in the queue, taken *before* looking, so that no ring in between is missed."""
         place = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
+            if len(self._waiting) >= WAITING_LIMIT:
+                raise Busy("too many callers wait for news", do="ask again in a moment")
             self._waiting.add(place)
         try:
             yield Ticket(place[1])

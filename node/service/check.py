@@ -159,11 +159,11 @@ def _versions(parts: Parts, connection: Connection, told: Told) -> Iterator[Find
         if committed % 500 == 0:
             told("record versions", committed, head.size)
         yield from _version(parts, connection, stored)
-    for seq in range(head.size):
-        encoded = logs.entries(connection, LEDGER, seq, seq + 1)
-        if encoded and b'"type":"record"' not in encoded[0]:
-            committed += 1
-            yield from _other_body(parts, connection, seq, encoded[0])
+    for start in range(0, head.size, BUNDLE):
+        for seq, encoded in enumerate(logs.entries(connection, LEDGER, start, start + BUNDLE), start):
+            if b'"type":"record"' not in encoded:
+                committed += 1
+                yield from _other_body(parts, connection, seq, encoded)
     if committed != head.size:
         yield Finding(head.origin, -1, f"{head.size} entries, but {committed} bodies behind them")
 

@@ -10,10 +10,14 @@ from sqlalchemy import Connection
 
 from node.exchange import versions
 from node.exchange.outgoing import Line
+from node.ledger import moment
 from node.service.batch import Batch
 from node.service.parts import Parts
-from node.store import channels, records
+from node.store import access, channels, records
 from node.store.agreements import rev
+
+REMEMBER_MS = 7 * 86_400_000
+"""How long the answer to an idempotency key is remembered."""
 
 
 class Keeper:
@@ -46,6 +50,7 @@ class Keeper:
                 self._decide_again(batch, line, limit)
                 self.is_busy = True
                 return
+        access.forget_answers(batch.connection, moment.format(max(0, batch.now_ms - REMEMBER_MS)))
         self._checked, self.is_busy = mark, False
 
     def _mark(self, parts: Parts, connection: Connection) -> tuple[int, str]:

@@ -134,11 +134,14 @@ def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelRead
             {"log": log, "record_id": each.record_id or "", "tin": tin, "kind": each.kind, "time": time}
         )
     add(connection, Change, changes)
+    channels.settle_incidents(connection, log, list(newest), time)
     for apart in reader.set_apart:
+        row = incident(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
+        overtaken = apart.record_id in newest and newest[apart.record_id].seq > apart.seq
         channels.note_incident(
-            connection, incident(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
+            connection, row | {"record_id": apart.record_id, "closed": time if overtaken else None}
         )
-        if apart.record_id is not None:
+        if apart.record_id is not None and not overtaken:
             channels.doubt(connection, log, apart.record_id, apart.reason)
 
 
@@ -162,7 +165,8 @@ def _mirror_row(log: int, each: Disclosed, kept: channels.Mirrored | None) -> Ro
 
 def incident(peer: str, log: int, seq: int, kind: str, detail: str, evidence: bytes, time: str) -> Row:
     """Something from a peer that failed verification, as it is kept."""
-    row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "detail": detail, "evidence": evidence}
+    row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "record_id": None}
+    row |= {"detail": detail, "evidence": evidence}
     return row | {"first_seen": time, "last_seen": time, "closed": None}
 
 

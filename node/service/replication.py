@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import orjson
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import Busy, Malformed, Refusal, Unproven
 from node.exchange import page
@@ -93,8 +92,11 @@ class Follower:
             except Busy as refusal:
                 log.info("peer not reached", peer=self._peer.name, why=refusal.sentence())
                 pause_s = self._longer(pause_s)
-            except (Refusal, SQLAlchemyError) as error:
-                log.error("news refused", peer=self._peer.name, why=str(error))
+            except Refusal as refusal:
+                log.error("news refused", peer=self._peer.name, why=refusal.sentence())
+                pause_s = self._longer(pause_s)
+            except Exception as error:  # noqa: BLE001  # a follower must outlive whatever a peer sends
+                log.error("news could not be taken over", peer=self._peer.name, why=repr(error))
                 pause_s = self._longer(pause_s)
             self._note_lateness()
 
@@ -165,8 +167,8 @@ class Follower:
                 progress = self._audit_round(progress)
             except Busy:
                 continue
-            except (Refusal, SQLAlchemyError) as error:
-                log.error("audit failed", peer=self._peer.name, why=str(error))
+            except Exception as error:  # noqa: BLE001  # an auditor must outlive whatever a peer sends
+                log.error("audit failed", peer=self._peer.name, why=repr(error))
 
     def _audit_round(self, progress: Progress) -> Progress:
         parts, peer = self._parts, self._peer
@@ -189,4 +191,4 @@ def _loads(answer: bytes) -> object:
     try:
         return orjson.loads(answer)
     except orjson.JSONDecodeError as error:
-        raise Malformed("a peer's answer is not JSON", why=str(error)) from None
+        raise Malformed("a peer's answer is not JSON", why=repr(error)) from None

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import Busy, Refusal
 from node.service import line
@@ -116,7 +115,7 @@ class Sequencer:
                 batch.commit()
             for act in batch.after_commit:
                 act()
-        except (Refusal, SQLAlchemyError) as error:
+        except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
             log.error("batch failed", why=str(error), changes=len(items))
             answers = [
@@ -143,7 +142,7 @@ class Sequencer:
                 batch = Batch(self._parts, connection)
                 self._keeper.step(batch, 50 if more_waits else 250)
                 batch.commit()
-        except (Refusal, SQLAlchemyError) as error:
+        except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
             log.error("channels could not be brought into line", why=str(error))
             self._keeper.rest()

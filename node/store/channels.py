@@ -175,6 +175,13 @@ def mirror_history(connection: Connection, log: int, record_id: str) -> list[Row
     return [dict(row) for row in connection.execute(found.order_by(MIRROR_VERSION.c.seq)).mappings()]
 
 
+def notices(connection: Connection, log: int, limit: int = 10) -> list[Row]:
+    """The newest notices of an incoming channel, newest first."""
+    found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.kind == "notice")
+    rows = connection.execute(found.order_by(MIRROR_VERSION.c.seq.desc()).limit(limit)).mappings()
+    return [dict(row) for row in rows]
+
+
 def put_mirror(connection: Connection, rows: Sequence[Row], history: Sequence[Row]) -> None:
     """Store what a page brought: the newest row of each record, and the history."""
     put(connection, Mirror, rows)
@@ -189,7 +196,7 @@ def note_incident(connection: Connection, row: Row) -> None:
         INCIDENT.c.seq == row["seq"],
         INCIDENT.c.kind == row["kind"],
     )
-    values = {"last_seen": row["last_seen"], "detail": row["detail"], "closed": None}
+    values = {name: row[name] for name in ("last_seen", "detail", "closed")}
     if connection.execute(update(INCIDENT).where(*same).values(**values)).rowcount == 0:
         add(connection, Incident, [row])
 
@@ -203,6 +210,12 @@ def close_incidents(connection: Connection, peer: str, log: int, kinds: Sequence
         INCIDENT.c.closed.is_(None),
     )
     return connection.execute(update(INCIDENT).where(*open_ones).values(closed=time)).rowcount
+
+
+def settle_incidents(connection: Connection, log: int, record_ids: Sequence[str], time: str) -> None:
+    """Close incidents about records of which a newer, verified entry has come."""
+    about = (INCIDENT.c.log == log, INCIDENT.c.record_id.in_(record_ids), INCIDENT.c.closed.is_(None))
+    connection.execute(update(INCIDENT).where(*about).values(closed=time))
 
 
 def incidents(connection: Connection, *, only_open: bool, limit: int = 1000) -> list[Row]:

@@ -233,6 +233,7 @@ class Incident(SQLModel, table=True):
     log: int
     seq: int
     kind: str
+    record_id: str | None = None
     detail: str
     evidence: bytes = Field(sa_column=_blob())
     first_seen: str

@@ -1,0 +1,42 @@
+"""The machine and the libraries that figures were measured on."""
+
+import os
+import platform
+import sqlite3
+import ssl
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = (
+    "cryptography",
+    "fastapi",
+    "httptools",
+    "httpx",
+    "orjson",
+    "pydantic",
+    "sqlalchemy",
+    "sqlmodel",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+)
+
+
+def machine() -> dict[str, str | int]:
+    """Processors, memory, Python and operating system, as they say themselves."""
+    told: dict[str, str | int] = {"cpu_count": os.cpu_count() or 0, "cpu_model": _cpu_model()}
+    told |= {"memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20}
+    return told | {"python": platform.python_version(), "os": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """The libraries that matter for speed."""
+    told = {name: version(name) for name in LIBRARIES}
+    return told | {"sqlite": sqlite3.sqlite_version, "openssl": ssl.OPENSSL_VERSION}
+
+
+def _cpu_model() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
