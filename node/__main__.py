@@ -50,11 +50,11 @@ def init(
     home: Home = HERE,
 ) -> None:
     """Make a new node: settings, keys (mode 0600), store, ledger, and a first administrator token."""
-    home.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {"name": name, "country": country}
     values["administration"] = administration or f"Customs of {country}"
     values |= {"address": address.rstrip("/"), "host": host, "port": port}
-    settings.Settings(**values)
+    settings.checked(values, str(home))
+    home.mkdir(parents=True, exist_ok=True)
     settings.write(home, values)
     keys.make(home / "keys")
     parts = application.parts_of(home)

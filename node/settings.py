@@ -15,7 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from node.errors import Malformed, problem
+from node.errors import Conflict, Malformed, problem
 
 FILE = "settings.toml"
 
@@ -106,14 +106,18 @@ def load(home: Path) -> Settings:
     """Read the settings of the node whose home folder is `home`; `Malformed` names each bad one."""
     path = home / FILE
     if not path.is_file():
-        raise Malformed("no node lives here", where=str(home), do=f"run `aeo init {home}` first")
-    values: dict[str, Any] = TomlConfigSettingsSource(Settings, path)()
+        raise Malformed("no node lives here", where=str(home), do=f"run `aeo init --home {home}` first")
+    return checked(TomlConfigSettingsSource(Settings, path)(), str(path))
+
+
+def checked(values: dict[str, Any], where: str) -> Settings:
+    """Settings out of these values and the environment; `Malformed` names each bad one."""
     try:
         return Settings(**values)
     except ValidationError as error:
         raise Malformed(
             "the settings cannot be used",
-            where=str(path),
+            where=where,
             do="correct the file or the AEO_ variable of that name",
             problems=[
                 problem(".".join(map(str, e["loc"])), e.get("input"), e["msg"]) for e in error.errors()
@@ -122,9 +126,12 @@ def load(home: Path) -> Settings:
 
 
 def write(home: Path, values: dict[str, Any]) -> None:
-    """Write a new settings file of plain texts and numbers; never replaces one."""
+    """Write a new settings file of plain texts and numbers; `Conflict` when there is one."""
+    path = home / FILE
+    if path.exists():
+        raise Conflict("a node lives here already", where=str(home), do="start it with `aeo serve`")
     lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
-    with (home / FILE).open("x", encoding="utf-8") as file:
+    with path.open("x", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
 
 

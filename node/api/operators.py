@@ -150,7 +150,9 @@ async def change_status(
         "effective_at": at,
         "status_reason_class": change.reason_class,
     }
-    return await _settled(request, node, Amend(tin, changes, Author(caller.name, change.reason), key))
+    return await _settled(
+        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key)
+    )
 
 
 @router.post("/operators/{tin}/consent", response_model=schemas.Admitted)
@@ -162,7 +164,9 @@ async def change_consent(
     consent: dict[str, Any] = {"given": change.given, "scope": change.scope}
     consent |= {"from": today} if change.given else {"withdrawn_on": today}
     changes = {"mra_consent": consent, "effective_at": moment.format(node.now_ms())}
-    return await _settled(request, node, Amend(tin, changes, Author(caller.name, change.reason), key))
+    return await _settled(
+        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key)
+    )
 
 
 @router.post("/operators/import", response_model=schemas.ImportOutcome)

@@ -161,6 +161,12 @@ class ChannelReader:
             )
         return writer.copy(proven.checkpoint, proven.note, _hashes(page.consistency), time)
 
+    def _check_time(self, entry: ChannelEntry, proven_s: int) -> None:
+        """The rest of check 4: no entry is older than the one before it or newer than the checkpoint."""
+        if not self._last_ms <= entry.time <= (proven_s + SKEW_S) * 1000:
+            raise Unproven("an entry's time is out of order", where=f"{self._head.origin}, entry {entry.seq}")
+        self._last_ms = entry.time
+
     def _open(
         self, entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes], ledger: Checkpoint
     ) -> None:

@@ -111,9 +111,13 @@ class AdmitOne:
 
 @dataclass(frozen=True, slots=True)
 class Amend:
-    """A change of some fields of a known operator, such as its status or consent."""
+    """A change of some fields of a known operator, such as its status or consent.
+
+    `asked` is the request as it came: a repeated one is recognised by it, since `changes` hold the time.
+    """
 
     tin: str
+    asked: Mapping[str, Any]
     changes: Mapping[str, Any]
     author: Author
     key: str | None = None
@@ -127,9 +131,8 @@ class Amend:
 
     def run(self, batch: Batch) -> Outcome:
         """Admit the amended operator; `NotFound` when there is none, `Malformed` when a field is wrong."""
-        return once(
-            batch, self.author.caller, self.key, {"tin": self.tin, **self.changes}, lambda: self._admit(batch)
-        )
+        asked = {"tin": self.tin, **self.asked}
+        return once(batch, self.author.caller, self.key, asked, lambda: self._admit(batch))
 
     def _admit(self, batch: Batch) -> Outcome:
         current = batch.current(self.tin)

@@ -1,0 +1,50 @@
+"""Running nodes for the tests of whole processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, run_all
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A running pair with both lists imported; tests may change operators of their own only."""
+    made = pair_in(tmp_path_factory.mktemp("pair"))
+    import_list(made.br, "br_oea.csv", "br-oea")
+    import_list(made.uy, "uy_oec.csv", "uy-oec")
+    made.await_copy()
+    yield made
+    for node in made.both():
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A pair that has signed and stands still: what `new_pair` copies."""
+    made = pair_in(tmp_path_factory.mktemp("signed"))
+    for node in made.both():
+        node.stop()
+    yield made
+    for node in made.both():
+        node.close()
+
+
+@pytest.fixture
+def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
+    """A running pair without operators, for one test to destroy."""
+    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="40")
+    run_all(made.both())
+    yield made
+    for node in made.both():
+        node.close()
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[Node]:
+    """A running Brazilian node without peers, for one test to destroy."""
+    [node] = make(("BR",), tmp_path)
+    node.run()
+    yield node
+    node.close()
