@@ -85,7 +85,9 @@ def table(figures: Sequence[Figure]) -> Table:
     return shown
 
 
-def write(path: Path, machine: Mapping[str, Any], versions: Mapping[str, str], all_: Sequence[Figure]) -> None:
+def write(
+    path: Path, machine: Mapping[str, Any], versions: Mapping[str, str], all_: Sequence[Figure]
+) -> None:
     """Write the report, replacing an earlier one."""
     report = {"machine": machine, "versions": versions, "results": [figure.to_json() for figure in all_]}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,9 @@ def main() -> int:
     try:
         with TemporaryDirectory(prefix="aeo-bench-") as folder:
             for figure in _figures(Path(folder), console):
-                console.print(f"{time.monotonic() - begun:5.0f} s  {figure.name} {figure.percentile(50):,.4g}")
+                console.print(
+                    f"{time.monotonic() - begun:5.0f} s  {figure.name} {figure.percentile(50):,.4g}"
+                )
                 found.append(figure)
     except (RuntimeError, OSError) as error:
         console.print(f"Could not measure: {error}", style="red", markup=False)

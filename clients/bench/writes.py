@@ -16,7 +16,9 @@ ROUND_LIMIT = 4_000
 DURABLE = "SQLite WAL, synchronous=FULL, each answered once durable"
 
 
-def imported(node: RunningNode, start: int, pages: int, name: str, goal: Goal | None, with_what: str) -> Figure:
+def imported(
+    node: RunningNode, start: int, pages: int, name: str, goal: Goal | None, with_what: str
+) -> Figure:
     """Import pages of new operators, one page after the other."""
     bodies = [orjson.dumps({"operators": operators(start + at * PAGE, PAGE)}) for at in range(pages)]
     requests = [request("POST", "/v1/operators/import", node.token, body) for body in bodies]

@@ -85,8 +85,8 @@ def _log(parts: Parts, connection: Connection, log: int, signer: Card, told: Tol
             )
             return
         leaves = [leaf_hash(entry) for entry in entries]
-        yield from _entries(head, start, entries, last)
         yield from _tile(connection, head, start // BUNDLE, leaves)
+        yield from _entries(head, start, entries, last)
         tree, last = tree.extend(leaves), leaves[-1]
     yield from _tree(connection, head, tree, signer)
 

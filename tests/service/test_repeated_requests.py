@@ -8,6 +8,7 @@ import pytest
 
 from clients.sdk import importing
 from node import __main__, app
+from node.errors import Conflict, Malformed
 
 LIST = Path(__file__).parents[2] / "clients/demo/data/br_oea.csv"
 
@@ -64,7 +65,7 @@ def test_a_node_that_cannot_be_made_is_refused_and_leaves_no_trace(
 ) -> None:
     told = {"name": "aeo.br.example", "country": "BR", "address": "http://127.0.0.1:8000"} | wrong
     home = tmp_path / "home"
-    with pytest.raises(Exception, match="the settings cannot be used"):
+    with pytest.raises(Malformed, match="the settings cannot be used"):
         __main__.init(**told, home=home)
     assert not home.exists()
 
@@ -72,7 +73,12 @@ def test_a_node_that_cannot_be_made_is_refused_and_leaves_no_trace(
 def test_a_second_init_never_touches_the_first_node(tmp_path: Path) -> None:
     told = {"name": "aeo.br.example", "country": "BR", "address": "http://127.0.0.1:8000"}
     __main__.init(**told, home=tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(Exception, match="a node lives here already"):
+    before = _told_and_secret(tmp_path)
+    with pytest.raises(Conflict, match="a node lives here already"):
         __main__.init(**told, home=tmp_path)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert _told_and_secret(tmp_path) == before
+
+
+def _told_and_secret(home: Path) -> dict[Path, bytes]:
+    files = [home / "settings.toml", home / "administrator.token", *(home / "keys").iterdir()]
+    return {path: path.read_bytes() for path in files}
