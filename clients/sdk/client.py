@@ -1,230 +1,422 @@
-"""A typed client of one node's HTTP API: bounded, synchronous, with one exception for every refusal."""
+"""A client of one's own node over HTTP: one method for each route.
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+Guarantees that every call ends within its time-out, that no answer is read beyond `ANSWER_LIMIT_BYTES`,
+that redirects, proxies and credentials from the environment are not followed (the token goes to the node
+named and nowhere else), and that a change sent twice because the node was busy is made once. Refuses
+(`NodeError`) whatever the node refuses, in its own words, and every answer that is not of the agreed form.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final, Self
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import orjson
 
-Json = dict[str, Any]
+from clients.sdk.answers import (
+    ActAnswer,
+    Admitted,
+    AgreementAnswer,
+    AgreementSummary,
+    Card,
+    Change,
+    Decisions,
+    History,
+    ImportOutcome,
+    Operator,
+    OperatorAnswer,
+    Peer,
+    Search,
+)
+from node.errors import Malformed, Problem, Refusal
 
-ANSWER_LIMIT_BYTES = 64 * 2**20
+ANSWER_LIMIT_BYTES: Final = 64 * 2**20
+LOOKUP_PAGE: Final = 500
+REGISTER_PAGE: Final = 1000
+TRIES: Final = 4
+PAUSE_LIMIT_S: Final = 5.0
+QUIET_LIMIT_S: Final = 90.0
+BUSY: Final = (429, 503)
 
 
-class NodeError(Exception):
-    """The node refused: the members of its problem details (RFC 9457)."""
+class NodeError(Refusal):
+    """The node refused: its problem details (RFC 9457), `status` as in HTTP."""
 
-    def __init__(self, status: int, told: Mapping[str, Any]) -> None:
-        self.status = status
-        self.title = str(told.get("title", f"status {status}"))
-        self.detail = str(told.get("detail", self.title))
-        self.where, self.why, self.do = (str(told.get(name, "")) for name in ("where", "why", "do"))
-        self.problems: list[dict[str, str]] = list(told.get("problems", []))
-        super().__init__(self.detail)
+    code = "node-error"
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        status: int = 0,
+        where: str = "",
+        why: str = "",
+        do: str = "",
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        super().__init__(title, where=where, why=why, do=do, problems=problems)
+        self.title, self.status = title, status
+
+    @property
+    def detail(self) -> str:
+        """The refusal as one line."""
+        return self.sentence()
 
 
-class NodeUnreachable(Exception):  # noqa: N818  # what happened, in the words of its users
-    """Nobody answers at the node's address."""
+class NodeUnreachable(Refusal):
+    """The node did not answer; whether it made a change that was sent is not known."""
+
+    code = "unreachable"
 
 
 class Node:
-    """One node, asked with one token."""
+    """The node at `url`, asked with a bearer token; `timeout_s` bounds each wait for the network.
 
-    def __init__(self, url: str, token: str = "", timeout_s: float = 30.0) -> None:
-        """`token` is a bearer token `aeo_...`; every request is bounded by `timeout_s`."""
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+    Every method raises `NodeError` when the node refuses and `NodeUnreachable` when it does not answer.
+    A context manager: leaving it closes the connections.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        timeout_s: float = 10,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise Malformed("this is not a node's address", where=url, do="give it as http://host:port")
+        headers = {"authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=timeout_s, follow_redirects=False, trust_env=False
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_s,
+            trust_env=False,
+            follow_redirects=False,
+            transport=transport,
         )
 
-    # About the node
+    def __enter__(self) -> Self:
+        return self
 
-    def health(self) -> str:
-        """`ok` and the size of the ledger."""
-        return self._send("GET", "/healthz").decode()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-    def card(self) -> Json:
-        """The node's signed card and its fingerprint."""
-        return self._json("GET", "/v1/card")
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
 
-    def channels(self) -> list[Json]:
-        """Every channel, outgoing and incoming, with its freshness."""
-        return self._list("/v1/channels", "channels")
+    # The node itself.
 
-    def incidents(self, open_only: bool = False) -> list[Json]:
-        """What failed verification and is not used."""
-        return self._list("/v1/incidents", "incidents", open_only=str(open_only).lower())
+    def health(self) -> int:
+        """The size of the node's ledger, when it serves."""
+        content = self._send("GET", "/healthz")
+        word, _, size = content.decode("ascii", "replace").strip().partition(" ")
+        if word != "ok" or not size.isdecimal():
+            raise _not_ours(self.url)
+        return int(size)
 
-    # Operators
+    def card(self) -> Card:
+        """The node's signed card."""
+        answer: Card = self._get("/v1/card")
+        return answer
 
-    def look_up(self, tin: str) -> Json:
-        """The answer about one TIN."""
-        return self._json("GET", f"/v1/operators/{quote(tin, safe='')}")
+    def channels(self) -> list[dict[str, Any]]:
+        """Every channel: what goes out, what comes in, how fresh it is."""
+        answer: list[dict[str, Any]] = self._get("/v1/channels", part="channels")
+        return answer
 
-    def find(self, identifier: str, scheme: str | None = None) -> list[Json]:
-        """The answers about one identifier of any scheme; empty when it is not known."""
+    def incidents(self, open_only: bool = False) -> list[dict[str, Any]]:
+        """What peers sent that failed verification, newest first."""
+        query = {"open_only": "true"} if open_only else {}
+        answer: list[dict[str, Any]] = self._get("/v1/incidents", query, part="incidents")
+        return answer
+
+    # Operators: asking.
+
+    def look_up(self, tin: str) -> OperatorAnswer:
+        """One operator by its TIN; `NodeError` with status 404 when it is not known here."""
+        answer: OperatorAnswer = self._get(_path("operators", tin))
+        return answer
+
+    def find(self, identifier: str, scheme: str | None = None) -> list[OperatorAnswer]:
+        """By any identifier, of one scheme where given; own and recognised ones first."""
         query = {"identifier": identifier} | ({"scheme": scheme} if scheme else {})
-        found: list[Json] = self._json("GET", "/v1/operators", query=query)["results"][identifier]
+        results: dict[str, list[OperatorAnswer]] = self._get("/v1/operators", query, part="results")
+        return results.get(identifier, [])
+
+    def look_up_list(
+        self, identifiers: Iterable[str], scheme: str | None = None
+    ) -> dict[str, list[OperatorAnswer]]:
+        """Any number of identifiers, sent in pages; each has its answers, none when it is not known."""
+        rest, found = iter(identifiers), dict[str, list[OperatorAnswer]]()
+        while page := list(islice(rest, LOOKUP_PAGE)):
+            body = {"identifiers": page, "scheme": scheme}
+            found |= self._post("/v1/operators/lookup", body, part="results", repeatable=True)
         return found
 
-    def look_up_list(self, identifiers: Sequence[str], scheme: str | None = None) -> dict[str, list[Json]]:
-        """The answers about up to 1,000 identifiers."""
-        body = {"identifiers": list(identifiers)} | ({"scheme": scheme} if scheme else {})
-        found: dict[str, list[Json]] = self._json("POST", "/v1/operators/lookup", body)["results"]
-        return found
+    def history(self, tin: str) -> History:
+        """Every version of an operator that the node knows, oldest first."""
+        answer: History = self._get(_path("operators", tin, "history"))
+        return answer
 
-    def history(self, tin: str) -> list[Json]:
-        """Every version that the node recorded or was told."""
-        return self._list(f"/v1/operators/{quote(tin, safe='')}/history", "versions")
-
-    def search(self, name: str, limit: int = 10) -> list[Json]:
-        """Suggestions by likeness of the name."""
-        return self._list("/v1/search", "suggestions", name=name, limit=limit)
+    def search(self, name: str, limit: int = 10) -> Search:
+        """Operators with a name like this one (2 to 100 characters), 1 to 50 of them."""
+        answer: Search = self._get("/v1/search", {"name": name, "limit": str(limit)})
+        return answer
 
     def register(self) -> Iterator[str]:
         """The TINs of the own operators, in order."""
         after: str | None = ""
         while after is not None:
-            page = self._json("GET", "/v1/register", query={"after": after})
-            yield from page["tins"]
-            after = page["next"]
+            page = self._get("/v1/register", {"after": after, "limit": str(REGISTER_PAGE)})
+            yield from _part(page, "tins", self.url)
+            after = page.get("next")
 
-    def changes(self, after: int | None = None) -> Iterator[Json]:
-        """Changes as they happen; ends only when the connection does. Resume with the last `change`."""
-        query = {} if after is None else {"after": str(after)}
+    def changes(self, after: int | None = None) -> Iterator[Change]:
+        """Changes as they happen, from behind `after`, or from the next one on.
+
+        Never ends by itself: `NodeUnreachable` when the connection breaks or is silent for
+        `QUIET_LIMIT_S`; call again with the last `change` received to lose nothing.
+        """
+        headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": str(after)})
+        timeout = httpx.Timeout(self._http.timeout, read=QUIET_LIMIT_S)
         try:
-            with self._http.stream(
-                "GET", "/v1/changes", params=query, timeout=httpx.Timeout(30.0, read=90.0)
-            ) as answer:
-                if answer.status_code != 200:
-                    raise _error(answer.status_code, answer.read())
+            with self._http.stream("GET", "/v1/changes", headers=headers, timeout=timeout) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise _refusal(answer, _bounded(answer))
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
-                        yield orjson.loads(line[6:])
-        except httpx.HTTPError as error:
-            raise NodeUnreachable(f"{self.url}: {type(error).__name__}") from None
+                        yield _json(line[6:].encode(), self.url)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        raise NodeUnreachable("the node ended the stream of changes", where=self.url, do="ask again")
 
-    def admit(self, operator: Json, key: str | None = None, reason: str = "") -> Json:
-        """Record an own operator; the answer holds the receipt."""
-        return self._json("POST", "/v1/operators", operator, {"reason": reason}, key)
+    # Operators: changing.
 
-    def import_list(self, operators: Sequence[Json], dry_run: bool = False, source: str = "") -> Json:
-        """Record up to 1,000 own operators, each by itself."""
-        return self._json(
-            "POST",
-            "/v1/operators/import",
-            {"operators": list(operators), "dry_run": dry_run, "source": source},
-        )
+    def admit(self, operator: Operator, key: str | None = None, reason: str = "") -> Admitted:
+        """Record an own operator, new or changed; `key` makes a repeated call the same one."""
+        query = {"reason": reason} if reason else {}
+        return self._change("/v1/operators", operator, key, query)
 
     def change_status(
         self,
         tin: str,
         status: str,
+        *,
+        effective_at: str | None = None,
         reason_class: str | None = None,
         reason: str = "",
-        effective_at: str | None = None,
         key: str | None = None,
-    ) -> Json:
-        """Give an own operator a new status, along its life cycle."""
-        body = {
-            "status": status,
-            "reason_class": reason_class,
-            "reason": reason,
-            "effective_at": effective_at,
-        }
-        return self._json("POST", f"/v1/operators/{quote(tin, safe='')}/status", body, key=key)
+    ) -> Admitted:
+        """Move an own operator along its life cycle, from `effective_at` (now if absent)."""
+        body = {"status": status, "effective_at": effective_at, "reason_class": reason_class}
+        return self._change(_path("operators", tin, "status"), body | {"reason": reason}, key)
 
-    def change_consent(self, tin: str, given: bool, reason: str = "", key: str | None = None) -> Json:
-        """Record that an own operator gives or withdraws consent."""
-        return self._json(
-            "POST",
-            f"/v1/operators/{quote(tin, safe='')}/consent",
-            {"given": given, "reason": reason},
-            key=key,
-        )
+    def change_consent(
+        self,
+        tin: str,
+        given: bool,
+        scope: str | Sequence[str] = "GENERAL",
+        *,
+        reason: str = "",
+        key: str | None = None,
+    ) -> Admitted:
+        """Record that an own operator gives or withdraws its consent to being named to partners."""
+        named = scope if isinstance(scope, str) else list(scope)
+        body = {"given": given, "scope": named, "reason": reason}
+        return self._change(_path("operators", tin, "consent"), body, key)
 
-    # Agreements and peers
+    def import_list(
+        self, operators: Sequence[Operator], dry_run: bool = False, source: str = ""
+    ) -> ImportOutcome:
+        """Admit a list (1,000 operators at most, as the node is shipped); a refused one stops no other."""
+        body = {"operators": list(operators), "dry_run": dry_run, "source": source}
+        answer: ImportOutcome = self._post("/v1/operators/import", body, repeatable=True)
+        return answer
 
-    def agreements(self) -> list[Json]:
-        """Every agreement in short."""
-        return self._list("/v1/agreements", "agreements")
+    # Agreements and peers.
+
+    def agreements(self) -> list[AgreementSummary]:
+        """Every agreement the node knows, with the state of each direction today."""
+        answer: list[AgreementSummary] = self._get("/v1/agreements", part="agreements")
+        return answer
+
+    def agreement(self, agreement: str) -> AgreementAnswer:
+        """One agreement with its document and its acts."""
+        answer: AgreementAnswer = self._get(_path("agreements", agreement))
+        return answer
 
     def draft_agreement(
         self, title: str, countries: Sequence[str], terms: Mapping[str, Any], contract: str
     ) -> str:
-        """Draft an agreement and give its id."""
+        """Draft an agreement out of terms and the contract's text; gives its id."""
         body = {"title": title, "countries": list(countries), "terms": dict(terms), "contract": contract}
-        return str(self._json("POST", "/v1/agreements", body)["agreement"])
+        answer: str = self._post("/v1/agreements", body, part="agreement")
+        return answer
 
-    def agreement(self, agreement: str) -> Json:
-        """One agreement with its document and acts."""
-        return self._json("GET", f"/v1/agreements/{quote(agreement, safe='')}")
-
-    def act(self, agreement: str, act: str, **says: Any) -> Json:
-        """Sign an act: `issuer`, `partner`, `mode`, `effective`, `reason`, `preconditions_met`."""
-        return self._json("POST", f"/v1/agreements/{quote(agreement, safe='')}/acts", {"act": act, **says})
-
-    def decisions(self, agreement: str) -> Json:
-        """How many own records the contract shares, and why not the others."""
-        return self._json("GET", f"/v1/agreements/{quote(agreement, safe='')}/decisions")
-
-    def peers(self) -> list[Json]:
-        """The pinned peers."""
-        return self._list("/v1/peers", "peers")
-
-    def add_peer(self, card: str, fingerprint: str) -> Json:
-        """Pin a peer's card."""
-        return self._json("POST", "/v1/peers", {"card": card, "fingerprint": fingerprint})
-
-    # The way there
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        self._http.close()
-
-    def _list(self, path: str, member: str, **query: Any) -> list[Json]:
-        found: list[Json] = self._json("GET", path, query=query)[member]
-        return found
-
-    def _json(
+    def act(
         self,
-        method: str,
-        path: str,
-        body: object = None,
-        query: Mapping[str, Any] | None = None,
-        key: str | None = None,
-    ) -> Json:
-        told: Json = orjson.loads(self._send(method, path, body, query, key))
-        return told
+        agreement: str,
+        act: str,
+        *,
+        issuer: str | None = None,
+        partner: str | None = None,
+        mode: str | None = None,
+        effective: str | None = None,
+        reason: str = "",
+        preconditions_met: Sequence[str] = (),
+    ) -> ActAnswer:
+        """Sign an act (sign, start, suspend, resume, terminate) on the agreement with this full id."""
+        body: dict[str, Any] = {
+            "act": act,
+            "issuer": issuer,
+            "partner": partner,
+            "mode": mode,
+            "effective": effective,
+        }
+        body |= {"reason": reason, "preconditions_met": list(preconditions_met)}
+        answer: ActAnswer = self._post(_path("agreements", agreement, "acts"), body)
+        return answer
+
+    def decisions(self, agreement: str) -> Decisions:
+        """What the contract answered for the own records: how many are shared, why the others are not."""
+        answer: Decisions = self._get(_path("agreements", agreement, "decisions"))
+        return answer
+
+    def peers(self) -> list[Peer]:
+        """The peers whose cards are pinned."""
+        answer: list[Peer] = self._get("/v1/peers", part="peers")
+        return answer
+
+    def add_peer(self, card: str, fingerprint: str) -> Peer:
+        """Pin a peer's card; the fingerprint must be the one compared over another channel."""
+        answer: Peer = self._post("/v1/peers", {"card": card, "fingerprint": fingerprint})
+        return answer
+
+    # How it is sent.
+
+    def _get(self, path: str, query: Mapping[str, str] | None = None, part: str = "") -> Any:
+        return _part(_json(self._send("GET", path, query=query), self.url), part, self.url)
+
+    def _post(self, path: str, body: object, part: str = "", repeatable: bool = False) -> Any:
+        content = self._send("POST", path, body=body, repeatable=repeatable)
+        return _part(_json(content, self.url), part, self.url)
+
+    def _change(
+        self, path: str, body: object, key: str | None, query: Mapping[str, str] | None = None
+    ) -> Admitted:
+        headers = {"idempotency-key": key or uuid4().hex}
+        content = self._send("POST", path, body=body, query=query, headers=headers, repeatable=True)
+        answer: Admitted = _json(content, self.url)
+        return answer
 
     def _send(
         self,
         method: str,
         path: str,
+        *,
         body: object = None,
-        query: Mapping[str, Any] | None = None,
-        key: str | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> bytes:
-        headers = {"idempotency-key": key} if key else {}
+        """One request, asked again while the node is busy where repeating it changes nothing."""
         content = None if body is None else orjson.dumps(body)
-        if content is not None:
-            headers["content-type"] = "application/json"
+        sent = {"content-type": "application/json", **(headers or {})} if content else headers
+        request = self._http.build_request(method, path, params=query, headers=sent, content=content)
+        for left in reversed(range(TRIES if repeatable or method == "GET" else 1)):
+            answer, told = self._exchange(request)
+            if answer.is_success:
+                return told
+            if answer.status_code not in BUSY or not left:
+                break
+            time.sleep(_pause_s(answer))
+        raise _refusal(answer, told)
+
+    def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         try:
-            answer = self._http.request(
-                method, path, content=content, params=dict(query or {}), headers=headers
-            )
-        except httpx.HTTPError as error:
-            raise NodeUnreachable(f"{self.url}: {type(error).__name__}") from None
-        if answer.status_code >= 300:
-            raise _error(answer.status_code, answer.content)
-        return answer.content
+            answer = self._http.send(request, stream=True)
+            try:
+                return answer, _bounded(answer)
+            finally:
+                answer.close()
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.RequestError) -> NodeUnreachable:
+        late = isinstance(error, httpx.ReadTimeout)
+        what = "the node did not answer in time" if late else "the node cannot be reached"
+        return NodeUnreachable(
+            what, where=self.url, why=str(error), do="see that it runs: `aeo serve`; then try again"
+        )
 
 
-def _error(status: int, body: bytes) -> NodeError:
+def _path(*parts: str) -> str:
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _bounded(answer: httpx.Response) -> bytes:
+    content = bytearray()
+    for piece in answer.iter_bytes():
+        content += piece
+        if len(content) > ANSWER_LIMIT_BYTES:
+            raise NodeError("the answer is too large", why=f"at most {ANSWER_LIMIT_BYTES} bytes are read")
+    return bytes(content)
+
+
+def _pause_s(answer: httpx.Response) -> float:
+    wanted = answer.headers.get("retry-after", "1")
+    return min(float(wanted) if wanted.isdecimal() else 1.0, PAUSE_LIMIT_S)
+
+
+def _part(answer: Any, part: str, url: str) -> Any:
+    if part and part not in answer:
+        raise _not_ours(url)
+    return answer[part] if part else answer
+
+
+def _json(content: bytes, url: str) -> Any:
     try:
-        told = orjson.loads(body)
+        found = orjson.loads(content)
     except orjson.JSONDecodeError:
-        told = {}
-    return NodeError(status, told if isinstance(told, dict) else {})
+        found = None
+    if not isinstance(found, dict):
+        raise _not_ours(url)
+    return found
+
+
+def _not_ours(url: str) -> NodeError:
+    return NodeError(
+        "the answer is not a node's",
+        where=url,
+        why="it is not of the agreed form",
+        do="check the address: it must be a node's, not a proxy's or a web page's",
+    )
+
+
+def _refusal(answer: httpx.Response, content: bytes) -> NodeError:
+    """The refusal as the node told it; what it left out is left empty."""
+    url = str(answer.url.copy_with(query=None))
+    try:
+        told = _json(content, url)
+    except NodeError:
+        do = "check the address: redirects are not followed" if answer.is_redirect else ""
+        return NodeError(
+            f"the node answered {answer.status_code}", status=answer.status_code, where=url, do=do
+        )
+    problems = [
+        Problem(str(each.get("field", "")), str(each.get("value", "")), str(each.get("rule", "")))
+        for each in told.get("problems") or ()
+        if isinstance(each, dict)
+    ]
+    title = str(told.get("title") or told.get("detail") or f"the node answered {answer.status_code}")
+    where, why, do = (str(told.get(name) or "") for name in ("where", "why", "do"))
+    return NodeError(title, status=answer.status_code, where=where, why=why, do=do, problems=problems)

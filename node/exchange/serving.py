@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.agreements.act import Instrument
-from node.errors import Damaged, NotFound
+from node.errors import Damaged
 from node.exchange.standing import HeldAct, Standing
 from node.ledger import canonical
 from node.ledger.checkpoint import Checkpoint
@@ -40,8 +40,8 @@ class Cursors:
 
 
 def has_news(connection: Connection, own: str, peer: str, cursors: Cursors) -> bool:
-    """Whether there is anything behind a peer's cursors."""
-    if agreements.rev(connection) > cursors.rev:
+    """Whether there is anything behind a peer's cursors, or less here than the peer has proven."""
+    if agreements.rev(connection) > cursors.rev or _head(connection, LEDGER).size < cursors.ledger:
         return True
     return any(
         _head(connection, channel.log).size > cursors.channels[channel.agreement]
@@ -59,9 +59,12 @@ def news(
     beat: Beat,
     open_body: OpenBody,
 ) -> dict[str, Any]:
-    """The answer to a peer's request for news; `NotFound` when a cursor lies beyond what there is."""
+    """The answer to a peer's request for news.
+
+    Where the peer has proven more than there is here (a store restored from an old backup), it gets the
+    signed, shorter checkpoint all the same: that is its evidence.
+    """
     ledger = _head(connection, LEDGER)
-    _check_cursor("ledger", cursors.ledger, ledger.size)
     tree = Tree(logs.tile_reader(connection, LEDGER), ledger.size)
     rev = agreements.rev(connection)
     shared = [each for each in standings.values() if {own, peer} <= set(each.agreement.countries)]
@@ -78,7 +81,7 @@ def news(
         else None,
         "ledger": {
             "checkpoint": _beaten(ledger, beat),
-            "consistency": _texts(tree.consistency_proof(cursors.ledger)),
+            "consistency": _texts(tree.consistency_proof(min(cursors.ledger, ledger.size))),
         },
         "channels": pages,
     }
@@ -120,7 +123,7 @@ def _page(
     connection: Connection, channel: StoredChannel, after: int, limit: int, tree: Tree, beat: Beat
 ) -> dict[str, Any]:
     head = _head(connection, channel.log)
-    _check_cursor(head.origin, after, head.size)
+    after = min(after, head.size)
     stop = min(head.size, after + limit)
     entries = logs.entries(connection, channel.log, after, stop)
     bodies = channels.bodies(connection, channel.log, after, stop)
@@ -162,15 +165,6 @@ def _head(connection: Connection, log: int) -> Head:
 
 def _beaten(head: Head, beat: Beat) -> str:
     return head.checkpoint + beat(Checkpoint(head.origin, head.size, head.root).text())
-
-
-def _check_cursor(where: str, cursor: int, size: int) -> None:
-    if cursor > size:
-        raise NotFound(
-            "you ask for what comes after an entry that is not here",
-            where=where,
-            why=f"cursor {cursor}, size {size}",
-        )
 
 
 def _texts(hashes: tuple[bytes, ...]) -> list[str]:

@@ -39,6 +39,27 @@ DAY_MS = 86_400_000
 ROUNDS = 50
 OFFICER = Author("officer", "as filed")
 
+NAMES = ("", "Caatinga Eletrônica", "São Bento Agenciamento", "Mantiqueira Máquinas")
+NAMES += ("Barra Funda Alimentos", "Chapada Têxtil", "Itapuã Papel")
+CNPJS = (
+    "",
+    "99000001000101",
+    "99000002000148",
+    "99000003000192",
+    "99000004000137",
+    "99000005000181",
+    "99000006000126",
+)
+LEIS = (
+    "",
+    "98450000000000000129",
+    "98450000000000000226",
+    "98450000000000000323",
+    "98450000000000000420",
+    "98450000000000000517",
+    "98450000000000000614",
+)
+
 Json = dict[str, Any]
 Tamper = Callable[[Json], None]
 
@@ -109,11 +130,6 @@ class Node:
         """The node's answer about a TIN."""
         with self.parts.database.read() as connection:
             return Answers(self.parts).operator(connection, tin)
-
-    def ask(self) -> tuple[Any, Any]:
-        """A connection and the answers over it, for other questions; close the connection after."""
-        connection = self.parts.database._engine.connect()
-        return connection, Answers(self.parts)
 
     def incidents(self, *, only_open: bool = True) -> list[Json]:
         with self.parts.database.read() as connection:
@@ -322,9 +338,3 @@ def operator(number: int = 1, **changed: Any) -> Json:
 def withdrawn(day: str) -> Json:
     """A consent that was withdrawn."""
     return {"given": False, "scope": "GENERAL", "withdrawn_on": day}
-
-
-NAMES = ("", "Caatinga Eletrônica", "São Bento Agenciamento", "Mantiqueira Máquinas", "Barra Funda Alimentos")
-NAMES += ("Chapada Têxtil", "Itapuã Papel")
-CNPJS = ("", "99000001000101", "99000002000148", "99000003000192", "99000004000137", "99000005000181", "99000006000126")
-LEIS = ("", "98450000000000000129", "98450000000000000226", "98450000000000000323", "98450000000000000420", "98450000000000000517", "98450000000000000614")

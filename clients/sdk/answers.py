@@ -1,0 +1,167 @@
+"""The shapes of a node's answers, as its OpenAPI description has them; plain dictionaries at run time.
+
+Moments are RFC 3339 text in UTC with milliseconds, days `YYYY-MM-DD`. Nothing here is verified: a shape
+says what a sound node sends, and the caller trusts its own administration's node for it.
+"""
+
+from typing import Any, Literal, TypedDict
+
+Operator = dict[str, Any]
+"""An operator record as `node.records.model` reads it."""
+
+
+class Card(TypedDict):
+    """A node's signed card, and the fingerprint to compare over another channel."""
+
+    card: str
+    fingerprint: str
+    name: str
+
+
+class Status(TypedDict):
+    """A status as it must be read today, beside the one stated."""
+
+    value: str
+    stated: str | None
+    since: str | None
+
+
+class Recognition(TypedDict):
+    """Whether the benefit applies today, under which agreement, and every reason if not."""
+
+    applies: bool
+    agreement: str
+    title: str
+    reasons: list[str]
+
+
+class Freshness(TypedDict):
+    """How old the newest proof behind the answer is, in seconds, against the agreement's limit."""
+
+    proven_at: str
+    age_s: int
+    limit_s: int
+    fresh: bool
+
+
+class OperatorAnswer(TypedDict):
+    """One operator as the node can prove it; `recognition` and `freshness` are None for own operators."""
+
+    tin: str | None
+    record_id: str
+    country: str
+    source: Literal["own", "mirror"]
+    fields: Operator | None
+    status: Status
+    recognition: Recognition | None
+    partners: list[dict[str, Any]] | None
+    provenance: dict[str, Any]
+    freshness: Freshness | None
+    alerts: list[str]
+
+
+class History(TypedDict):
+    """Every version that the node recorded or was told, oldest first."""
+
+    tin: str
+    versions: list[dict[str, Any]]
+
+
+class Suggestion(TypedDict):
+    """An operator with a name like the one searched; `score` is 0 to 100."""
+
+    score: int
+    name: str
+    operator: OperatorAnswer
+
+
+class Search(TypedDict):
+    """Suggestions to a person, never a decision."""
+
+    query: str
+    note: str
+    searched: int
+    suggestions: list[Suggestion]
+
+
+class Outcome(TypedDict, total=False):
+    """What became of one change; `message` and `problems` stand there when it was refused."""
+
+    outcome: Literal["new", "changed", "unchanged", "refused"]
+    tin: str
+    record_id: str | None
+    version: int | None
+    ledger_seq: int | None
+    message: str
+    problems: list[dict[str, str]]
+
+
+class Admitted(Outcome):
+    """A durable change, with its receipt: a C2SP tlog-proof that the ledger holds it."""
+
+    receipt: str | None
+
+
+class ImportOutcome(TypedDict):
+    """What became of each operator, in the order given; `counts` by kind of outcome."""
+
+    dry_run: bool
+    counts: dict[str, int]
+    outcomes: list[Outcome]
+
+
+class Change(TypedDict):
+    """One event of the change feed; `change` is the place to resume after."""
+
+    change: int
+    log: int
+    record_id: str
+    tin: str
+    kind: str
+    time: str
+
+
+class AgreementSummary(TypedDict):
+    """An agreement in short: parties, the state of each direction, what waits for a signature."""
+
+    agreement: str
+    title: str
+    parties: list[str]
+    drafted_on: str
+    contract: str
+    directions: list[dict[str, str]]
+    waiting: list[dict[str, Any]]
+    signed: bool
+
+
+class AgreementAnswer(AgreementSummary):
+    """One agreement with its document and acts."""
+
+    document: dict[str, Any]
+    acts: list[dict[str, Any]]
+
+
+class ActAnswer(TypedDict):
+    """A signed act: whether it takes effect, and whose signature is still missing."""
+
+    act: str
+    complete: bool
+    missing: list[str]
+
+
+class Decisions(TypedDict):
+    """For each direction out of this node: how many records are shared, and why the others are not."""
+
+    agreement: str
+    directions: list[dict[str, Any]]
+
+
+class Peer(TypedDict, total=False):
+    """A peer whose card is pinned."""
+
+    name: str
+    country: str
+    administration: str
+    address: str
+    fingerprint: str
+    pinned_at: str

@@ -1,0 +1,536 @@
+"""The promises of the store, for every kind of database that a node may run on."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import SQLModel
+
+from node.errors import Busy, Conflict, Damaged
+from node.ledger.merkle import EMPTY_ROOT
+from node.store import access, agreements, channels, database, logs, records, tables
+from node.store.channels import StoredChannel, StoredEpoch
+from node.store.database import Database, add, put, table
+from node.store.logs import Head
+from node.store.tables import Change, ChannelView, Decision, LogEntry, LogHead, Record, RecordVersion, Token
+
+TIME = "2026-11-22T12:00:00.000Z"
+WAIT_S = 10
+
+Open = Callable[[], Database]
+
+
+def sqlite(folder: Path) -> Database:
+    return Database("sqlite:///store.sqlite", folder)
+
+
+KINDS: dict[str, Callable[[Path], Database]] = {"sqlite": sqlite}
+"""Another kind of database joins the suite here."""
+
+
+@pytest.fixture(params=KINDS)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the store of this test, as another process would, as often as it is called."""
+    found: list[Database] = []
+
+    def again() -> Database:
+        found.append(KINDS[request.param](tmp_path))
+        return found[-1]
+
+    yield again
+    for each in found:
+        each.close()
+
+
+@pytest.fixture
+def store(opened: Open) -> Database:
+    """A migrated, empty store."""
+    fresh = opened()
+    fresh.migrate()
+    return fresh
+
+
+def head(log: int = 0, size: int = 0, checkpoint: str = "c") -> Head:
+    return Head(log, f"origin {log}", size, bytes([size]) * 32, b"l" * 32, TIME, checkpoint)
+
+
+def begun(store: Database) -> None:
+    with store.write() as connection:
+        logs.begin(connection, "origin 0", EMPTY_ROOT, TIME, "c", 0)
+
+
+def count(connection: Connection, model: type[SQLModel]) -> int:
+    return int(connection.execute(select(func.count()).select_from(table(model))).scalar_one())
+
+
+class Failure(Exception):
+    """What goes wrong in the middle of a write."""
+
+
+def test_the_migrated_schema_is_the_one_the_classes_describe(store: Database) -> None:
+    with store.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+        present = set(inspect(connection).get_table_names())
+    assert present == {*SQLModel.metadata.tables, "alembic_version"}
+
+
+def test_the_comparison_sees_a_column_that_was_forgotten(store: Database) -> None:
+    with store.write() as connection:
+        connection.execute(text("ALTER TABLE token ADD COLUMN forgotten TEXT"))
+    with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
+
+
+def test_migrating_twice_changes_nothing(store: Database) -> None:
+    begun(store)
+    store.migrate()
+    with store.read() as connection:
+        assert logs.head(connection, 0) is not None
+
+
+def test_what_was_written_is_there_when_the_store_is_opened_again(store: Database, opened: Open) -> None:
+    begun(store)
+    with opened().read() as connection:
+        assert logs.head(connection, 0) == Head(0, "origin 0", 0, EMPTY_ROOT, None, TIME, "c")
+
+
+def test_a_head_moves_only_from_where_its_writer_saw_it(store: Database) -> None:
+    begun(store)
+    with store.write() as connection:
+        logs.advance(connection, 0, head(size=3))
+    with pytest.raises(Conflict, match="another writer"), store.write() as connection:
+        logs.advance(connection, 0, head(size=4))
+    with store.read() as connection:
+        assert logs.head(connection, 0) == head(size=3)
+
+
+def test_two_writers_that_saw_the_same_head_never_both_move_it(store: Database, opened: Open) -> None:
+    begun(store)
+    others = [opened() for _ in range(4)]
+    outcomes: list[str] = []
+
+    def move(own: Database, number: int) -> None:
+        try:
+            with own.write() as connection:
+                logs.advance(connection, 0, head(size=1, checkpoint=str(number)))
+            outcomes.append(f"moved {number}")
+        except Conflict:
+            outcomes.append("refused")
+
+    together([lambda n=n, own=own: move(own, n) for n, own in enumerate(others)])
+    moved = [outcome for outcome in outcomes if outcome != "refused"]
+    assert (len(moved), outcomes.count("refused")) == (1, 3)
+    with store.read() as connection:
+        kept = logs.head(connection, 0)
+    assert kept is not None
+    assert f"moved {kept.checkpoint}" == moved[0]
+
+
+def test_the_head_of_an_unknown_log_cannot_be_moved(store: Database) -> None:
+    with pytest.raises(Conflict), store.write() as connection:
+        logs.advance(connection, 0, head(log=7, size=1))
+
+
+def test_a_write_that_fails_leaves_nothing(store: Database) -> None:
+    begun(store)
+    with pytest.raises(Failure), store.write() as connection:
+        logs.add_entries(connection, 0, 0, [b"a", b"b"])
+        logs.advance(connection, 0, head(size=2))
+        raise Failure
+    with store.read() as connection:
+        assert count(connection, LogEntry) == 0
+        assert logs.head(connection, 0) == Head(0, "origin 0", 0, EMPTY_ROOT, None, TIME, "c")
+    with store.write() as connection:
+        logs.add_entries(connection, 0, 0, [b"a"])
+
+
+def test_an_entry_is_never_written_over(store: Database) -> None:
+    with store.write() as connection:
+        logs.add_entries(connection, 0, 0, [b"first"])
+    with pytest.raises(IntegrityError), store.write() as connection:
+        logs.add_entries(connection, 0, 0, [b"second"])
+    with store.read() as connection:
+        assert logs.entries(connection, 0, 0, 5) == [b"first"]
+
+
+def test_a_reader_sees_one_state_from_its_first_look_to_its_last(store: Database) -> None:
+    begun(store)
+    with store.read() as reader:
+        before = logs.head(reader, 0)
+        with store.write() as writer:
+            logs.advance(writer, 0, head(size=1))
+            logs.add_entries(writer, 0, 0, [b"new"])
+        assert logs.head(reader, 0) == before
+        assert logs.entries(reader, 0, 0, 9) == []
+    with store.read() as reader:
+        assert logs.head(reader, 0) == head(size=1)
+
+
+def test_a_glance_sees_the_newest_state_with_each_statement(store: Database) -> None:
+    begun(store)
+    with store.glance() as reader:
+        assert logs.entries(reader, 0, 0, 9) == []
+        with store.write() as writer:
+            logs.add_entries(writer, 0, 0, [b"new"])
+        assert logs.entries(reader, 0, 0, 9) == [b"new"]
+
+
+def test_nobody_sees_a_write_before_it_is_whole(store: Database) -> None:
+    with store.write() as writer:
+        logs.add_entries(writer, 0, 0, [b"half"])
+        with store.read() as reader, store.glance() as glance:
+            assert logs.entries(reader, 0, 0, 9) == logs.entries(glance, 0, 0, 9) == []
+
+
+def test_one_writer_at_a_time(store: Database, opened: Open) -> None:
+    own = [store, store, opened()]
+    inside, most = [0], [0]
+    lock = threading.Lock()
+
+    def write(database: Database, number: int) -> None:
+        for turn in range(5):
+            with database.write() as connection:
+                with lock:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                seen = count(connection, LogEntry)
+                logs.add_entries(connection, number, turn, [b"%d" % seen])
+                with lock:
+                    inside[0] -= 1
+
+    together([lambda n=n, d=d: write(d, n) for n, d in enumerate(own)])
+    assert most == [1]
+    with store.read() as connection:
+        seen = [int(entry) for log in range(3) for entry in logs.entries(connection, log, 0, 9)]
+    assert sorted(seen) == list(range(15)), "each writer saw all that was written before it"
+
+
+def test_a_writer_that_waits_too_long_is_told_that_the_store_is_busy(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "WRITER_WAIT_S", 0.05)
+    with store.write(), pytest.raises(Busy), store.write():
+        raise AssertionError("two writers at once")
+    with store.write() as connection:
+        logs.add_entries(connection, 0, 0, [b"free again"])
+
+
+def test_readers_do_not_wait_for_a_writer(store: Database) -> None:
+    begun(store)
+    with store.write() as connection:
+        logs.advance(connection, 0, head(size=1))
+        done: list[int] = []
+
+        def look() -> None:
+            with store.read() as reader:
+                found = logs.head(reader, 0)
+            assert found is not None
+            done.append(found.size)
+
+        together([look])
+    assert done == [0]
+
+
+def test_put_replaces_and_add_refuses(store: Database) -> None:
+    row = {"log": 1, "record_id": "r", "digest": b"one", "seq": 1}
+    with store.write() as connection:
+        put(connection, ChannelView, [row])
+        put(connection, ChannelView, [row | {"digest": b"two", "seq": 2}])
+        assert channels.views(connection, ["r"]) == {(1, "r"): b"two"}
+        put(connection, ChannelView, [])
+        add(connection, ChannelView, [])
+    with pytest.raises(IntegrityError), store.write() as connection:
+        add(connection, ChannelView, [row])
+    with store.read() as connection:
+        assert channels.views(connection, ["r", "unknown"]) == {(1, "r"): b"two"}
+
+
+def test_a_refused_put_of_many_rows_keeps_none(store: Database) -> None:
+    good = {"token": "t", "role": "reader", "label": "l", "secret_hash": b"h", "created_at": TIME}
+    good |= {"expires_at": None, "revoked_at": None}
+    with pytest.raises(IntegrityError), store.write() as connection:
+        put(connection, Token, [good, good | {"token": "u", "secret_hash": None}])
+    with store.read() as connection:
+        assert access.tokens(connection) == []
+
+
+# Queries
+
+
+def test_entries_and_tiles_come_back_by_their_place(store: Database) -> None:
+    with store.write() as connection:
+        logs.add_entries(connection, 0, 0, [b"0", b"1", b"2"])
+        logs.add_entries(connection, 1, 0, [b"other log"])
+        logs.put_tiles(connection, 0, {(0, 0): b"short", (1, 0): b"level 1"})
+        logs.put_tiles(connection, 0, {(0, 0): b"longer"})
+    with store.read() as connection:
+        assert logs.entries(connection, 0, 1, 3) == [b"1", b"2"]
+        assert logs.entries(connection, 0, 3, 3) == []
+        assert logs.tile(connection, 0, 0, 0) == b"longer"
+        assert logs.tile(connection, 1, 0, 0) is None
+        read = logs.tile_reader(connection, 0)
+        assert read(1, 0) == b"level 1"
+        with pytest.raises(Damaged, match="tile is missing"):
+            read(0, 1)
+        with pytest.raises(Damaged, match="body"):
+            logs.body(connection, 5)
+
+
+def test_each_log_has_a_number_and_an_origin_of_its_own(store: Database) -> None:
+    with store.write() as connection:
+        numbers = [
+            logs.begin(connection, f"log {n}", EMPTY_ROOT, TIME, "c", 0 if n == 0 else None)
+            for n in (0, 1, 2)
+        ]
+        assert numbers == [0, 1, 2]
+        found = logs.head_of(connection, "log 1")
+        assert found is not None
+        assert (found.log, logs.head_of(connection, "log 9")) == (1, None)
+    with pytest.raises(IntegrityError), store.write() as connection:
+        logs.begin(connection, "log 1", EMPTY_ROOT, TIME, "c")
+
+
+def test_versions_of_a_record_come_newest_or_all(store: Database) -> None:
+    with store.write() as connection:
+        for record, tin, newest in (("a", "BR1", 2), ("b", "BR2", 1)):
+            put(
+                connection,
+                Record,
+                [{"record_id": record, "tin": tin, "version": newest, "wrapped_key": b"k"}],
+            )
+        add(
+            connection,
+            RecordVersion,
+            [
+                {"record_id": record, "version": version, "ledger_seq": seq, "sealed": b"%d" % seq}
+                for record, version, seq in (("a", 1, 1), ("b", 1, 2), ("a", 2, 3))
+            ],
+        )
+    with store.read() as connection:
+        newest = records.newest_by_tin(connection, ["BR1", "BR2", "BR3"])
+        assert {tin: each.ledger_seq for tin, each in newest.items()} == {"BR1": 3, "BR2": 2}
+        assert [each.version for each in records.versions(connection, "a")] == [1, 2]
+        assert [each.ledger_seq for each in records.all_versions(connection)] == [1, 2, 3]
+        assert [each.record_id for each in records.newest_after(connection, "", 1)] == ["a"]
+        assert [each.record_id for each in records.newest_after(connection, "a", 9)] == ["b"]
+        at = records.version_at(connection, 1)
+        assert at is not None
+        assert (at.version, records.version_at(connection, 9)) == (1, None)
+        assert records.newest(connection, "c") is None
+        assert records.tins_after(connection, "BR1", 9) == ["BR2"]
+        assert records.count(connection) == 2
+    with pytest.raises(IntegrityError), store.write() as connection:
+        put(connection, Record, [{"record_id": "z", "tin": "BR1", "version": 1, "wrapped_key": b"k"}])
+
+
+def test_the_index_finds_by_any_identifier_and_forgets_what_was_replaced(store: Database) -> None:
+    def entry(*identifiers: tuple[str, str]) -> dict[str, object]:
+        return {"identifiers": list(identifiers), "name": "N", "folded": "n"}
+
+    with store.write() as connection:
+        records.index(connection, 0, {"a": entry(("TIN", "BR1"), ("CNPJ", "1"), ("CNPJ", "1"))})
+        records.index(connection, 4, {"u": entry(("RUT", "1"))})
+        assert sorted(records.find(connection, ["1"])) == [("1", "CNPJ", 0, "a"), ("1", "RUT", 4, "u")]
+        assert records.find(connection, ["1"], "RUT") == [("1", "RUT", 4, "u")]
+        records.index(connection, 0, {"a": entry(("TIN", "BR1"))})
+        assert records.find(connection, ["1"]) == [("1", "RUT", 4, "u")]
+        assert records.names(connection, 9) == [(0, "a", "N", "n"), (4, "u", "N", "n")]
+        records.clear_index(connection, 4, ["u"])
+        assert records.find(connection, ["1"]) == []
+
+
+def test_channels_epochs_and_views(store: Database) -> None:
+    with store.write() as connection:
+        new = StoredChannel(3, "agreement", "BR", "UY", "", "")
+        channels.add_channel(connection, new)
+        channels.set_line(connection, 3, "IN_OPERATION", "2026-11-22")
+        moved = replace(new, state="IN_OPERATION", day="2026-11-22")
+        assert channels.channels(connection) == [moved]
+        assert channels.channel(connection, "agreement", "BR", "UY") == moved
+        assert channels.channel(connection, "agreement", "UY", "BR") is None
+        for epoch in (1, 2):
+            channels.add_epoch(connection, StoredEpoch(3, epoch, b"w", None))
+        assert channels.newest_epoch(connection, 3) == StoredEpoch(3, 2, b"w", None)
+        assert set(channels.epochs(connection, 3, [1, 7])) == {1}
+        put(
+            connection,
+            ChannelView,
+            [{"log": 3, "record_id": r, "digest": d, "seq": 0} for r, d in (("a", b"d"), ("b", None))],
+        )
+        assert channels.shared_count(connection, 3) == 1
+    with pytest.raises(IntegrityError), store.write() as connection:
+        channels.add_channel(connection, StoredChannel(4, "agreement", "BR", "UY", "", ""))
+
+
+def test_the_newest_decision_is_the_one_that_counts(store: Database) -> None:
+    base = {"log": 1, "version": 1, "day": "2026-11-22", "contract": "c", "terms": "t", "input": "i"}
+    with store.write() as connection:
+        for record, answer in (("a", "first"), ("b", "other"), ("a", "second")):
+            add(connection, Decision, [base | {"record_id": record, "answer": answer}])
+        newest = channels.newest_decisions(connection, 1)
+        assert sorted((row["record_id"], row["answer"]) for row in newest) == [
+            ("a", "second"),
+            ("b", "other"),
+        ]
+        assert channels.newest_answers(connection, 1, ["a", "z"]) == {"a": "second"}
+        assert [row["answer"] for row in channels.newest_decisions(connection, 1, "b")] == ["other"]
+
+
+def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> None:
+    row = {"peer": "p", "log": 1, "seq": 4, "kind": "missing", "detail": "d", "evidence": b"e"}
+    row |= {"first_seen": "t1", "last_seen": "t1", "closed": None}
+    with store.write() as connection:
+        channels.note_incident(connection, row)
+        assert channels.close_incidents(connection, "p", 1, ["missing"], "t2") == 1
+        assert channels.close_incidents(connection, "p", 1, ["missing"], "t2") == 0
+        assert channels.incidents(connection, only_open=True) == []
+        channels.note_incident(connection, row | {"last_seen": "t3", "detail": "again"})
+        [found] = channels.incidents(connection, only_open=True)
+        assert (found["first_seen"], found["last_seen"], found["detail"]) == ("t1", "t3", "again")
+        assert channels.close_incidents(connection, "p", 2, ["missing"], "t4") == 0
+        assert len(channels.incidents(connection, only_open=False)) == 1
+
+
+def test_numbers_of_the_change_feed_are_never_given_twice(store: Database) -> None:
+    row = {"log": 0, "record_id": "r", "tin": "t", "kind": "recorded", "time": TIME}
+    with store.write() as connection:
+        add(connection, Change, [row, row])
+        assert channels.newest_change(connection) == 2
+        connection.execute(table(Change).delete())
+        add(connection, Change, [row])
+        assert [each["change"] for each in channels.changes_after(connection, 0, 9)] == [3]
+        assert channels.changes_after(connection, 3, 9) == []
+
+
+def test_every_write_about_an_agreement_moves_the_revision(store: Database) -> None:
+    with store.write() as connection:
+        revisions = [agreements.rev(connection)]
+        agreements.add_document(connection, "a", b"text")
+        revisions.append(agreements.rev(connection))
+        agreements.add_act(connection, "act", "a", b"content")
+        revisions.append(agreements.rev(connection))
+        agreements.put_signature(connection, "act", "BR", "s")
+        revisions.append(agreements.rev(connection))
+        agreements.put_receipt(connection, "act", "UY", "r")
+        revisions.append(agreements.rev(connection))
+        agreements.set_ledger_seq(connection, "act", 7)
+        revisions.append(agreements.rev(connection))
+        assert revisions == sorted(set(revisions))
+        [act] = agreements.acts(connection)
+        assert (act.signatures, act.receipts, act.ledger_seq) == ({"BR": "s"}, {"UY": "r"}, 7)
+        assert agreements.documents(connection) == {"a": b"text"}
+
+
+def test_a_token_is_revoked_once_and_an_answer_belongs_to_one_caller(store: Database) -> None:
+    token = {"token": "t", "role": "reader", "label": "l", "secret_hash": b"h", "created_at": TIME}
+    answer = {"caller": "c", "key": "k", "request": b"r", "answer": b"a", "time": TIME}
+    with store.write() as connection:
+        access.add_token(connection, token | {"expires_at": None, "revoked_at": None})
+        assert access.revoke_token(connection, "t", TIME)
+        assert not access.revoke_token(connection, "t", TIME)
+        assert not access.revoke_token(connection, "unknown", TIME)
+        assert access.token(connection, "unknown") is None
+        access.remember_answers(connection, [answer])
+        assert access.answered(connection, "c", "k") == (b"r", b"a")
+        assert access.answered(connection, "another", "k") is None
+        access.forget_answers(connection, TIME)
+        assert access.answered(connection, "c", "k") is not None
+        access.forget_answers(connection, "2026-11-22T12:00:00.001Z")
+        assert access.answered(connection, "c", "k") is None
+
+
+# SQLite's own
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Database:
+    """A migrated SQLite store."""
+    fresh = sqlite(tmp_path)
+    fresh.migrate()
+    return fresh
+
+
+@pytest.mark.parametrize("way", ["read", "glance", "write"])
+def test_sqlite_is_durable_on_every_connection(file: Database, way: str) -> None:
+    for _ in range(2):
+        with getattr(file, way)() as connection:
+            found = {
+                name: pragma(connection, name) for name in ("journal_mode", "synchronous", "secure_delete")
+            }
+            assert found == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+            assert pragma(connection, "foreign_keys") == 1
+            assert int(str(pragma(connection, "busy_timeout"))) >= 1000
+
+
+def test_sqlite_takes_the_writers_lock_at_once(file: Database, tmp_path: Path) -> None:
+    other = sqlite(tmp_path)
+    with file.write(), other.read() as connection:
+        connection.execute(text("PRAGMA busy_timeout=0"))
+        with pytest.raises(OperationalError, match="locked"):
+            add(connection, LogHead, [vars_of(head())])
+
+
+def test_sqlite_keeps_the_physical_form_of_its_tables(file: Database) -> None:
+    with file.read() as connection:
+        made = dict(connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type='table'")).all())
+    without_rowid = {name for name, sql in made.items() if "WITHOUT ROWID" in sql}
+    counted = {name for name, sql in made.items() if "AUTOINCREMENT" in sql}
+    described = SQLModel.metadata.tables.items()
+    assert without_rowid == {n for n, t in described if t.dialect_options["sqlite"]["with_rowid"] is False}
+    assert counted == {n for n, t in described if t.dialect_options["sqlite"]["autoincrement"]}
+    assert ("log_entry" in without_rowid, "change" in counted) == (True, True)
+
+
+def test_a_relative_sqlite_path_lies_in_the_home_folder(tmp_path: Path) -> None:
+    assert str(tmp_path) in Database("sqlite:///x.sqlite", tmp_path).url
+    assert Database("postgresql://u@h/d", tmp_path).url == "postgresql://u@h/d"
+
+
+def test_every_class_of_the_store_is_a_table() -> None:
+    described = {c.__tablename__ for c in vars(tables).values() if hasattr(c, "__table__")}
+    assert described == set(SQLModel.metadata.tables)
+
+
+def pragma(connection: Connection, name: str) -> object:
+    return connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+
+def vars_of(kept: Head) -> dict[str, object]:
+    return {name: getattr(kept, name) for name in Head.__slots__}
+
+
+@contextmanager
+def no_error() -> Iterator[list[BaseException]]:
+    """Collects what threads raise, and raises the first."""
+    raised: list[BaseException] = []
+    yield raised
+    if raised:
+        raise raised[0]
+
+
+def together(acts: list[Callable[[], object]]) -> None:
+    """Run acts in threads that begin at the same moment; each must end."""
+    gate = threading.Barrier(len(acts))
+    with no_error() as raised:
+
+        def run(act: Callable[[], object]) -> None:
+            try:
+                gate.wait(WAIT_S)
+                act()
+            except BaseException as error:
+                raised.append(error)
+
+        threads = [threading.Thread(target=run, args=(act,), daemon=True) for act in acts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
