@@ -84,7 +84,8 @@ def tile(level: str, place: str, node: Node) -> Response:
 
 def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
     with node.database.read() as connection:
-        return serving.has_news(connection, node.country, peer.country, cursors)
+        standings = node.standings.current(connection)
+        return serving.has_news(connection, standings, node.country, peer.country, cursors)
 
 
 def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:

@@ -6,7 +6,7 @@ checkpoints that carry this node's cosignature *as of now*, so that "nothing new
 A channel is read by its two parties only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from node.ledger.encoding import b64, b64u
 from node.ledger.entry import ChannelEntry
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree
-from node.store import agreements, channels, logs
+from node.store import channels, logs
 from node.store.channels import StoredChannel
 from node.store.logs import Head
 from node.store.tables import LEDGER
@@ -39,9 +39,14 @@ class Cursors:
     channels: Mapping[str, int]
 
 
-def has_news(connection: Connection, own: str, peer: str, cursors: Cursors) -> bool:
+def has_news(
+    connection: Connection, standings: Mapping[str, Standing], own: str, peer: str, cursors: Cursors
+) -> bool:
     """Whether there is anything behind a peer's cursors, or less here than the peer has proven."""
-    if agreements.rev(connection) > cursors.rev or _head(connection, LEDGER).size < cursors.ledger:
+    if (
+        revision(shared_with(standings, own, peer)) > cursors.rev
+        or _head(connection, LEDGER).size < cursors.ledger
+    ):
         return True
     return any(
         _head(connection, channel.log).size > cursors.channels[channel.agreement]
@@ -66,8 +71,8 @@ def news(
     """
     ledger = _head(connection, LEDGER)
     tree = Tree(logs.tile_reader(connection, LEDGER), ledger.size)
-    rev = agreements.rev(connection)
-    shared = [each for each in standings.values() if {own, peer} <= set(each.agreement.countries)]
+    shared = shared_with(standings, own, peer)
+    rev = revision(shared)
     pages, left = [], page_limit
     for channel in _channels_to(connection, own, peer, cursors):
         page = _page(connection, channel, cursors.channels[channel.agreement], left, tree, beat)
@@ -85,6 +90,21 @@ def news(
         },
         "channels": pages,
     }
+
+
+def shared_with(standings: Mapping[str, Standing], own: str, peer: str) -> list[Standing]:
+    """The agreements that both are parties of."""
+    return [each for each in standings.values() if {own, peer} <= set(each.agreement.countries)]
+
+
+def revision(shared: Sequence[Standing]) -> int:
+    """Grows with every document, act, signature and receipt of these agreements, and with nothing else.
+
+    So a peer cannot tell from it how much happens between this node and others.
+    """
+    acts = [held for each in shared for held in each.held]
+    proofs = sum(len(held.receipts) + (held.ledger_seq is not None) for held in acts)
+    return len(shared) + len(acts) + proofs + sum(len(held.instrument.signatures) for held in acts)
 
 
 def receipt(

@@ -70,7 +70,7 @@ def count(connection: Connection, model: type[SQLModel]) -> int:
     return int(connection.execute(select(func.count()).select_from(table(model))).scalar_one())
 
 
-class Failure(Exception):
+class FailureError(Exception):
     """What goes wrong in the middle of a write."""
 
 
@@ -139,12 +139,17 @@ def test_the_head_of_an_unknown_log_cannot_be_moved(store: Database) -> None:
         logs.advance(connection, 0, head(log=7, size=1))
 
 
-def test_a_write_that_fails_leaves_nothing(store: Database) -> None:
-    begun(store)
-    with pytest.raises(Failure), store.write() as connection:
+def fail_in_the_middle(store: Database) -> None:
+    with store.write() as connection:
         logs.add_entries(connection, 0, 0, [b"a", b"b"])
         logs.advance(connection, 0, head(size=2))
-        raise Failure
+        raise FailureError
+
+
+def test_a_write_that_fails_leaves_nothing(store: Database) -> None:
+    begun(store)
+    with pytest.raises(FailureError):
+        fail_in_the_middle(store)
     with store.read() as connection:
         assert count(connection, LogEntry) == 0
         assert logs.head(connection, 0) == Head(0, "origin 0", 0, EMPTY_ROOT, None, TIME, "c")
@@ -491,7 +496,7 @@ def test_sqlite_keeps_the_physical_form_of_its_tables(file: Database) -> None:
 
 def test_a_relative_sqlite_path_lies_in_the_home_folder(tmp_path: Path) -> None:
     assert str(tmp_path) in Database("sqlite:///x.sqlite", tmp_path).url
-    assert Database("postgresql://u@h/d", tmp_path).url == "postgresql://u@h/d"
+    assert Database("sqlite:////elsewhere/x.sqlite", tmp_path).url == "sqlite:////elsewhere/x.sqlite"
 
 
 def test_every_class_of_the_store_is_a_table() -> None:
@@ -525,7 +530,7 @@ def together(acts: list[Callable[[], object]]) -> None:
             try:
                 gate.wait(WAIT_S)
                 act()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # raised again in the test's own thread
                 raised.append(error)
 
         threads = [threading.Thread(target=run, args=(act,), daemon=True) for act in acts]

@@ -1,0 +1,36 @@
+"""Commands on a node's own home folder: handed, with all their arguments, to `python -m node`."""
+
+import os
+import sys
+from typing import Final
+
+import typer
+
+COMMANDS: Final = {
+    "init": (
+        "Make a new node: settings, keys, store, ledger, a first token.",
+        "aeo init --home br --country BR --name aeo.br.example --address http://127.0.0.1:8001 --port 8001",
+    ),
+    "serve": ("Serve the node.", "aeo serve --home br"),
+    "card": ("Print the node's card, for a peer to pin, and its fingerprint.", "aeo card --home br > br.card"),
+    "fsck": ("Recompute everything stored; exit code 1 when something differs.", "aeo fsck --home br"),
+    "token": (
+        "Bearer tokens: create, list, revoke.",
+        "aeo token create --home br --role officer --label 'Port of Santos'",
+    ),
+    "openapi": ("Print the OpenAPI description of the node's API.", "aeo openapi --home br"),
+}
+_AS_THEY_ARE: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Add the commands; their own `--help` is the node's."""
+    for name, (told, example) in COMMANDS.items():
+        cli.command(name, help=told, epilog=f"Example: {example}", context_settings=_AS_THEY_ARE)(_hand_over)
+
+
+def _hand_over(context: typer.Context) -> None:
+    """Become the node's own command; `-P` keeps the working directory from standing in for it."""
+    sys.stdout.flush()
+    arguments = [sys.executable, "-P", "-m", "node", str(context.info_name), *context.args]
+    os.execv(sys.executable, arguments)  # noqa: S606  # no shell, our own interpreter

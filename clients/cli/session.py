@@ -1,0 +1,123 @@
+"""Which node a command talks to, and with which token.
+
+A home folder names a node on this machine: its `settings.toml` says where it listens, and its
+`administrator.token` opens it. Elsewhere an address and a token file do. Refuses a token that is given
+as an argument, by having no such option: arguments are seen by everyone on the machine.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from node.errors import Malformed
+
+if TYPE_CHECKING:
+    from clients.sdk.client import Node
+
+DEFAULT_HOME: Final = Path("aeo-node")
+SETTINGS: Final = "settings.toml"
+TOKEN: Final = "administrator.token"  # noqa: S105  # the name of a file
+TIMEOUT_S: Final = 40.0
+"""Longer than a node lets a change wait, so that its answer is heard."""
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a node listens, never we
+
+_OPTIONS: Final = {
+    "home": Annotated[
+        Path | None, typer.Option("--home", help="Home folder of a node here (or AEO_HOME).", show_default=False)
+    ],
+    "url": Annotated[
+        str | None, typer.Option("--url", help="Address of the node (or AEO_URL).", show_default=False)
+    ],
+    "token_file": Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File with the token (or AEO_TOKEN_FILE).", show_default=False),
+    ],
+    "as_json": Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The node a command asks, and whether a program reads the answer."""
+
+    node: "Node"
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node answers, and the token that opens it."""
+
+    url: str
+    token: str
+
+
+def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a command the options that name a node; it is called with a session, and gives an exit code."""
+
+    @wraps(command)
+    def run(
+        *, home: Path | None, url: str | None, token_file: Path | None, as_json: bool, **given: Any
+    ) -> None:
+        place = locate(home, url, token_file, os.environ)
+        from clients.sdk.client import Node
+
+        with Node(place.url, place.token, TIMEOUT_S) as node:
+            raise typer.Exit(command(Session(node, as_json), **given) or 0)
+
+    own = list(signature(command).parameters.values())[1:]
+    common = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=False if name == "as_json" else None, annotation=kind)
+        for name, kind in _OPTIONS.items()
+    ]
+    run.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]  # what typer reads
+    return run
+
+
+def locate(
+    home: Path | None, url: str | None, token_file: Path | None, environment: Mapping[str, str]
+) -> Place:
+    """Where the node is; an option beats the environment. `Malformed` when nothing names a node."""
+    if token_file is None and home is None and "AEO_TOKEN_FILE" in environment:
+        token_file = Path(environment["AEO_TOKEN_FILE"])
+    if home is None and url is None:
+        url = environment.get("AEO_URL")
+        home = Path(environment["AEO_HOME"]) if "AEO_HOME" in environment else None
+    if home is None and url is None:
+        home = DEFAULT_HOME
+    if token_file is None and home is not None:
+        token_file = home / TOKEN
+    return Place(url or _address(home or DEFAULT_HOME, environment), _token(token_file))
+
+
+def _address(home: Path, environment: Mapping[str, str]) -> str:
+    """Where the node of a home folder listens, read as the node reads it: the environment first."""
+    try:
+        told = tomllib.loads((home / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        do = "name a node with --home or --url, or make one with `aeo init`"
+        raise Malformed("no node lives here", where=str(home), why=str(error), do=do) from None
+    host = environment.get("AEO_HOST") or str(told.get("host", "127.0.0.1"))
+    port = environment.get("AEO_PORT") or told.get("port", 8000)
+    host = ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _token(path: Path | None) -> str:
+    if path is None:
+        raise Malformed("no token was given", do="name the file that holds it with --token-file")
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        do = "make one with `aeo token create` and keep it in a file that only you can read"
+        raise Malformed("the token cannot be read", where=str(path), why=str(error), do=do) from None
+    if not token or not token.isprintable() or " " in token:
+        raise Malformed("the token file does not hold one token", where=str(path))
+    return token
