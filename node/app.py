@@ -9,7 +9,6 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -78,7 +77,7 @@ def build(parts: Parts) -> FastAPI:
     state = app.state
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=parts.settings.body_limit_bytes)
+    app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)
     app.add_exception_handler(RequestValidationError, _on_wrong_form)

@@ -8,22 +8,38 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-import orjson
 from fastapi import Depends, Request
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.api import problems
-from node.errors import Busy, Refusal
+from node.errors import Busy, Refusal, TooMuch
 from node.exchange import requests
 from node.exchange.card import Card
 from node.exchange.requests import Message, Replays
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer, Work
 from node.service.tokens import Caller, Gate
+
+
+class BodyLimit(RequestBodyLimitMiddleware):
+    """Bounds the size of bodies; one that says itself that it is too large is refused unread."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through, or answer 413."""
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if length.isdecimal() and int(length) > self.max_body_size:
+            refusal = TooMuch(
+                "the body is too large", why=f"the bound is {self.max_body_size} bytes", do="send it in parts"
+            )
+            await problems.answer(refusal)(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
 
 class RateLimit:
@@ -56,7 +72,7 @@ class RateLimit:
 
 def json(content: Any, status: int = 200) -> Response:
     """A JSON answer."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    return Response(problems.encoded(content), status, media_type="application/json")
 
 
 async def on_refusal(_request: Request, refusal: Exception) -> Response:

@@ -1,5 +1,6 @@
 """One table from refusals to HTTP, told as problem details (RFC 9457)."""
 
+import json
 from typing import Any
 
 import orjson
@@ -51,4 +52,12 @@ def answer(refusal: Refusal, status: int | None = None) -> Response:
         headers["retry-after"] = str(RETRY_AFTER_S)
     if told["status"] == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(orjson.dumps(told), told["status"], headers, MEDIA_TYPE)
+    return Response(encoded(told), told["status"], headers, MEDIA_TYPE)
+
+
+def encoded(content: Any) -> bytes:
+    """An answer as JSON; half a surrogate pair, which a caller may send in an escape, becomes `?`."""
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")

@@ -10,7 +10,8 @@ Each entry by itself (a failure sets that entry apart, with its reason, and the 
  6. the record's ledger entry is the issuer's and stands in its ledger;
  7. its commitment opens to the body, and the body names this record and this credential;
  8. the credential is signed by the issuer, and every disclosed value hangs on its signature;
- 9. no field goes beyond the terms, and what must be there is: record, country, TIN, status, scope;
+ 9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
+   country, TIN, status, scope;
 10. the record's ledger position does not go backwards.
 """
 
@@ -34,7 +35,7 @@ from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from node.ledger.note import open_note
-from node.records import credential
+from node.records import credential, model
 from node.store import channels
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row
@@ -42,6 +43,8 @@ from node.store.logs import Head
 
 NEEDED = ("record_id", "country", "tin", "status", "scope")
 SKEW_S = 60
+NEVER = moment.format(0)
+"""The time of a copy that nothing was proven of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ def check_ledger(page: LedgerPart, peer: Card, last: Head | None, now_s: float) 
                 "a ledger has become shorter", where=origin, why=f"it had {last.size} entries, now {new.size}"
             )
         verify_consistency(last.size, new.size, last.root, new.root, proof)
+        _check_not_older(proven, last)
     return proven
 
 
@@ -152,13 +156,10 @@ class ChannelReader:
             self._check_time(entry, proven.time_s)
             writer.append(entry)
             self._open(entry, item, keys, ledger)
-        time = moment.format(proven.time_s * 1000)
-        if time < self._head.time:
-            raise Unproven(
-                "a checkpoint is older than the last one",
-                where=self._head.origin,
-                why=f"{time} after {self._head.time}",
-            )
+        _check_not_older(proven, self._head)
+        # Only a whole copy is as new as its proof: who keeps entries back must not look up to date.
+        is_new = writer.seq == proven.checkpoint.size or self._head.time == NEVER
+        time = moment.format(proven.time_s * 1000) if is_new else self._head.time
         return writer.copy(proven.checkpoint, proven.note, _hashes(page.consistency), time)
 
     def _check_time(self, entry: ChannelEntry, proven_s: int) -> None:
@@ -174,7 +175,7 @@ class ChannelReader:
         try:
             body = unsealed(entry, item, keys)
             content = _members(body)
-            record_id = content.get("record_id")
+            record_id = _text(content, "record_id") if "record_id" in content else None
             self.disclosed.append(self._checked(entry, body, content, item, ledger))
         except Refusal as refusal:
             evidence = canonical.encode({"entry": item.entry, "body": item.body})
@@ -188,7 +189,9 @@ class ChannelReader:
             return Disclosed(entry.seq, entry.kind, time, None, body)
         record_id = _text(content, "record_id")
         if entry.kind == "tombstone":
-            return Disclosed(entry.seq, entry.kind, time, record_id, body)
+            return Disclosed(
+                entry.seq, entry.kind, time, record_id, body, ledger_seq=self._newest_of(record_id)
+            )
         ledger_entry = check_opening(content, item.proof, self._peer, ledger)
         verified = credential.verify(
             _text(content, "presentation"), self._peer.credential_key, issuer=self._peer.name
@@ -209,13 +212,17 @@ class ChannelReader:
 
     def _check_forward(self, record_id: str, ledger_seq: int) -> None:
         """Check 10."""
+        if ledger_seq < self._newest_of(record_id):
+            raise Unproven("an older version of a record was disclosed after a newer one", where=record_id)
+        self._newest[record_id] = ledger_seq
+
+    def _newest_of(self, record_id: str) -> int:
+        """The newest ledger position that we were shown of a record; it outlives a tombstone."""
         key = (self.channel.log, record_id)
         if record_id not in self._newest:
             stored = channels.mirrored(self._connection, [key]).get(key)
             self._newest[record_id] = stored.ledger_seq if stored else -1
-        if ledger_seq < self._newest[record_id]:
-            raise Unproven("an older version of a record was disclosed after a newer one", where=record_id)
-        self._newest[record_id] = ledger_seq
+        return self._newest[record_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +317,7 @@ def check_fields(
         )
     if verified.fields["record_id"] != record_id or verified.fields["country"] != country:
         raise Unproven("a disclosure is about another record or country", where=record_id)
+    model.check_fields(verified.fields)
 
 
 def start_copy(
@@ -320,6 +328,15 @@ def start_copy(
     new = StoredChannel(head.log, agreement, peer.country, own_country, "", "")
     channels.add_channel(connection, new)
     return new
+
+
+def _check_not_older(proven: Proven, last: Head) -> None:
+    """The first part of check 4, against the last checkpoint seen."""
+    time = moment.format(proven.time_s * 1000)
+    if time < last.time:
+        raise Unproven(
+            "a checkpoint is older than the last one", where=last.origin, why=f"{time} after {last.time}"
+        )
 
 
 def _members(body: bytes) -> Row:

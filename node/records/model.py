@@ -140,6 +140,22 @@ def parse(value: Json) -> Operator:
     return operator
 
 
+def check_fields(fields: Mapping[str, Json]) -> None:
+    """Check what was shown of a record, field by field; `Malformed` with every problem.
+
+    A list may be empty here: its elements can be hidden one by one.
+    """
+    problems: list[Problem] = []
+    for name, value in fields.items():
+        if name in _OPERATOR.readers and value != []:
+            try:
+                _OPERATOR.readers[name](value)
+            except Malformed as refusal:
+                problems += _under(name, refusal)
+    if problems:
+        raise Malformed("the record was refused", problems=problems)
+
+
 def to_json(operator: Operator) -> dict[str, Json]:
     """The JSON object of an operator, keys in the order of `FIELDS`, absent fields left out."""
     return dict(_members(operator))

@@ -39,11 +39,12 @@ class AdmitPeer:
             )
         if any(each.name == peer.name and each.country != peer.country for each in pinned.values()):
             raise Conflict("a peer of this name is pinned for another country", where=peer.name)
-        if peer.country in pinned and pinned[peer.country].keys != peer.keys:
+        known = pinned.get(peer.country)
+        if known and (known.name, known.keys) != (peer.name, peer.keys):
             raise Conflict(
-                "a card with other keys is pinned for this country",
+                "a card with another name or other keys is pinned for this country",
                 where=peer.country,
-                do="find out why the peer's keys changed before anything else",
+                do="find out why the peer's card changed before anything else",
             )
         batch.append_body("member", {"v": 1, "card": peer.text})
         access.put_peer(

@@ -7,6 +7,7 @@ looks at the newest entries only; the whole check reads everything once, streami
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection
@@ -15,7 +16,7 @@ from node.errors import Damaged, Refusal
 from node.exchange import sealing, versions
 from node.exchange.card import Card, ledger_origin
 from node.exchange.outgoing import epoch_owner
-from node.ledger import tiles
+from node.ledger import canonical, tiles
 from node.ledger.checkpoint import open_checkpoint
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import Frontier, leaf_hash
@@ -24,6 +25,7 @@ from node.service.batch import open_body
 from node.service.parts import Parts
 from node.store import channels, logs, records
 from node.store.channels import StoredChannel
+from node.store.database import Row
 from node.store.logs import Head
 from node.store.tables import LEDGER
 
@@ -52,6 +54,10 @@ def check(parts: Parts, told: Told = lambda what, done, of: None) -> Iterator[Fi
                 continue
             yield from _log(parts, connection, channel.log, cards[channel.issuer], told)
             yield from _bodies(parts, connection, channel, told)
+        for card in parts.peers.by_country(connection).values():
+            proven = logs.head_of(connection, ledger_origin(card.name))
+            if proven is not None:
+                yield from _head(proven, proven.origin, card, is_copy=False)
         yield from _mirror(parts, connection, cards)
 
 
@@ -62,7 +68,7 @@ def check_start(parts: Parts) -> Iterator[Finding]:
         if head is None:
             yield Finding("ledger", -1, "there is no ledger in this store; run `aeo init`")
             return
-        yield from _head(head, ledger_origin(parts.settings.name), parts.card)
+        yield from _head(head, ledger_origin(parts.settings.name), parts.card, is_copy=False)
         start = max(0, head.size - BUNDLE)
         yield from _tail(connection, head, start)
 
@@ -88,7 +94,10 @@ def _log(parts: Parts, connection: Connection, log: int, signer: Card, told: Tol
         yield from _tile(connection, head, start // BUNDLE, leaves)
         yield from _entries(head, start, entries, last)
         tree, last = tree.extend(leaves), leaves[-1]
-    yield from _tree(connection, head, tree, signer)
+    if last != head.last_leaf:
+        yield Finding(head.origin, head.size - 1, "the last entry is not the one the head names")
+    yield from _tree(connection, head, tree)
+    yield from _head(head, head.origin, signer, is_copy=signer is not parts.card)
 
 
 def _entries(head: Head, start: int, entries: list[bytes], last: bytes | None) -> Iterator[Finding]:
@@ -114,27 +123,25 @@ def _tile(connection: Connection, head: Head, index: int, leaves: list[bytes]) -
             )
 
 
-def _tree(connection: Connection, head: Head, tree: Frontier, signer: Card) -> Iterator[Finding]:
+def _tree(connection: Connection, head: Head, tree: Frontier) -> Iterator[Finding]:
     if tree.root() != head.root:
         yield Finding(head.origin, -1, "the entries do not make the root of the head")
-    if tree.size and head.log != LEDGER and head.last_leaf is None:
-        yield Finding(head.origin, -1, "the head does not name its last entry")
     try:
         if head.size and tiles.tree_root(logs.tile_reader(connection, head.log), head.size) != head.root:
             yield Finding(head.origin, -1, "the tiles do not make the root of the head")
     except Refusal as refusal:
         yield Finding(head.origin, -1, refusal.sentence())
-    yield from _head(head, head.origin, signer)
 
 
-def _head(head: Head, origin: str, signer: Card) -> Iterator[Finding]:
+def _head(head: Head, origin: str, signer: Card, *, is_copy: bool) -> Iterator[Finding]:
+    """The signature on a head; a copy may end before the checkpoint that its entries were proven against."""
     try:
         signed = open_checkpoint(head.checkpoint, origin, signer.verifiers(origin))
     except Refusal as refusal:
         yield Finding(head.origin, -1, refusal.sentence())
         return
     is_whole = signed.size == head.size and signed.root == head.root
-    if not is_whole and signed.size <= head.size:
+    if not is_whole and not (is_copy and signed.size > head.size):
         yield Finding(head.origin, -1, "the signed checkpoint is not that of the head")
 
 
@@ -226,7 +233,9 @@ def _open_sealed(
     if sealed is None or hashlib.sha256(sealed).digest() != entry.body:
         raise Damaged("the sealed body is not the one the entry names")
     if entry.epoch not in keys:
-        stored = channels.epochs(connection, head.log, [entry.epoch])[entry.epoch]
+        stored = channels.epochs(connection, head.log, [entry.epoch]).get(entry.epoch)
+        if stored is None:
+            raise Damaged("there is no key for the entry's epoch", where=f"epoch {entry.epoch}")
         keys[entry.epoch] = sealing.unwrap(
             parts.keys.store, stored.wrapped, epoch_owner(head.origin, entry.epoch)
         )
@@ -236,27 +245,26 @@ def _open_sealed(
 def _mirror(parts: Parts, connection: Connection, cards: dict[str, Card]) -> Iterator[Finding]:
     """What is answered from the mirror is what the stored presentations prove."""
     for channel, row in channels.mirror_rows(connection):
-        if row.fields is None:
-            continue
-        body = next(
-            (
-                each["body"]
-                for each in channels.mirror_history(connection, row.log, row.record_id)
-                if each["seq"] == row.seq
-            ),
-            None,
-        )
+        told = {
+            each["seq"]: each for each in channels.mirror_history(connection, row.log, row.record_id)
+        }.get(row.seq)
         try:
-            opened = orjson.loads(body) if body else {}
-            issuer = cards[channel.issuer]
-            verified = credential.verify(
-                opened.get("presentation", ""), issuer.credential_key, issuer=issuer.name
-            )
-            if verified.fields != orjson.loads(row.fields):
+            if told is None or _proven(told, cards[channel.issuer]) != (
+                row.fields and orjson.loads(row.fields)
+            ):
                 yield Finding(
                     f"mirror of {channel.issuer}",
                     row.seq,
                     f"the stored fields of {row.record_id} are not those that were disclosed",
                 )
-        except Refusal as refusal:
-            yield Finding(f"mirror of {channel.issuer}", row.seq, refusal.sentence())
+        except (Refusal, orjson.JSONDecodeError) as error:
+            yield Finding(f"mirror of {channel.issuer}", row.seq, str(error))
+
+
+def _proven(told: Row, issuer: Card) -> dict[str, Any] | None:
+    """The fields that a stored disclosure proves; None for a tombstone."""
+    body = canonical.decode(told["body"])
+    presentation = body.get("presentation") if isinstance(body, dict) else None
+    if told["kind"] == "tombstone":
+        return None
+    return credential.verify(str(presentation), issuer.credential_key, issuer=issuer.name).fields

@@ -24,7 +24,7 @@ class Keeper:
     """Finds what is out of line and mends it step by step."""
 
     def __init__(self) -> None:
-        self._after: dict[int, str] = {}
+        self._after: dict[tuple[int, str], str] = {}
         self._checked: tuple[int, str] | None = None
         self.is_busy = False
 
@@ -34,8 +34,9 @@ class Keeper:
             return self._mark(parts, connection) != self._checked
 
     def rest(self) -> None:
-        """Pause after a failure; the next look begins anew."""
-        self.is_busy = False
+        """Pause after a failure; the next look begins anew, for the last step was not stored."""
+        self._after.clear()
+        self._checked, self.is_busy = None, False
 
     def step(self, batch: Batch, limit: int) -> None:
         """Mend one thing: open a channel, announce a state, or decide up to `limit` records again."""
@@ -69,17 +70,18 @@ class Keeper:
         """Tell the partner the new state first; what it means for each record follows."""
         batch.notice(line, "state", line.state)
         channels.set_line(batch.connection, line.channel.log, line.state, "")
-        self._after.pop(line.channel.log, None)
+        self._after.clear()
 
     def _decide_again(self, batch: Batch, line: Line, limit: int) -> None:
-        log = line.channel.log
-        found = records.newest_after(batch.connection, self._after.get(log, ""), limit)
+        """The next records behind those decided today; a day that ends in between begins the work anew."""
+        log, place = line.channel.log, (line.channel.log, batch.today)
+        found = records.newest_after(batch.connection, self._after.get(place, ""), limit)
         batch.prepare_views([stored.record_id for stored in found])
         known = channels.newest_answers(batch.connection, log, [stored.record_id for stored in found])
         for stored in found:
             batch.show(line, versions.unseal(stored, batch.parts.keys.store), known.get(stored.record_id))
         if len(found) < limit:
             channels.set_line(batch.connection, log, line.state, batch.today)
-            self._after.pop(log, None)
+            self._after.pop(place, None)
         else:
-            self._after[log] = found[-1].record_id
+            self._after[place] = found[-1].record_id

@@ -8,7 +8,15 @@ from sqlalchemy import Connection
 from node.agreements.document import direction_terms
 from node.errors import Refusal, Unproven
 from node.exchange.card import Card, ledger_origin
-from node.exchange.incoming import ChannelReader, Disclosed, Opener, Terms, check_ledger, start_copy
+from node.exchange.incoming import (
+    NEVER,
+    ChannelReader,
+    Disclosed,
+    Opener,
+    Terms,
+    check_ledger,
+    start_copy,
+)
 from node.exchange.page import ChannelPart, News
 from node.exchange.serving import Cursors
 from node.exchange.standing import Standing
@@ -103,7 +111,7 @@ def _read_channel(
 ) -> tuple[ChannelReader, Head]:
     channel = channels.channel(connection, page.agreement, peer.country, parts.country)
     if channel is None:
-        channel = start_copy(connection, page.agreement, peer, parts.country, moment.format(0))
+        channel = start_copy(connection, page.agreement, peer, parts.country, NEVER)
     head = logs.head(connection, channel.log)
     assert head is not None, "a channel is stored together with its log"
     terms = direction_terms(standing.agreement, peer.country, parts.country, "")
@@ -119,8 +127,7 @@ def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelRead
     tins = _known_tins(connection, log, reader.disclosed)
     history = [_history_row(log, each, time) for each in reader.disclosed]
     newest = {each.record_id: each for each in reader.disclosed if each.record_id is not None}
-    kept = channels.mirrored(connection, [(log, record_id) for record_id in newest])
-    rows = [_mirror_row(log, each, kept.get((log, record_id))) for record_id, each in newest.items()]
+    rows = [_mirror_row(log, each) for each in newest.values()]
     channels.put_mirror(connection, rows, history)
     records.index(
         connection,
@@ -156,11 +163,10 @@ def _history_row(log: int, each: Disclosed, time: str) -> Row:
     return row | {"time": each.time, "received_at": time, "body": each.body}
 
 
-def _mirror_row(log: int, each: Disclosed, kept: channels.Mirrored | None) -> Row:
+def _mirror_row(log: int, each: Disclosed) -> Row:
     fields = None if each.fields is None else orjson.dumps(each.fields)
-    ledger_seq = each.ledger_seq if each.fields is not None else (kept.ledger_seq if kept else -1)
     row = {"log": log, "record_id": each.record_id, "seq": each.seq, "fields": fields}
-    return row | {"ledger_seq": ledger_seq, "credential": each.credential, "doubt": None}
+    return row | {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": None}
 
 
 def incident(peer: str, log: int, seq: int, kind: str, detail: str, evidence: bytes, time: str) -> Row:

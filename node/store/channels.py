@@ -132,9 +132,9 @@ def ledger_seqs(connection: Connection, log: int, start: int, stop: int) -> dict
 
 def views(connection: Connection, record_ids: Sequence[str]) -> dict[tuple[int, str], bytes | None]:
     """{(channel, record): digest of what its partner sees, None for a tombstone}; absent: never seen."""
-    rows = connection.execute(
-        select(VIEW.c.log, VIEW.c.record_id, VIEW.c.digest).where(VIEW.c.record_id.in_(record_ids))
-    )
+    # The channels are named so that the primary key (channel, record) is searched, not the table scanned.
+    wanted = (VIEW.c.log.in_(select(CHANNEL.c.log)), VIEW.c.record_id.in_(record_ids))
+    rows = connection.execute(select(VIEW.c.log, VIEW.c.record_id, VIEW.c.digest).where(*wanted))
     return {(row.log, row.record_id): row.digest for row in rows}
 
 
@@ -155,9 +155,10 @@ def newest_decisions(connection: Connection, log: int, record_id: str | None = N
 
 def mirrored(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Mirrored]:
     """Mirror rows by (channel, record)."""
-    ids = [record_id for _, record_id in keys]
-    rows = (Mirrored(*row) for row in connection.execute(select(MIRROR).where(MIRROR.c.record_id.in_(ids))))
     wanted = set(keys)
+    logs, ids = {log for log, _ in wanted}, {record_id for _, record_id in wanted}
+    found = select(MIRROR).where(MIRROR.c.log.in_(logs), MIRROR.c.record_id.in_(ids))
+    rows = (Mirrored(*row) for row in connection.execute(found))
     return {(row.log, row.record_id): row for row in rows if (row.log, row.record_id) in wanted}
 
 

@@ -183,7 +183,9 @@ def test_withdrawn_consent_takes_the_record_out_of_the_partners_view(pair: Pair)
 def test_an_operator_is_found_by_its_national_number(pair: Pair) -> None:
     uruguayan = next(each for each in UY_LIST if each.withheld is None)
     for node, listed, scheme in ((pair.uy, TO_READ, "CNPJ"), (pair.br, uruguayan, "RUT")):
-        [answer] = node.get("/v1/operators", identifier=listed.number, scheme=scheme)["results"][listed.number]
+        [answer] = node.get("/v1/operators", identifier=listed.number, scheme=scheme)["results"][
+            listed.number
+        ]
         assert answer["tin"] == listed.tin
         other = node.get("/v1/operators", identifier=listed.number, scheme="EORI")["results"]
         assert other == {listed.number: []}
@@ -298,7 +300,9 @@ def test_no_ledger_entry_names_an_operator(pair: Pair) -> None:
 
 
 def test_anyone_can_recompute_the_root_from_the_log_over_http(pair: Pair) -> None:
-    unseen = [brazilian(number, mra_consent={"given": False, "scope": "GENERAL"}) for number in range(100, 190)]
+    unseen = [
+        brazilian(number, mra_consent={"given": False, "scope": "GENERAL"}) for number in range(100, 190)
+    ]
     pair.br.post("/v1/operators/import", {"operators": unseen})
     checkpoint = checkpoint_of(pair.br)
     assert checkpoint.size > tiles.TILE_WIDTH
