@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node import keys, settings
-from node.api import agreements, edge, exchange, operators, problems, system
+from node.api import agreements, description, edge, exchange, operators, problems, system
 from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
 from node.exchange import card
 from node.exchange.peers import Peers
@@ -84,6 +84,7 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http)
     for router in (system.router, operators.router, agreements.router, exchange.peers, exchange.log):
         app.include_router(router)
+    app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 
 

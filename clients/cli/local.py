@@ -12,7 +12,10 @@ COMMANDS: Final = {
         "aeo init --home br --country BR --name aeo.br.example --address http://127.0.0.1:8001 --port 8001",
     ),
     "serve": ("Serve the node.", "aeo serve --home br"),
-    "card": ("Print the node's card, for a peer to pin, and its fingerprint.", "aeo card --home br > br.card"),
+    "card": (
+        "Print the node's card, for a peer to pin, and its fingerprint.",
+        "aeo card --home br > br.card",
+    ),
     "fsck": ("Recompute everything stored; exit code 1 when something differs.", "aeo fsck --home br"),
     "token": (
         "Bearer tokens: create, list, revoke.",

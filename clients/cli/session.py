@@ -30,7 +30,8 @@ ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a
 
 _OPTIONS: Final = {
     "home": Annotated[
-        Path | None, typer.Option("--home", help="Home folder of a node here (or AEO_HOME).", show_default=False)
+        Path | None,
+        typer.Option("--home", help="Home folder of a node here (or AEO_HOME).", show_default=False),
     ],
     "url": Annotated[
         str | None, typer.Option("--url", help="Address of the node (or AEO_URL).", show_default=False)

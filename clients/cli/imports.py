@@ -1,0 +1,103 @@
+"""The import of a list: read whole, sent in pages, reported by line.
+
+Guarantees that nothing is sent of a file that cannot be trusted as a whole, and that every row is either
+counted or named with its line, column, value and the rule it breaks. Never revokes: what is recorded and
+missing from the list is only reported.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from clients.cli.output import say, say_table, warn
+from clients.sdk.answers import Outcome
+from clients.sdk.client import Node
+from clients.sdk.importing import ImportedRow, ImportProblem, load_profile, read_import
+from node.errors import Refusal
+
+PAGE: Final = 250
+KINDS: Final = ("new", "changed", "unchanged", "refused")
+NAME_LIMIT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a list; `missing` are TINs that are recorded and not in it."""
+
+    dry_run: bool
+    counts: dict[str, int]
+    refused: tuple[ImportProblem, ...]
+    missing: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report for a program."""
+        return asdict(self)
+
+
+def import_file(node: Node, file: Path, profile: str, dry_run: bool) -> Report:
+    """Import a list; raises what reading it and the node raise."""
+    with _progress() as progress:
+        rows = list(progress.track(read_import(file, load_profile(profile)), description="reading"))
+        good = [row for row in rows if row.operator is not None]
+        outcomes = _send(node, good, dry_run, file.name[:NAME_LIMIT], progress)
+    unread = [row for row in rows if row.operator is None]
+    counts = {kind: sum(each["outcome"] == kind for each in outcomes) for kind in KINDS}
+    counts["refused"] += len(unread)
+    refused = [problem for row in unread for problem in row.problems]
+    refused += [
+        problem
+        for row, outcome in zip(good, outcomes, strict=True)
+        for problem in _refused(row.line, outcome)
+    ]
+    listed = {row.operator["tin"] for row in good if row.operator}
+    missing = [tin for tin in node.register() if tin not in listed]
+    return Report(dry_run, counts, tuple(sorted(refused, key=lambda each: each.line)), tuple(missing))
+
+
+def say_report(report: Report) -> None:
+    """Print the report for a person."""
+    would = "Nothing was changed; it would be: " if report.dry_run else ""
+    say(would + ", ".join(f"{report.counts[kind]} {kind}" for kind in KINDS))
+    if report.refused:
+        rows = [[each.line, each.column, each.value, each.rule] for each in report.refused]
+        say_table(("line", "column", "value", "why"), rows, "")
+    if report.missing:
+        refused = ", or on a refused row" if report.refused else ""
+        say(f"{len(report.missing)} recorded here but not in the list{refused}; they stay as they are:")
+        for tin in report.missing:
+            say(f"  {tin}")
+
+
+def _send(
+    node: Node, rows: list[ImportedRow], dry_run: bool, source: str, progress: Progress
+) -> list[Outcome]:
+    task = progress.add_task("sending", total=len(rows))
+    outcomes: list[Outcome] = []
+    for start in range(0, len(rows), PAGE):
+        page = [row.operator for row in rows[start : start + PAGE] if row.operator]
+        try:
+            outcomes += node.import_list(page, dry_run, source)["outcomes"]
+        except Refusal:
+            warn(
+                f"{start} of {len(rows)} rows were sent; import the list again, a repeated row changes nothing."
+            )
+            raise
+        progress.update(task, completed=len(outcomes))
+    return outcomes
+
+
+def _refused(line: int, outcome: Outcome) -> Iterator[ImportProblem]:
+    if outcome["outcome"] != "refused":
+        return
+    problems = outcome.get("problems") or [{"field": "", "value": outcome["tin"], "rule": outcome["message"]}]
+    for broken in problems:
+        yield ImportProblem(line, broken["field"], broken["value"], broken["rule"])
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,123 @@
+"""`aeo lookup`: is this operator an AEO, may I rely on it, can I prove it?"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from clients.cli.output import FINE, NOTHING_FOUND, join, say, say_json, say_pairs
+from clients.cli.session import Session, on_node
+from node.errors import Malformed
+
+
+@on_node
+def lookup(
+    session: Session,
+    identifiers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID...", help="CNPJ, RUT, EORI, AEO code, TIN ...", show_default=False),
+    ] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help="Only identifiers of this scheme.", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Search by name instead: suggestions only.", show_default=False)
+    ] = None,
+) -> int:
+    """Look operators up by any identifier, or search them by name; exit code 4 when none is found."""
+    if bool(identifiers) == bool(name):
+        raise Malformed("nothing to look up", do="give identifiers, or --name, but not both")
+    return _search(session, name) if name else _look_up(session, identifiers or [], scheme)
+
+
+def _look_up(session: Session, identifiers: list[str], scheme: str | None) -> int:
+    results = session.node.look_up_list(identifiers, scheme)
+    if session.as_json:
+        say_json({"results": results})
+    else:
+        for identifier, answers in results.items():
+            if not answers:
+                say(f"{identifier}: not recorded here, and never disclosed to us")
+            for answer in answers:
+                say_card(dict(answer))
+    return FINE if any(results.values()) else NOTHING_FOUND
+
+
+def _search(session: Session, name: str) -> int:
+    found = session.node.search(name)
+    if session.as_json:
+        say_json(found)
+        return FINE if found["suggestions"] else NOTHING_FOUND
+    for suggestion in found["suggestions"]:
+        say(f"{suggestion['score']} % like it:")
+        say_card(dict(suggestion["operator"]))
+    say(f"{len(found['suggestions'])} of {found['searched']} names; {found['note']}")
+    return FINE if found["suggestions"] else NOTHING_FOUND
+
+
+def say_card(answer: dict[str, Any]) -> None:
+    """Print one answer as a person reads it: who, what status, may I rely on it, why, how fresh."""
+    fields = answer["fields"] or {}
+    say(fields.get("legal_name") or answer["record_id"])
+    say_pairs(
+        [
+            ("TIN", answer["tin"]),
+            (
+                "issuer",
+                f"{answer['country']}, {'own record' if answer['source'] == 'own' else 'as told by it'}",
+            ),
+            ("authorised", _authorised(fields)),
+            ("status", _status(answer["status"])),
+            ("recognition", _recognition(answer["recognition"])),
+            *_partners(answer["partners"] or []),
+            ("proof", _proof(answer["provenance"])),
+            ("freshness", _freshness(answer["freshness"])),
+            *(("ALERT", alert) for alert in answer["alerts"]),
+        ]
+    )
+
+
+def _authorised(fields: dict[str, Any]) -> str:
+    told = [
+        join(fields.get("national_types", ())),
+        fields.get("authorisation_number"),
+        fields.get("valid_to"),
+    ]
+    return ", ".join(f"until {each}" if each is told[2] else str(each) for each in told if each)
+
+
+def _status(status: dict[str, Any]) -> str:
+    since = f" since {status['since'][:10]}" if status["since"] else ""
+    stated = f" (stated: {status['stated']})" if status["stated"] not in (None, status["value"]) else ""
+    return f"{status['value']}{since}{stated}"
+
+
+def _recognition(recognition: dict[str, Any] | None) -> str:
+    if recognition is None:
+        return ""
+    under = f"under {recognition['title']} ({recognition['agreement'][:10]})"
+    if recognition["applies"]:
+        return f"YES, {under}"
+    return f"NO, {under}: {'; '.join(recognition['reasons'])}"
+
+
+def _partners(partners: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for partner in partners:
+        decision = partner["decision"]
+        why = f"withheld: {decision['reason']}" if decision["answer"] == "withhold" else "shared"
+        seen = "sees it" if partner["sees_it"] else "does not see it"
+        yield f"partner {partner['partner']}", f"{seen} ({why}; {partner['state']})"
+
+
+def _proof(provenance: dict[str, Any]) -> str:
+    ledger = provenance["ledger"]
+    proven = f", {ledger['proven_size']} entries proven" if "proven_size" in ledger else ""
+    entry = "the issuer's ledger" if ledger["seq"] is None else f"entry {ledger['seq']}"
+    return f"{entry} of {ledger['origin']}{proven}"
+
+
+def _freshness(freshness: dict[str, Any] | None) -> str:
+    if freshness is None:
+        return ""
+    stale = "" if freshness["fresh"] else "STALE: "
+    return f"{stale}proven {freshness['age_s']} s ago, the limit is {freshness['limit_s']} s"

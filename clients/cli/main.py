@@ -1,0 +1,70 @@
+"""The entry of `aeo`: every command put together, and one place where refusals become exit codes."""
+
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from clients.cli import agreements, local, lookup, operators, peers, watching
+from clients.cli.output import EXIT_CODES, REFUSED, UNREACHABLE, warn
+from node.errors import Refusal
+
+EXAMPLES = (
+    "aeo demo",
+    "aeo init --home br --country BR --name aeo.br.example --address http://127.0.0.1:8001 --port 8001",
+    "aeo serve --home br",
+    "aeo operator import list.csv --profile br-oea --home br",
+    "aeo lookup 99000001000101 --home br",
+)
+EPILOG = (
+    "\b\nExamples:\n  "
+    + "\n  ".join(EXAMPLES)
+    + "\n\n\b\nExit codes:\n"
+    + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+)
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="AEO Exchange: tell other administrations, provably, who your Authorized Economic Operators are.",
+    epilog=EPILOG,
+)
+local.add_to(cli)
+cli.add_typer(peers.cli, name="peer")
+cli.add_typer(agreements.cli, name="mra")
+cli.add_typer(operators.cli, name="operator")
+cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
+cli.command("watch", epilog="Example: aeo watch --home uy")(watching.watch)
+cli.command("channels", epilog="Example: aeo channels --home uy")(watching.channels)
+cli.command("incidents", epilog="Example: aeo incidents --open --home uy")(watching.incidents)
+
+
+@cli.command(epilog="Example: aeo demo --keep")
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the nodes running at the end.")] = False,
+) -> None:
+    """Show it all: two nodes, an arrangement, two lists, a suspension, an attack noticed."""
+    raise typer.Exit(import_module("clients.demo.run").main(keep))
+
+
+@cli.command(epilog="Example: aeo bench")
+def bench() -> None:
+    """Measure this machine's nodes."""
+    raise typer.Exit(import_module("clients.bench.run").main())
+
+
+def run() -> None:
+    """Run the command line; what is refused is one sentence on standard error."""
+    try:
+        cli()
+    except Refusal as refusal:
+        unreachable = refusal.code == "unreachable"
+        warn(f"{'Not done' if unreachable else 'Refused'}: {refusal.sentence()}")
+        sys.exit(UNREACHABLE if unreachable else REFUSED)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,80 @@
+"""`aeo watch`, `aeo channels`, `aeo incidents`: what goes on between this node and its partners."""
+
+import time
+from typing import Annotated, Any, Final
+
+import typer
+
+from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, say_table, warn
+from clients.cli.session import Session, on_node
+
+RETRY_S: Final = 2.0
+
+
+@on_node
+def watch(
+    session: Session,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Begin behind this change; 0 tells all.", show_default=False)
+    ] = None,
+) -> None:
+    """Print a line for each change as it happens; resumes after an interruption, until Ctrl-C."""
+    from clients.sdk.client import NodeUnreachable
+
+    session.node.health()
+    place = after
+    while True:
+        try:
+            for change in session.node.changes(place):
+                place = change["change"]
+                _say_change(session, dict(change))
+        except NodeUnreachable as lost:
+            gap = "resuming" if place is not None else "changes until it is back will not be shown"
+            warn(f"{lost.sentence()} ({gap})")
+            time.sleep(RETRY_S)
+
+
+@on_node
+def channels(session: Session) -> None:
+    """Show each channel: its state, how many operators go out or are in view, how fresh it is."""
+    found = session.node.channels()
+    if session.as_json:
+        say_json(found)
+        return
+    columns = ("direction", "agreement", "state", "entries", "operators", "fresh", "alerts")
+    say_table(columns, [_channel(each) for each in found], "There is no channel: no agreement is signed.")
+
+
+@on_node
+def incidents(
+    session: Session,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those not closed.")] = False,
+) -> int:
+    """Show what peers sent that failed verification; exit code 1 when there is any."""
+    found = session.node.incidents(open_only)
+    if session.as_json:
+        say_json(found)
+    else:
+        columns = ("incident", "peer", "kind", "seq", "first_seen", "last_seen", "closed", "detail")
+        rows = [[each.get(column) for column in columns] for each in found]
+        say_table(columns, rows, "Nothing has failed verification.")
+    return FINDINGS if found else FINE
+
+
+def _say_change(session: Session, change: dict[str, Any]) -> None:
+    if session.as_json:
+        say_line(change)
+    else:
+        say(
+            f"{change['change']:>8}  {change['time']}  {change['kind']:<12}  {change['tin'] or change['record_id']}"
+        )
+
+
+def _channel(channel: dict[str, Any]) -> list[object]:
+    told: list[object] = [f"{channel['issuer']}-{channel['partner']} {channel['direction']}"]
+    told += [channel["agreement"][:10], channel["state"], channel["size"]]
+    if channel["direction"] == "out":
+        return [*told, channel["shared"], "in line" if channel["in_line"] else "catching up", ""]
+    fresh = channel["freshness"]
+    age = f"{'yes' if fresh['fresh'] else 'STALE'}, {fresh['age_s']} of {fresh['limit_s']} s"
+    return [*told, channel["in_view"], age, join(channel["alerts"])]
