@@ -22,8 +22,9 @@ SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "Signature",
-        "description": "RFC 9421 message signature (Ed25519) by the key on the peer's pinned card, over "
-        "@method, @target-uri and content-digest, with created, expires, nonce and keyid; each is accepted once.",
+        "description": "RFC 9421 message signature (Ed25519) by the key on the peer's pinned card "
+        "over @method, @target-uri and content-digest, with created, expires, nonce and keyid; "
+        "each is accepted once.",
     },
 }
 TAGS = [
