@@ -199,7 +199,7 @@ def token_revoke(number: Annotated[str, typer.Argument(help="The token's id.")],
 def main() -> None:
     """Run the command line; a refusal is one sentence on standard error and exit code 2."""
     try:
-        cli()
+        cli(prog_name="aeo")
     except Refusal as refusal:
         typer.echo(f"Refused: {refusal.sentence()}", err=True)
         sys.exit(2)

@@ -81,10 +81,8 @@ def _send(
         page = [row.operator for row in rows[start : start + PAGE] if row.operator]
         try:
             outcomes += node.import_list(page, dry_run, source)["outcomes"]
-        except Refusal:
-            warn(
-                f"{start} of {len(rows)} rows were sent; import the list again, a repeated row changes nothing."
-            )
+        except (Refusal, KeyboardInterrupt):
+            warn(f"{start} of {len(rows)} rows were sent; import it again, a repeated row changes nothing.")
             raise
         progress.update(task, completed=len(outcomes))
     return outcomes
@@ -100,4 +98,5 @@ def _refused(line: int, outcome: Outcome) -> Iterator[ImportProblem]:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -21,16 +21,15 @@ def watch(
     """Print a line for each change as it happens; resumes after an interruption, until Ctrl-C."""
     from clients.sdk.client import NodeUnreachable
 
+    place = session.node.newest_change() if after is None else after
     session.node.health()
-    place = after
     while True:
         try:
             for change in session.node.changes(place):
                 place = change["change"]
                 _say_change(session, dict(change))
         except NodeUnreachable as lost:
-            gap = "resuming" if place is not None else "changes until it is back will not be shown"
-            warn(f"{lost.sentence()} ({gap})")
+            warn(f"{lost.sentence()}; going on from change {place} in {RETRY_S:g} s")
             time.sleep(RETRY_S)
 
 
@@ -64,10 +63,9 @@ def incidents(
 def _say_change(session: Session, change: dict[str, Any]) -> None:
     if session.as_json:
         say_line(change)
-    else:
-        say(
-            f"{change['change']:>8}  {change['time']}  {change['kind']:<12}  {change['tin'] or change['record_id']}"
-        )
+        return
+    about = change["tin"] or change["record_id"]
+    say(f"{change['change']:>8}  {change['time']}  {change['kind']:<12}  {about}")
 
 
 def _channel(channel: dict[str, Any]) -> list[object]:

@@ -7,7 +7,8 @@ named and nowhere else), and that a change sent twice because the node was busy 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
@@ -98,6 +99,8 @@ class Node:
             timeout=timeout_s,
             trust_env=False,
             follow_redirects=False,
+            # Reading the certificates costs more than a lookup; without TLS nothing would use them.
+            verify=self.url.startswith("https://"),
             transport=transport,
         )
 
@@ -186,15 +189,27 @@ class Node:
         Never ends by itself: `NodeUnreachable` when the connection breaks or is silent for
         `QUIET_LIMIT_S`; call again with the last `change` received to lose nothing.
         """
+        for line in self._feed(after):
+            if line.startswith("data: "):
+                yield _json(line[6:].encode(), self.url)
+
+    def newest_change(self) -> int:
+        """The newest place in the feed of changes: `changes` from behind it misses nothing from now on."""
+        with closing(self._feed(None)) as lines:
+            place = next(line[4:] for line in lines if line.startswith("id: "))
+        if not (place.isascii() and place.isdecimal()):
+            raise _not_ours(self.url)
+        return int(place)
+
+    def _feed(self, after: int | None) -> Generator[str, None, None]:
+        """The lines of the feed; ends only with `NodeUnreachable`."""
         headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": str(after)})
-        timeout = httpx.Timeout(self._http.timeout, read=QUIET_LIMIT_S)
+        timeout = httpx.Timeout(**{**self._http.timeout.as_dict(), "read": QUIET_LIMIT_S})
         try:
             with self._http.stream("GET", "/v1/changes", headers=headers, timeout=timeout) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise _refusal(answer, _bounded(answer))
-                for line in answer.iter_lines():
-                    if line.startswith("data: "):
-                        yield _json(line[6:].encode(), self.url)
+                yield from answer.iter_lines()
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         raise NodeUnreachable("the node ended the stream of changes", where=self.url, do="ask again")

@@ -14,6 +14,7 @@ from node.exchange.card import Card
 from node.exchange.serving import Cursors
 from node.ledger import tiles
 from node.ledger.encoding import parse_decimal
+from node.ledger.merkle import MAX_SIZE
 from node.service.batch import open_body
 from node.service.parts import Parts
 from node.store import logs
@@ -62,7 +63,7 @@ def bundle(place: str, node: Node) -> Response:
     index, width = tiles.parse_bundle_path(f"tile/entries/{place}")
     start = index * tiles.TILE_WIDTH
     with node.database.glance() as connection:
-        entries = logs.entries(connection, LEDGER, start, start + width)
+        entries = logs.entries(connection, LEDGER, start, min(start + width, MAX_SIZE))
     if len(entries) < width:
         raise NotFound(
             "the ledger has no such bundle yet", where=place, do="read the checkpoint for its size"

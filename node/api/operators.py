@@ -22,6 +22,9 @@ from node.store import channels, records
 
 router = APIRouter(prefix="/v1", tags=["operators"])
 
+MAX_INTEGER = 2**53 - 1
+"""What JSON carries without loss, and every store can compare."""
+
 Key = Annotated[
     str | None,
     Header(
@@ -111,8 +114,8 @@ async def changes(
     request: Request,
     node: Node,
     _caller: Reader,
-    after: Annotated[int | None, Query(ge=0)] = None,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_INTEGER)] = None,
 ) -> Response:
     """Server-sent events, one whenever an answer may have changed; resumes after `Last-Event-ID`.
 
@@ -224,7 +227,7 @@ def _within(node: Parts, count: int) -> None:
 async def _events(node: Parts, after: int | None) -> AsyncIterator[bytes]:
     with node.database.glance() as connection:
         place = channels.newest_change(connection) if after is None else after
-    yield b": the stream of changes\n\n"
+    yield b": the stream of changes, from behind this place\nid: %d\n\n" % place
     while not node.bell.is_closed:
         with node.bell.ticket() as ticket:
             with node.database.glance() as connection:

@@ -20,7 +20,7 @@ def format(ms: int) -> str:
     """Milliseconds since the epoch as `2026-11-22T14:00:00.123Z`; `Malformed` outside 1970 to 9999."""
     if type(ms) is not int or not 0 <= ms <= LATEST_MS:
         raise _refused(ms, "must be milliseconds since 1970, up to the end of the year 9999")
-    return (_EPOCH + ms * _MILLISECOND).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
+    return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse(text: str) -> int:

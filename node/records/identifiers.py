@@ -160,6 +160,11 @@ def compact(scheme: str, text: str) -> str:
     return _applied(known.compact, known, scheme, text)
 
 
+def plain(text: str) -> str:
+    """What people write, as canonical numbers of every scheme are stored: no separators, upper case."""
+    return _compact(text)
+
+
 def check(scheme: str, value: str) -> str:
     """Return the compact canonical form of `value`, or raise `Malformed` naming the scheme's rule."""
     known = _scheme(scheme)

@@ -78,6 +78,7 @@ class AdmitList:
 
     def _one(self, batch: Batch, operator: Fields) -> Outcome:
         try:
+            _check_not_older(batch, operator)
             return (foresee if self.dry_run else admit)(batch, operator, self.author)
         except Refusal as refusal:
             return Outcome("refused", operator["tin"], problems=refusal.problems, message=refusal.sentence())
@@ -206,6 +207,18 @@ def once(batch: Batch, caller: str, key: str | None, request: object, act: Calla
         orjson.dumps({name: getattr(outcome, name) for name in Outcome.__slots__ if name != "problems"}),
     )
     return outcome
+
+
+def _check_not_older(batch: Batch, operator: Fields) -> None:
+    """A list must not undo what was recorded after it was made, such as a suspension."""
+    current = batch.current(operator["tin"])
+    if current and current.operator != operator and operator["effective_at"] < current.fields["effective_at"]:
+        raise Conflict(
+            "the list is older than what is recorded",
+            where=operator["tin"],
+            why=f"it speaks of {operator['effective_at']}, the record of {current.fields['effective_at']}",
+            do="export a new list, or use `aeo operator status` for this operator alone",
+        )
 
 
 def _check_country(batch: Batch, operator: Fields) -> None:

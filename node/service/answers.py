@@ -4,7 +4,7 @@ Everything is answered from the own store. A mirrored operator's recognition app
 reason against it is absent; each reason that stands in the way is named.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from node.errors import NotFound
 from node.exchange import versions
 from node.exchange.card import ledger_origin
 from node.ledger import moment
-from node.records import status
+from node.records import identifiers, status
 from node.service.names import fold
 from node.service.parts import Parts
 from node.store import channels, logs, records
@@ -93,15 +93,16 @@ class Answers:
     def operators(
         self, connection: Connection, values: Sequence[str], scheme: str | None = None
     ) -> dict[str, list[Json]]:
-        """The answers about each identifier, of any scheme unless one is given."""
-        hits = records.find(connection, values, scheme)
-        told = self._told(connection, {(log, record_id) for _, _, log, record_id in hits})
-        found: dict[str, list[Json]] = {value: [] for value in values}
-        for value, _, log, record_id in sorted(hits, key=lambda hit: hit[2:]):
+        """The answers about each identifier as it was written, of any scheme unless one is given."""
+        stored = {value: identifiers.plain(value) for value in values}
+        hits = channels.look_up(connection, sorted(set(stored.values())), scheme)
+        told = self._told(connection, {(log, record_id): row for _, log, record_id, row in hits})
+        found: dict[str, list[Json]] = {number: [] for number in stored.values()}
+        for number, log, record_id, _ in sorted(hits, key=lambda hit: hit[1:3]):
             answer = told.get((log, record_id))
-            if answer is not None and answer not in found[value]:
-                found[value].append(answer)
-        return {value: _best_first(answers) for value, answers in found.items()}
+            if answer is not None and answer not in found[number]:
+                found[number].append(answer)
+        return {value: _best_first(found[number]) for value, number in stored.items()}
 
     def history(self, connection: Connection, tin: str) -> Json:
         """Every version of an operator that this node knows, oldest first."""
@@ -136,7 +137,9 @@ class Answers:
             limit=limit,
             score_cutoff=SEARCH_SCORE,
         )
-        told = self._told(connection, {names[at][:2] for _, _, at in hits})
+        keys = [names[at][:2] for _, _, at in hits]
+        mirrored = channels.mirrored(connection, keys)
+        told = self._told(connection, {key: mirrored.get(key) for key in keys})
         suggestions = [
             {"score": round(score), "name": names[at][2], "operator": told[names[at][:2]]}
             for _, score, at in hits
@@ -156,18 +159,18 @@ class Answers:
             self._reaches = (mark, _reaches(self._parts, connection))
         return self._reaches[1]
 
-    def _told(self, connection: Connection, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], Json]:
-        wanted = list(keys)
-        mirrored = (
-            channels.mirrored(connection, [key for key in wanted if key[0] != LEDGER])
-            if any(key[0] != LEDGER for key in wanted)
-            else {}
-        )
+    def _told(
+        self, connection: Connection, rows: Mapping[tuple[int, str], Mirrored | None]
+    ) -> dict[tuple[int, str], Json]:
+        """The answers by (log, record), out of the mirror rows of those that a partner disclosed."""
         reaches, now_ms = self.reaches(connection), self._parts.now_ms()
-        told = {
-            key: foreign(reaches[key[0]], row, now_ms) for key, row in mirrored.items() if key[0] in reaches
-        }
-        return told | {key: self._own(connection, key[1]) for key in wanted if key[0] == LEDGER}
+        told = {}
+        for (log, record_id), row in rows.items():
+            if log == LEDGER:
+                told[log, record_id] = self._own(connection, record_id)
+            elif row is not None and log in reaches:
+                told[log, record_id] = foreign(reaches[log], row, now_ms)
+        return told
 
     def _own(self, connection: Connection, record_id: str) -> Json:
         stored = records.newest(connection, record_id)

@@ -124,16 +124,15 @@ def _read_channel(
 
 def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelReader, time: str) -> None:
     log = reader.channel.log
+    named = {each.record_id: each.fields for each in reader.disclosed if each.record_id and each.fields}
     tins = _known_tins(connection, log, reader.disclosed)
+    tins |= {record_id: str(fields["tin"]) for record_id, fields in named.items()}
     history = [_history_row(log, each, time) for each in reader.disclosed]
     newest = {each.record_id: each for each in reader.disclosed if each.record_id is not None}
     rows = [_mirror_row(log, each) for each in newest.values()]
     channels.put_mirror(connection, rows, history)
-    records.index(
-        connection,
-        log,
-        {record_id: index_row(each.fields) for record_id, each in newest.items() if each.fields},
-    )
+    # What was disclosed and left our view again within one page must be found too: it is not unknown.
+    records.index(connection, log, {record_id: index_row(fields) for record_id, fields in named.items()})
     changes = []
     for each in reader.disclosed:
         tin = (each.fields or {}).get("tin") or tins.get(each.record_id or "", "")

@@ -58,16 +58,17 @@ class Draft:
                 do="pin the partner's card first: `aeo peer add`",
             )
         parties = [party_of(cards[country]) for country in sorted(self.countries)]
-        agreement = document.draft(
-            self.title,
-            parties,
-            dict(self.terms),
-            self.contract_text,
-            drafted_on=batch.today,
-            nonce=parts.entropy(16),
-        )
+        agreement = self._typable(batch, parties)
         add_document(batch, agreement)
         return agreement.id
+
+    def _typable(self, batch: Batch, parties: Sequence[document.Party]) -> Agreement:
+        """The draft, with a nonce for which its id does not look like an option on a command line."""
+        while True:
+            nonce, terms = batch.parts.entropy(16), dict(self.terms)
+            agreement = document.draft(self.title, parties, terms, self.contract_text, batch.today, nonce)
+            if agreement.id[0].isalnum():
+                return agreement
 
 
 @dataclass(frozen=True, slots=True)

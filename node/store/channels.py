@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, select, update
 
 from node.store.database import Row, add, put, table
 from node.store.tables import (
@@ -16,11 +18,12 @@ from node.store.tables import (
     Incident,
     Mirror,
     MirrorVersion,
+    OperatorIdentifier,
 )
 
 CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelBody), table(ChannelView)
 DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
-INCIDENT, CHANGE = table(Incident), table(Change)
+INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIdentifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,30 @@ def mirrored(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tu
     found = select(MIRROR).where(MIRROR.c.log.in_(logs), MIRROR.c.record_id.in_(ids))
     rows = (Mirrored(*row) for row in connection.execute(found))
     return {(row.log, row.record_id): row for row in rows if (row.log, row.record_id) in wanted}
+
+
+def look_up(
+    connection: Connection, values: Sequence[str], scheme: str | None = None
+) -> list[tuple[str, int, str, Mirrored | None]]:
+    """(value, log, record_id, mirror row) of every operator that carries one of these identifiers.
+
+    One statement, so that an answer rests on one state of the store; own operators have no mirror row.
+    """
+    asked = {"scheme": scheme} if scheme else {}
+    wanted = {"value": values[0]} if len(values) == 1 else {"values": values}
+    rows = connection.execute(_looking_up(len(values) == 1, scheme is not None), wanted | asked)
+    return [(*row[:3], Mirrored(*row[3:]) if row[3] is not None else None) for row in rows]
+
+
+@cache
+def _looking_up(one: bool, of_scheme: bool) -> Select[Any]:
+    """The statement of `look_up`, built once: building it takes longer than running it."""
+    of = (MIRROR.c.log == IDENTIFIER.c.log, MIRROR.c.record_id == IDENTIFIER.c.record_id)
+    hit = (IDENTIFIER.c.value, IDENTIFIER.c.log, IDENTIFIER.c.record_id)
+    found = select(*hit, *MIRROR.c).outerjoin_from(IDENTIFIER, MIRROR, and_(*of))
+    many = IDENTIFIER.c.value.in_(bindparam("values", expanding=True))
+    found = found.where(IDENTIFIER.c.value == bindparam("value") if one else many)
+    return found.where(IDENTIFIER.c.scheme == bindparam("scheme")) if of_scheme else found
 
 
 def mirror_counts(connection: Connection, log: int) -> tuple[int, int]:

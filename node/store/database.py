@@ -39,8 +39,12 @@ class Database:
         self.url = _absolute(url, home)
         self._engine = create_engine(self.url)
         self._writer = threading.Lock()
+        self._unheld: Row = {"isolation_level": "AUTOCOMMIT"}
         if self._engine.dialect.name == "sqlite":
             _speak_sqlite(self._engine)
+            # The driver commits by itself unless told to begin; setting and resetting a level costs
+            # more than most statements.
+            self._unheld = {"aeo_begin": False}
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -52,7 +56,7 @@ class Database:
     def glance(self) -> Iterator[Connection]:
         """A connection for single statements: each sees the newest committed state, none is held open."""
         with self._engine.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection.execution_options(**self._unheld)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -241,7 +241,7 @@ def events(client: httpx.Client, count: int, **headers: str) -> Iterator[dict[st
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, str] = {}
         for line in answer.iter_lines():
-            if not line and "id" in event:
+            if not line and "data" in event:
                 yield event
                 event = {}
                 count -= 1

@@ -123,7 +123,7 @@ class Node:
 
     def amend(self, tin: str, **changes: Any) -> Outcome:
         """Change some fields of an operator."""
-        outcome: Outcome = self.settle(Amend(tin, changes, OFFICER))
+        outcome: Outcome = self.settle(Amend(tin, changes, changes, OFFICER))
         return outcome
 
     def look_up(self, tin: str) -> Json:

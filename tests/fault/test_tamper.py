@@ -1,0 +1,144 @@
+"""History changed behind a node's back: its own check, its partner and the answers all show it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of, until
+
+OPERATORS = [brazilian(number) for number in range(20)]
+
+
+def change_byte(node: Node, seq: int, at: int = -20) -> None:
+    """Flip one bit of a stored ledger entry, as someone with the database in hand can."""
+    with node.store() as store:
+        where = "WHERE log = 0 AND seq = ?"
+        (entry,) = store.execute(f"SELECT entry FROM log_entry {where}", (seq,)).fetchone()
+        changed = bytearray(entry)
+        changed[at] ^= 1
+        store.execute(f"UPDATE log_entry SET entry = ? {where}", (bytes(changed), seq))
+
+
+def admit(pair: Pair, operators: list[dict[str, object]]) -> None:
+    """Record operators at the issuer and wait for the partner's copy."""
+    pair.br.post("/v1/operators/import", {"operators": operators})
+    pair.await_copy()
+
+
+@pytest.mark.parametrize("at", [-1, -20, 10], ids=["the form", "the commitment", "the frame"])
+def test_fsck_names_the_entry_of_which_one_byte_was_changed(lone: Node, at: int) -> None:
+    lone.post("/v1/operators/import", {"operators": OPERATORS})
+    assert lone.fsck() == []
+    change_byte(lone, 7, at)
+    found = [(finding["log"], finding["entry"]) for finding in lone.fsck()]
+    assert (origin_of(lone), 7) in found
+    assert {entry for _, entry in found} <= {7, 8, -1}
+    said = lone.command("fsck")
+    assert said.returncode == 1
+    assert f"{origin_of(lone)}, entry 7:" in said.stdout
+
+
+def test_fsck_finds_a_changed_tile_a_changed_body_and_a_missing_entry(lone: Node, tmp_path: Path) -> None:
+    lone.post("/v1/operators/import", {"operators": OPERATORS})
+    lone.stop()
+    shutil.copytree(lone.home, tmp_path / "whole")
+    for statement in (
+        "UPDATE log_tile SET hashes = zeroblob(32) || substr(hashes, 33) WHERE log = 0 AND level = 0",
+        "UPDATE record_version SET sealed = substr(sealed, 1, 50) || x'00' || substr(sealed, 52)",
+        "UPDATE log_head SET checkpoint = replace(checkpoint, '21', '20') WHERE log = 0",
+        "DELETE FROM log_entry WHERE log = 0 AND seq = 5",
+        "DELETE FROM record_version WHERE ledger_seq = 5",
+        "DELETE FROM ledger_body WHERE seq = 0",
+    ):
+        with lone.store() as store:
+            assert store.execute(statement).rowcount > 0
+        assert lone.fsck() != [], statement
+        shutil.copy(tmp_path / "whole" / DATABASE, lone.home / DATABASE)
+    assert lone.fsck() == []
+
+
+def test_a_node_whose_last_entries_were_changed_refuses_to_start(lone: Node) -> None:
+    lone.post("/v1/operators/import", {"operators": OPERATORS})
+    lone.stop()
+    change_byte(lone, 19)
+    refused = lone.command("serve")
+    assert refused.returncode == 2
+    assert "entry 19" in refused.stderr
+    assert "fsck" in refused.stderr
+
+
+def test_a_partner_notices_one_changed_byte_and_says_so_in_its_answers(new_pair: Pair) -> None:
+    br, uy = new_pair.br, new_pair.uy
+    admit(new_pair, OPERATORS)
+    tin = str(OPERATORS[3]["tin"])
+    assert uy.answer(tin)["alerts"] == []
+    change_byte(br, 9)
+    [incident] = until(lambda: uy.incidents("altered"), what="the partner's note")
+    assert incident["peer"] == br.name
+    assert "entry 9" in incident["detail"]
+    answer = until(lambda: (found := uy.answer(tin))["alerts"] and found)
+    assert answer["alerts"][0].startswith("altered: ")
+    assert answer["fields"]["legal_name"] == OPERATORS[3]["legal_name"]
+    assert [each["entry"] for each in br.fsck() if "hashed" in each["what"]] == [9]
+    change_byte(br, 9)
+    until(lambda: not uy.incidents("altered"), what="the end of the incident")
+    assert uy.answer(tin)["alerts"] == []
+    assert br.fsck() == []
+
+
+def restore(node: Node, copy: Path) -> None:
+    """Put an older copy of the database in the place of the present one."""
+    for file in node.home.glob(DATABASE + "*"):
+        file.unlink()
+    for file in copy.glob(DATABASE + "*"):
+        shutil.copy(file, node.home / file.name)
+
+
+@pytest.fixture
+def forked(new_pair: Pair, tmp_path: Path) -> Pair:
+    """A pair whose issuer stands still, with its database put back to before its last five operators."""
+    admit(new_pair, OPERATORS[:5])
+    new_pair.br.stop()
+    shutil.copytree(new_pair.br.home, tmp_path / "older")
+    new_pair.br.run()
+    admit(new_pair, OPERATORS[5:10])
+    new_pair.br.stop()
+    restore(new_pair.br, tmp_path / "older")
+    return new_pair
+
+
+def test_a_rewritten_history_is_noticed_and_never_used(forked: Pair) -> None:
+    br, uy = forked.br, forked.uy
+    proven = uy.channel("in")
+    br.run()
+    br.post("/v1/operators/import", {"operators": OPERATORS[10:]})
+    assert checkpoint_of(br).size > proven["ledger_size"]
+    [incident] = until(lambda: uy.incidents("replaced"), what="the note of the replaced history")
+    assert incident["peer"] == br.name
+    until(lambda: uy.channel("in")["alerts"])
+    now = uy.channel("in")
+    assert (now["size"], now["ledger_size"]) == (proven["size"], proven["ledger_size"])
+    kept = uy.answer(str(OPERATORS[7]["tin"]))
+    assert kept["fields"]["legal_name"] == OPERATORS[7]["legal_name"]
+    assert kept["alerts"][0].startswith("replaced: ")
+    refused = uy.http.get(f"/v1/operators/{OPERATORS[15]['tin']}")
+    assert refused.status_code == 404
+    assert uy.fsck() == []
+
+
+def test_a_ledger_that_became_shorter_is_noticed(forked: Pair) -> None:
+    forked.br.run()
+    until(lambda: forked.uy.incidents("replaced"), what="the note of the shortened history")
+    kept = forked.uy.answer(str(OPERATORS[7]["tin"]))
+    assert kept["fields"]["legal_name"] == OPERATORS[7]["legal_name"]
+    assert kept["alerts"]
+
+
+def test_a_mirror_changed_behind_the_partners_back_is_found_by_its_check(new_pair: Pair) -> None:
+    admit(new_pair, OPERATORS)
+    with new_pair.uy.store() as store:
+        change = "UPDATE mirror SET fields = replace(CAST(fields AS TEXT), 'ACTIVE', 'REVOKED') WHERE seq = 4"
+        assert store.execute(change).rowcount == 1
+    [finding] = new_pair.uy.fsck()
+    assert finding["log"] == "mirror of BR"

@@ -1,0 +1,228 @@
+"""A change is new, changed, unchanged or refused; what is admitted is committed to, and nothing else is."""
+
+from typing import Any
+
+import pytest
+
+from node.errors import Conflict, Malformed, NotFound
+from node.exchange import versions
+from node.exchange.versions import Version
+from node.ledger import canonical
+from node.ledger.entry import LedgerEntry, commitment
+from node.records import model
+from node.records.status import STATUSES, TRANSITIONS
+from node.service.admit import AdmitList, AdmitOne, Author
+from node.store import channels, logs, records
+from node.store.tables import LEDGER
+from tests.service.world import Node, World, asking, operator
+
+TIN = operator(1)["tin"]
+
+
+@pytest.fixture
+def br(strangers: World) -> Node:
+    return strangers.br
+
+
+def parsed(fields: dict[str, Any]) -> dict[str, Any]:
+    return model.to_json(model.parse(fields))
+
+
+def version(node: Node, record_id: str) -> Version:
+    with node.parts.database.read() as connection:
+        stored = records.newest(connection, record_id)
+    assert stored is not None
+    return versions.unseal(stored, node.parts.keys.store)
+
+
+def entries(node: Node) -> list[LedgerEntry]:
+    with node.parts.database.read() as connection:
+        return [LedgerEntry.decode(e) for e in logs.entries(connection, LEDGER, 0, 1000)]
+
+
+def rows(node: Node) -> tuple[int, int, int, int]:
+    """Entries, versions, records and changes in the store."""
+    with node.parts.database.read() as connection:
+        stored = list(records.all_versions(connection))
+        return (
+            len(logs.entries(connection, LEDGER, 0, 1000)),
+            len(stored),
+            records.count(connection),
+            channels.newest_change(connection),
+        )
+
+
+def test_new_then_changed_then_unchanged(br: Node) -> None:
+    first = br.admit(operator(1))
+    changed = br.admit(operator(1, legal_name="Caatinga Eletrônica Ltda"))
+    again = br.admit(operator(1, legal_name="Caatinga Eletrônica Ltda"))
+    assert [first.kind, changed.kind, again.kind] == ["new", "changed", "unchanged"]
+    assert [first.version, changed.version, again.version] == [1, 2, 2]
+    assert (again.ledger_seq, br.ledger().size) == (changed.ledger_seq, 3)
+
+
+def test_a_record_keeps_its_id_and_no_two_share_one(br: Node) -> None:
+    ids = {br.admit(operator(1, legal_name=name)).record_id for name in ("A", "B", "A")}
+    assert len(ids) == 1
+    assert br.admit(operator(2)).record_id not in ids
+
+
+def test_a_record_id_tells_nothing_of_the_operator(br: Node) -> None:
+    record_id = str(br.admit(operator(1)).record_id)
+    assert TIN[2:] not in record_id
+    assert record_id.startswith("urn:aeo:br:")
+
+
+def test_the_ledger_entry_commits_to_the_version(br: Node) -> None:
+    outcome = br.admit(operator(1))
+    assert outcome.ledger_seq is not None
+    entry, held = entries(br)[outcome.ledger_seq], version(br, str(outcome.record_id))
+    assert (entry.country, entry.type, entry.commit) == ("BR", "record", held.commit())
+    other = Version(**{n: getattr(held, n) for n in Version.__slots__} | {"private": {"actor": "another"}})
+    assert other.commit() != entry.commit
+
+
+def test_who_entered_a_change_stands_in_the_ledger_as_a_commitment_only(br: Node) -> None:
+    author = Author("inspetora.silva", "motivo reservado", "mesa 7")
+    outcome = br.settle(AdmitOne(parsed(operator(1)), author))
+    held = version(br, str(outcome.record_id))
+    assert held.private == {"version": 1, **author.private()}
+    body = canonical.decode(held.body())
+    assert isinstance(body, dict)
+    assert set(body) == {"v", "record_id", "credential", "private"}
+    for told in (held.body(), entries(br)[-1].encode(), held.jwt.encode()):
+        assert not any(secret.encode() in told for secret in author.private().values())
+
+
+def test_a_guess_at_the_private_part_cannot_be_confirmed_without_its_salt(br: Node) -> None:
+    held = version(br, str(br.admit(operator(1)).record_id))
+    body = canonical.decode(held.body())
+    assert isinstance(body, dict)
+    guess = commitment(held.salt(), canonical.encode(held.private))
+    assert body["private"] != guess, "the salt that partners are given does not open it"
+
+
+def test_a_change_of_identical_fields_gives_another_commitment(strangers: World) -> None:
+    br = strangers.br
+    first = br.admit(operator(1))
+    br.admit(operator(1, legal_name="Outro"))
+    back = br.admit(operator(1))
+    assert first.ledger_seq is not None
+    assert back.ledger_seq is not None
+    found = entries(br)
+    assert found[first.ledger_seq].commit != found[back.ledger_seq].commit
+
+
+def test_another_countrys_operator_is_refused(strangers: World) -> None:
+    before = rows(strangers.uy)
+    with pytest.raises(Conflict, match="own operators only"):
+        strangers.uy.admit(operator(1))
+    assert rows(strangers.uy) == before
+
+
+def test_changing_an_unknown_operator_is_refused(br: Node) -> None:
+    with pytest.raises(NotFound):
+        br.amend(TIN, status="SUSPENDED")
+
+
+@pytest.mark.parametrize("old", STATUSES)
+@pytest.mark.parametrize("new", STATUSES)
+def test_a_status_moves_along_the_life_cycle_only(br: Node, old: str, new: str) -> None:
+    br.admit(operator(1, status=old))
+    before = rows(br)
+    if old == new or (old, new) in TRANSITIONS:
+        assert br.amend(TIN, status=new).kind == ("unchanged" if old == new else "changed")
+    else:
+        with pytest.raises(Conflict):
+            br.amend(TIN, status=new)
+        assert rows(br) == before
+
+
+def test_a_malformed_change_leaves_nothing(br: Node) -> None:
+    br.admit(operator(1))
+    before = rows(br)
+    with pytest.raises(Malformed) as refusal:
+        br.amend(TIN, valid_to="2026-02-30", status="HAPPY")
+    assert {p.field for p in refusal.value.problems} == {"valid_to", "status"}
+    assert rows(br) == before
+
+
+def test_a_field_is_removed_by_giving_none(br: Node) -> None:
+    br.admit(operator(1))
+    br.amend(TIN, mra_contact=None)
+    assert "mra_contact" not in br.look_up(TIN)["fields"]
+
+
+def test_in_a_list_each_operator_stands_for_itself(br: Node) -> None:
+    br.admit(operator(1))
+    br.admit(operator(2, status="ANNULLED"))
+    work = AdmitList(
+        [
+            parsed(each)
+            for each in (operator(1), operator(2), operator(3), operator(3), operator(4, country="BR"))
+        ],
+        Author("importer"),
+    )
+    assert [each.kind for each in br.settle(work)] == ["unchanged", "refused", "new", "unchanged", "new"]
+    assert br.settle(work)[1].message
+    assert [each.kind for each in br.settle(work)] == ["unchanged", "refused", *["unchanged"] * 3]
+
+
+def test_a_dry_run_changes_nothing_and_foresees_the_outcome(br: Node) -> None:
+    br.admit(operator(1))
+    listed = [parsed(operator(1, legal_name="Outro")), parsed(operator(2))]
+    before = rows(br)
+    foreseen = br.settle(AdmitList(listed, Author("importer"), dry_run=True))
+    assert rows(br) == before
+    done = br.settle(AdmitList(listed, Author("importer")))
+    assert [each.kind for each in foreseen] == [each.kind for each in done] == ["changed", "new"]
+
+
+def test_the_same_key_and_request_gets_the_first_answer_whatever_came_between(br: Node) -> None:
+    first = br.admit(operator(1), key="k")
+    br.admit(operator(1, legal_name="Outro"))
+    before = rows(br)
+    assert br.admit(operator(1), key="k") == first
+    assert rows(br) == before
+
+
+def test_the_same_key_for_another_request_is_refused(br: Node) -> None:
+    br.admit(operator(1), key="k")
+    before = rows(br)
+    with pytest.raises(Conflict, match="idempotency key"):
+        br.admit(operator(2), key="k")
+    assert rows(br) == before
+
+
+def test_a_key_belongs_to_its_caller(br: Node) -> None:
+    br.admit(operator(1), key="k")
+    other = AdmitOne(parsed(operator(2)), Author("somebody else"), "k")
+    assert br.settle(other).kind == "new"
+
+
+def test_a_refused_request_does_not_use_up_its_key(br: Node) -> None:
+    br.admit(operator(1, status="ANNULLED"))
+    with pytest.raises(Conflict):
+        br.admit(operator(1), key="k")
+    assert br.admit(operator(2), key="k").kind == "new"
+
+
+def test_every_version_can_be_read_again_with_both_clocks(strangers: World) -> None:
+    br = strangers.br
+    br.admit(operator(1))
+    strangers.days_pass()
+    br.amend(TIN, status="SUSPENDED", effective_at="2026-11-20T00:00:00.000Z")
+    with asking(br) as (connection, answers):
+        told = answers.history(connection, TIN)["versions"]
+    assert [each["status"] for each in told] == ["ACTIVE", "SUSPENDED"]
+    assert [each["recorded_at"][:10] for each in told] == ["2026-11-22", "2026-11-23"]
+    assert told[1]["effective_at"][:10] == "2026-11-20"
+    assert [each["by"] for each in told] == ["officer", "officer"]
+
+
+def test_time_in_the_ledger_never_goes_back(strangers: World) -> None:
+    strangers.br.admit(operator(1))
+    strangers.days_pass(-3)
+    strangers.br.admit(operator(2))
+    times = [entry.time for entry in entries(strangers.br)]
+    assert times == sorted(times)

@@ -1,0 +1,456 @@
+"""The command line: against real nodes, and what it does when there is none."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from clients.cli import local, main, output, session
+from clients.cli.output import printable
+from node.errors import Malformed
+from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, free_port, make, run_all, until
+
+AEO = Path(sys.executable).with_name("aeo")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Aeo = Callable[..., Done]
+
+
+@pytest.fixture
+def aeo(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Aeo:
+    for name in [name for name in os.environ if name.startswith("AEO_")]:
+        monkeypatch.delenv(name)
+
+    def call(*arguments: str, at: Node | None = None) -> Done:
+        home = ("--home", str(at.home)) if at else ()
+        monkeypatch.setattr(sys, "argv", ["aeo", *arguments, *home])
+        with pytest.raises(SystemExit) as ended:
+            main.run()
+        told = capfd.readouterr()
+        return Done(int(str(ended.value.code or 0)), told.out, told.err)
+
+    return call
+
+
+def commands() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def gather(prefix: str, group: TyperGroup) -> None:
+        for name, command in group.commands.items():
+            if isinstance(command, TyperGroup):
+                gather(f"{prefix}{name} ", command)
+            else:
+                found[prefix + name] = command
+
+    root = typer.main.get_command(main.cli)
+    assert isinstance(root, TyperGroup)
+    gather("", root)
+    return found
+
+
+# What the command line says of itself.
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_has_help_and_one_example_of_itself(name: str) -> None:
+    command = commands()[name]
+    assert command.help
+    assert command.epilog.startswith(f"Example: aeo {name}")
+
+
+@pytest.mark.parametrize("name", sorted(set(commands()) - set(local.COMMANDS)))
+def test_no_command_takes_a_token_as_an_argument(name: str) -> None:
+    options = {option for parameter in commands()[name].params for option in parameter.opts}
+    assert "--token" not in options
+
+
+def test_help_tells_examples_and_every_exit_code(aeo: Aeo) -> None:
+    told = aeo("--help").out
+    assert all(example in told for example in main.EXAMPLES)
+    assert all(f"{code}  {meaning}" in told for code, meaning in output.EXIT_CODES.items())
+
+
+def test_a_command_of_the_home_folder_is_the_nodes_own() -> None:
+    done = subprocess.run([AEO, "token", "create", "--help"], capture_output=True, text=True, check=True)
+    assert "--role" in done.stdout
+
+
+def test_a_folder_called_node_cannot_stand_in_for_the_node(tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        (tmp_path / "node" / name).write_text("print('an attack')", encoding="utf-8")
+    done = subprocess.run(
+        [AEO, "card", "--home", "nowhere"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "an attack" not in done.stdout
+    assert done.returncode == 2
+    assert "no node lives here" in done.stderr
+
+
+def test_a_lookup_loads_nothing_that_only_others_need() -> None:
+    heavy = ("fastapi", "sqlalchemy", "stdnum", "uvicorn", "pydantic", "contracts", "node.records.model")
+    code = "import sys; import clients.cli.main, clients.sdk.client; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not set(heavy) & set(done.stdout.split())
+
+
+def test_what_a_terminal_could_obey_is_never_printed() -> None:
+    assert printable("Cia\x1b[2J\r\n\u202egoldmine") == "Cia\ufffd[2J\ufffd\ufffd\ufffdgoldmine"
+
+
+# Which node.
+
+
+def home(folder: Path, port: int = 8123, host: str = "127.0.0.1") -> Path:
+    folder.mkdir()
+    (folder / "settings.toml").write_text(f'host = "{host}"\nport = {port}\n', encoding="utf-8")
+    (folder / "administrator.token").write_text(f"aeo_{folder.name}\n", encoding="utf-8")
+    return folder
+
+
+def test_an_option_beats_the_environment(tmp_path: Path) -> None:
+    br, uy = home(tmp_path / "br", 1), home(tmp_path / "uy", 2)
+    environment = {"AEO_HOME": str(uy), "AEO_URL": "http://elsewhere.test", "AEO_TOKEN_FILE": str(uy / "x")}
+    assert session.locate(br, None, None, environment) == session.Place("http://127.0.0.1:1", "aeo_br")
+
+
+def test_the_environment_names_the_node_when_no_option_does(tmp_path: Path) -> None:
+    uy = home(tmp_path / "uy")
+    place = session.locate(None, None, None, {"AEO_HOME": str(uy), "AEO_URL": "http://elsewhere.test"})
+    assert place == session.Place("http://elsewhere.test", "aeo_uy")
+
+
+def test_a_token_is_never_sent_to_an_address_it_was_not_named_for(tmp_path: Path) -> None:
+    uy = home(tmp_path / "uy")
+    with pytest.raises(Malformed, match="no token"):
+        session.locate(None, "http://elsewhere.test", None, {"AEO_HOME": str(uy)})
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("node.test", "node.test")],
+)
+def test_a_node_that_listens_everywhere_is_reached_here(tmp_path: Path, host: str, address: str) -> None:
+    assert session.locate(home(tmp_path / "br", 7, host), None, None, {}).url == f"http://{address}:7"
+
+
+@pytest.mark.parametrize("content", ["", "two words", "a\nb", "smör"])
+def test_a_file_that_does_not_hold_one_token_is_refused(tmp_path: Path, content: str) -> None:
+    br = home(tmp_path / "br")
+    (br / "administrator.token").write_text(content, encoding="utf-8")
+    with pytest.raises(Malformed):
+        session.locate(br, None, None, {})
+
+
+def test_where_no_node_lives_the_command_is_refused(
+    aeo: Aeo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = aeo("channels")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Refused: no node lives here (aeo-node)")
+
+
+def test_a_node_that_does_not_answer_is_exit_code_3(aeo: Aeo, tmp_path: Path) -> None:
+    place = home(tmp_path / "br", free_port())
+    for command in (["channels"], ["lookup", "1"], ["watch"]):
+        done = aeo(*command, "--home", str(place))
+        assert (done.code, done.out) == (3, "")
+        assert done.err.startswith("Not done: the node cannot be reached")
+
+
+def test_ctrl_c_ends_quietly(aeo: Aeo, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clients.sdk.client.Node.changes", interrupted)
+    done = aeo("watch", at=pair.br)
+    assert (done.code, done.err) == (130, "")
+
+
+# Operators.
+
+
+def admitted(aeo: Aeo, folder: Path, node: Node, number: int, **changed: Any) -> str:
+    operator = brazilian(number, **changed)
+    file = folder / "operator.json"
+    file.write_text(json.dumps(operator), encoding="utf-8")
+    done = aeo("operator", "add", str(file), at=node)
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{operator['tin']}: new, version 1, ledger entry ")
+    return str(operator["tin"])
+
+
+def shows(aeo: Aeo, node: Node, tin: str, text: str) -> str:
+    def told() -> str:
+        card = aeo("lookup", tin, at=node).out
+        return card if text in card else ""
+
+    return until(told, what=text)
+
+
+def test_an_operators_life_is_told_to_the_partner(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    br, uy = pair.both()
+    tin = admitted(aeo, tmp_path, br, 920_001)
+    card = shows(aeo, uy, tin, "YES, under")
+    assert "Empresa Inventada 920001 Ltda" in card
+    assert "ACTIVE since 2025-01-01" in card
+    assert "entries proven" in card
+    assert "the limit is 900 s" in card
+
+    done = aeo("operator", "status", tin, "suspended", "--reason-class", "UNDER_REVIEW", at=br)
+    assert done.out.startswith(f"{tin}: changed, version 2")
+    assert "NO, under Brazil-Uruguay" in shows(aeo, uy, tin, "the status is SUSPENDED")
+
+    assert aeo("operator", "consent", tin, "--withdraw", at=br).code == 0
+    assert "no longer shares this record" in shows(aeo, uy, tin, "NOT_SHARED")
+    own = aeo("lookup", tin, at=br).out
+    assert "own record" in own
+    assert "withheld: " in own
+
+    versions = aeo("operator", "history", tin, "--json", at=br).json["versions"]
+    assert [version["version"] for version in versions] == [1, 2, 3]
+    assert "SUSPENDED" in aeo("operator", "history", tin, at=br).out
+
+
+def test_a_name_with_markup_is_printed_as_it_stands(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    tin = admitted(aeo, tmp_path, pair.br, 920_002, legal_name="[bold red]Cia[/] Ltda")
+    assert "[bold red]Cia[/] Ltda" in aeo("lookup", tin, at=pair.br).out
+
+
+def test_a_lookup_that_finds_nothing_is_exit_code_4(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("lookup", "BR00000000000000", at=pair.br)
+    assert (done.code, done.out) == (4, "BR00000000000000: not recorded here, and never disclosed to us\n")
+    assert aeo("lookup", "BR00000000000000", "--json", at=pair.br).json == {
+        "results": {"BR00000000000000": []}
+    }
+    assert aeo("lookup", "--name", "Zzyzx Qqq", at=pair.br).code == 4
+
+
+def test_a_name_finds_suggestions(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("lookup", "--name", "caatinga eletronica", at=pair.br)
+    assert done.code == 0
+    assert "Caatinga Eletrônica S/A" in done.out
+    assert "suggestions" in done.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "--name", "x"]])
+def test_a_lookup_of_nothing_or_of_both_is_refused(aeo: Aeo, pair: Pair, arguments: list[str]) -> None:
+    assert aeo("lookup", *arguments, at=pair.br).code == 2
+
+
+def test_a_refusal_of_the_node_is_told_whole(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    tin = admitted(aeo, tmp_path, pair.br, 920_003)
+    done = aeo("operator", "status", tin, "SPLENDID", at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Refused: ")
+    assert "status: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "one JSON object"),
+        (b"\xff", "cannot be read"),
+        (b" " * 2**21, "too large"),
+    ],
+)
+def test_a_file_that_is_no_operator_is_refused(
+    aeo: Aeo, pair: Pair, tmp_path: Path, content: bytes, says: str
+) -> None:
+    file = tmp_path / "operator.json"
+    file.write_bytes(content)
+    done = aeo("operator", "add", str(file), at=pair.br)
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_a_list_is_imported_twice_and_nothing_changes_the_second_time(
+    aeo: Aeo, lone: Node, tmp_path: Path
+) -> None:
+    lines = (LISTS / "br_oea.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    good = tmp_path / "good.csv"
+    good.write_text("".join(lines[:31]), encoding="utf-8")
+    command = ("operator", "import", str(good), "--profile", "br-oea")
+
+    dry = aeo(*command, "--dry-run", at=lone)
+    assert (dry.code, dry.out) == (
+        0,
+        "Nothing was changed; it would be: 30 new, 0 changed, 0 unchanged, 0 refused\n",
+    )
+    assert aeo(*command, at=lone).out == "30 new, 0 changed, 0 unchanged, 0 refused\n"
+    assert aeo(*command, at=lone).out == "0 new, 0 changed, 30 unchanged, 0 refused\n"
+
+    bad = tmp_path / "bad.csv"
+    broken = lines[2].replace("99.000.002/0001-48", "99.000.002/0001-49")
+    assert broken != lines[2]
+    bad.write_text("".join([lines[0], lines[1], broken, *lines[3:30]]), encoding="utf-8")
+    done = aeo("operator", "import", str(bad), "--profile", "br-oea", "--json", at=lone)
+    assert done.code == 1
+    assert done.json["counts"] == {"new": 0, "changed": 0, "unchanged": 28, "refused": 1}
+    [refused] = done.json["refused"]
+    assert (refused["line"], refused["column"], refused["value"]) == (3, "CNPJ", "99.000.002/0001-49")
+    assert "BR99000002000148" in done.json["missing"]
+    assert len(done.json["missing"]) == 2
+
+    told = aeo("operator", "import", str(bad), "--profile", "br-oea", at=lone).out
+    assert "99.000.002/0001-49" in told
+    assert "2 recorded here but not in the list, or on a refused row" in told
+
+
+def test_a_row_that_the_node_refuses_is_named_by_its_line(aeo: Aeo, pair: Pair) -> None:
+    done = aeo(
+        "operator",
+        "import",
+        str(LISTS / "uy_oec.csv"),
+        "--profile",
+        "uy-oec",
+        "--json",
+        "--dry-run",
+        at=pair.br,
+    )
+    report = done.json
+    assert done.code == 1
+    assert report["counts"]["refused"] == len(report["refused"]) > 0
+    assert "own operators only" in report["refused"][0]["rule"]
+    assert report["refused"][0]["line"] == 2
+
+
+def test_a_list_that_cannot_be_trusted_is_refused_whole(aeo: Aeo, lone: Node, tmp_path: Path) -> None:
+    lines = (LISTS / "br_oea.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    file = tmp_path / "list.csv"
+    file.write_text("".join([*lines[:10], 'a;"never closed\n']), encoding="utf-8")
+    done = aeo("operator", "import", str(file), "--profile", "br-oea", at=lone)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Refused: ")
+    assert lone.get("/v1/register")["total"] == 0
+
+
+# Agreements and peers.
+
+
+def test_two_administrations_pin_draft_sign_start_and_end(aeo: Aeo, tmp_path: Path) -> None:
+    br, uy = nodes = make(("BR", "UY"), tmp_path)
+    try:
+        run_all((br, uy))
+        pin(aeo, tmp_path, br, uy)
+        agreement = signed(aeo, br, uy)
+        direction = ("mra", "start", agreement[:8], "--direction", "BR-UY")
+        assert "waits for: UY" in aeo(*direction, at=br).out
+        until(lambda: "start" in aeo("mra", "list", at=uy).out, what="the proposal at the partner")
+        assert aeo(*direction, at=uy).out == "Signed; start is complete and in the ledger.\n"
+        until(lambda: "BR-UY IN_OPERATION" in aeo("mra", "list", at=br).out, what="the operation")
+        assert "BR-UY" in aeo("channels", at=br).out
+        assert "shared" in aeo("mra", "decisions", agreement[:8], at=br).out
+
+        done = aeo("mra", "suspend", agreement[:8], "--direction", "br-uy", "--reason", "Review", at=uy)
+        assert done.out == "Signed; suspend is complete and in the ledger.\n"
+        assert "BR-UY SUSPENDED" in aeo("mra", "show", agreement, at=uy).out
+        soon = aeo("mra", "terminate", agreement[:8], at=br)
+        assert soon.code == 2
+        assert "180 days of notice" in soon.err
+    finally:
+        for node in nodes:
+            node.close()
+
+
+def pin(aeo: Aeo, folder: Path, br: Node, uy: Node) -> None:
+    for one, other in ((br, uy), (uy, br)):
+        card = other.get("/v1/card")
+        file = folder / f"{other.country}.card"
+        file.write_text(card["card"] + "\n", encoding="utf-8")
+        wrong = aeo("peer", "add", str(file), "--fingerprint", "0000 " * 8, at=one)
+        assert wrong.code == 2
+        assert "fingerprint is not this card's" in wrong.err
+        assert aeo("peer", "add", str(file), "--fingerprint", card["fingerprint"], at=one).code == 0
+        assert card["fingerprint"] in aeo("peer", "list", at=one).out
+
+
+def signed(aeo: Aeo, br: Node, uy: Node) -> str:
+    draft = ("mra", "draft", "--with", "UY", "--terms", "br_uy", "--contract", "mra_v1", "--json")
+    agreement = str(aeo(*draft, at=br).json["agreement"])
+    assert aeo("mra", "sign", agreement[:8], at=br).out == "Signed; sign waits for: UY\n"
+    until(lambda: agreement[:10] in aeo("mra", "list", at=uy).out, what="the draft at the partner")
+    assert "def decide(" in aeo("mra", "show", agreement[:6], "--contract", at=uy).out
+    aeo("mra", "sign", agreement[:8], at=uy)
+    for node in (br, uy):
+        until(
+            lambda node=node: aeo("mra", "show", agreement, "--json", at=node).json["signed"], what="signing"
+        )
+    return agreement
+
+
+@pytest.mark.parametrize("start", ["Zk3c1", "", "AAAAAAAAAAAAAA", "-AAAAAAAA"])
+def test_an_id_that_begins_no_agreement_or_is_too_short_is_refused(aeo: Aeo, pair: Pair, start: str) -> None:
+    done = aeo("mra", "sign", start, at=pair.br)
+    assert done.code == 2
+    assert done.err.startswith("Refused: there is no such agreement")
+
+
+def test_terms_between_others_are_refused(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("mra", "draft", "--with", "AR", "--terms", "br_uy", at=pair.br)
+    assert done.code == 2
+    assert "between BR, UY" in done.err
+
+
+@pytest.mark.parametrize(("option", "name"), [("--terms", "br_xx"), ("--contract", "mra_v99")])
+def test_ready_made_texts_that_do_not_exist_are_refused(aeo: Aeo, pair: Pair, option: str, name: str) -> None:
+    told = {"--terms": "br_uy", "--contract": "mra_v1", option: name}
+    done = aeo("mra", "draft", "--with", "UY", *(part for item in told.items() for part in item), at=pair.br)
+    assert done.code == 2
+    assert name in done.err
+
+
+def test_a_direction_out_of_form_is_refused(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("mra", "suspend", pair.agreement, "--direction", "BRUY", at=pair.br)
+    assert done.code == 2
+    assert "--direction" in done.err
+
+
+def test_nothing_failed_verification(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("incidents", "--open", at=pair.br)
+    assert (done.code, done.out) == (0, "Nothing has failed verification.\n")
+
+
+def test_changes_are_printed_one_a_line_and_resumed_where_they_broke_off(
+    aeo: Aeo, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clients.sdk.client import Node as Client
+    from clients.sdk.client import NodeUnreachable
+
+    places: list[int | None] = []
+
+    def broken(_node: Client, after: int | None) -> Any:
+        places.append(after)
+        if len(places) == 3:
+            raise KeyboardInterrupt
+        place = (after or 0) + 1
+        yield {"change": place, "time": "t", "kind": "recorded", "tin": f"BR{place}", "record_id": "r"}
+        raise NodeUnreachable("gone")
+
+    monkeypatch.setattr(Client, "changes", broken)
+    monkeypatch.setattr("clients.cli.watching.RETRY_S", 0)
+    done = aeo("watch", at=pair.br)
+    assert [line.split()[-1] for line in done.out.splitlines()] == ["BR1", "BR2"]
+    assert places == [None, 1, 2]
+    assert done.code == 130
