@@ -1,5 +1,6 @@
 """Running nodes for the tests of whole processes."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,10 +42,19 @@ def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
         node.close()
 
 
+@pytest.fixture(scope="session")
+def unused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A new Brazilian node that never ran: what `lone` copies."""
+    [node] = make(("BR",), tmp_path_factory.mktemp("unused"))
+    yield node
+    node.close()
+
+
 @pytest.fixture
-def lone(tmp_path: Path) -> Iterator[Node]:
+def lone(unused: Node, tmp_path: Path) -> Iterator[Node]:
     """A running Brazilian node without peers, for one test to destroy."""
-    [node] = make(("BR",), tmp_path)
+    shutil.copytree(unused.home, tmp_path / "br")
+    node = Node("BR", tmp_path / "br", unused.port)
     node.run()
     yield node
     node.close()

@@ -21,8 +21,8 @@ def watch(
     """Print a line for each change as it happens; resumes after an interruption, until Ctrl-C."""
     from clients.sdk.client import NodeUnreachable
 
-    place = session.node.newest_change() if after is None else after
     session.node.health()
+    place = session.node.newest_change() if after is None else after
     while True:
         try:
             for change in session.node.changes(place):

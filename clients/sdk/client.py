@@ -189,9 +189,10 @@ class Node:
         Never ends by itself: `NodeUnreachable` when the connection breaks or is silent for
         `QUIET_LIMIT_S`; call again with the last `change` received to lose nothing.
         """
-        for line in self._feed(after):
-            if line.startswith("data: "):
-                yield _json(line[6:].encode(), self.url)
+        with closing(self._feed(after)) as lines:
+            for line in lines:
+                if line.startswith("data: "):
+                    yield _json(line[6:].encode(), self.url)
 
     def newest_change(self) -> int:
         """The newest place in the feed of changes: `changes` from behind it misses nothing from now on."""

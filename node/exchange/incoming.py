@@ -140,6 +140,7 @@ class ChannelReader:
         self.set_apart: list[SetApart] = []
         self._newest: dict[str, int] = {}
         self._last_ms = 0
+        self._opened: dict[int, bytes] = {}
 
     def read(self, page: ChannelPart, ledger: Checkpoint, own: "Opener", now_s: float) -> Head:
         """Verify a page and copy it; `Unproven` or `Malformed` when it as a whole does not hold."""
@@ -160,6 +161,7 @@ class ChannelReader:
         # Only a whole copy is as new as its proof: who keeps entries back must not look up to date.
         is_new = writer.seq == proven.checkpoint.size or self._head.time == NEVER
         time = moment.format(proven.time_s * 1000) if is_new else self._head.time
+        own.keep(self._connection, self.channel.log, self._head.origin, self._opened)
         return writer.copy(proven.checkpoint, proven.note, _hashes(page.consistency), time)
 
     def _check_time(self, entry: ChannelEntry, proven_s: int) -> None:
@@ -174,6 +176,7 @@ class ChannelReader:
         record_id: str | None = None
         try:
             body = unsealed(entry, item, keys)
+            self._opened[entry.epoch] = keys[entry.epoch]
             content = _members(body)
             record_id = _text(content, "record_id") if "record_id" in content else None
             self.disclosed.append(self._checked(entry, body, content, item, ledger))
@@ -236,7 +239,7 @@ class Opener:
     def epoch_keys(
         self, connection: Connection, log: int, origin: str, envelopes: Mapping[str, str]
     ) -> dict[int, bytes]:
-        """The epoch keys a page needs: those we hold, and new ones, which are stored wrapped.
+        """The epoch keys a page needs: those we hold, and those it brings, of which nothing is proven yet.
 
         An envelope that does not open leaves its epoch out: its entries are then set apart.
         """
@@ -251,11 +254,19 @@ class Opener:
                 keys[number] = sealing.receive(unb64(envelopes[str(number)]), self.seal, origin, number)
             except Unproven:
                 continue
-            wrapped = sealing.wrap(
-                self.store, keys[number], epoch_owner(origin, number), self.entropy(sealing.NONCE_BYTES)
-            )
-            channels.add_epoch(connection, StoredEpoch(log, number, wrapped, None))
         return keys
+
+    def keep(self, connection: Connection, log: int, origin: str, opened: Mapping[int, bytes]) -> None:
+        """Store the new ones among the epoch keys that opened an entry the issuer signed.
+
+        Anyone can seal a key for us; one that opened nothing must not stand in the way of the true one.
+        """
+        held = channels.epochs(connection, log, list(opened))
+        for number, key in opened.items():
+            if number not in held:
+                owner = epoch_owner(origin, number)
+                wrapped = sealing.wrap(self.store, key, owner, self.entropy(sealing.NONCE_BYTES))
+                channels.add_epoch(connection, StoredEpoch(log, number, wrapped, None))
 
 
 def unsealed(entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes]) -> bytes:

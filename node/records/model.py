@@ -141,17 +141,19 @@ def parse(value: Json) -> Operator:
 
 
 def check_fields(fields: Mapping[str, Json]) -> None:
-    """Check what was shown of a record, field by field; `Malformed` with every problem.
+    """Check what was shown of a record, and that it fits together; `Malformed` with every problem.
 
     A list may be empty here: its elements can be hidden one by one.
     """
     problems: list[Problem] = []
+    found: dict[str, Any] = {}
     for name, value in fields.items():
         if name in _OPERATOR.readers and value != []:
             try:
-                _OPERATOR.readers[name](value)
+                found[name] = _OPERATOR.readers[name](value)
             except Malformed as refusal:
                 problems += _under(name, refusal)
+    problems += _operator_rules(found)
     if problems:
         raise Malformed("the record was refused", problems=problems)
 

@@ -193,7 +193,7 @@ class World:
             with parts.database.write() as connection:
                 taken = mirror.take(parts, connection, peer, news)
         except (Malformed, Unproven) as refusal:
-            mirror.failed(parts, peer, refusal, orjson.dumps(answer))
+            mirror.failed(parts, peer, refusal, repr(answer).encode())
             parts.bell.ring()
             raise
         if news.agreements is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -336,14 +337,15 @@ def test_a_row_that_the_node_refuses_is_named_by_its_line(aeo: Aeo, pair: Pair) 
     assert report["refused"][0]["line"] == 2
 
 
-def test_a_list_that_cannot_be_trusted_is_refused_whole(aeo: Aeo, lone: Node, tmp_path: Path) -> None:
+def test_a_list_that_cannot_be_trusted_is_refused_whole(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    size = pair.br.http.get("/healthz").text
     lines = (LISTS / "br_oea.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     file = tmp_path / "list.csv"
     file.write_text("".join([*lines[:10], 'a;"never closed\n']), encoding="utf-8")
-    done = aeo("operator", "import", str(file), "--profile", "br-oea", at=lone)
+    done = aeo("operator", "import", str(file), "--profile", "br-oea", at=pair.br)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("Refused: ")
-    assert lone.get("/v1/register")["total"] == 0
+    assert pair.br.http.get("/healthz").text == size
 
 
 # Agreements and peers.
@@ -432,25 +434,26 @@ def test_nothing_failed_verification(aeo: Aeo, pair: Pair) -> None:
     assert (done.code, done.out) == (0, "Nothing has failed verification.\n")
 
 
-def test_changes_are_printed_one_a_line_and_resumed_where_they_broke_off(
-    aeo: Aeo, pair: Pair, monkeypatch: pytest.MonkeyPatch
+def test_a_watch_goes_on_where_it_broke_off_when_the_node_was_killed(
+    aeo: Aeo, lone: Node, tmp_path: Path
 ) -> None:
-    from clients.sdk.client import Node as Client
-    from clients.sdk.client import NodeUnreachable
-
-    places: list[int | None] = []
-
-    def broken(_node: Client, after: int | None) -> Any:
-        places.append(after)
-        if len(places) == 3:
-            raise KeyboardInterrupt
-        place = (after or 0) + 1
-        yield {"change": place, "time": "t", "kind": "recorded", "tin": f"BR{place}", "record_id": "r"}
-        raise NodeUnreachable("gone")
-
-    monkeypatch.setattr(Client, "changes", broken)
-    monkeypatch.setattr("clients.cli.watching.RETRY_S", 0)
-    done = aeo("watch", at=pair.br)
-    assert [line.split()[-1] for line in done.out.splitlines()] == ["BR1", "BR2"]
-    assert places == [None, 1, 2]
-    assert done.code == 130
+    out, err = tmp_path / "out", tmp_path / "err"
+    before = admitted(aeo, tmp_path, lone, 1)
+    with out.open("wb") as to_out, err.open("wb") as to_err:
+        command = [AEO, "watch", "--after", "0", "--home", str(lone.home)]
+        watching = subprocess.Popen(command, stdout=to_out, stderr=to_err)
+    try:
+        until(lambda: before in out.read_text(), what="the first change")
+        lone.kill()
+        until(err.read_text, what="the warning")
+        lone.run()
+        after = admitted(aeo, tmp_path, lone, 2)
+        until(lambda: after in out.read_text(), what="the change after the interruption")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(10) == 130
+    finally:
+        watching.kill()
+        watching.wait(10)
+    assert [line.split()[-1] for line in out.read_text().splitlines()] == [before, after]
+    assert "going on from change 1" in err.read_text()
+    assert "Traceback" not in err.read_text()

@@ -1,48 +1,122 @@
-"""The client: what it asks of a real node, and what it refuses of a false one."""
+"""The Python client against a real node, and against servers that misbehave on purpose."""
 
 import inspect
+import json
+import re
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
-from threading import Thread
+from pathlib import Path
 
 import httpx
-import orjson
 import pytest
 
 import clients.sdk
-from clients.sdk import client
-from clients.sdk.client import Node, NodeError, NodeUnreachable
+from clients.sdk import Node, NodeError, NodeUnreachable
+from clients.sdk import client as client_module
+from contracts import rules, terms
 from node.errors import Malformed
-from tests.nodes import Node as RunningNode
-from tests.nodes import Pair, brazilian, free_port, until
+from node.ledger.merkle import leaf_hash
+from node.ledger.proof import TlogProof
+from tests import nodes
+from tests.nodes import brazilian
 
-Handler = Callable[[httpx.Request], httpx.Response]
+OPENAPI = Path(__file__).parents[3] / "docs" / "openapi.json"
+SPOKEN_ELSEWHERE = ("/log/", "/v1/peer/")
+"""Read by verifiers and by peers, not by a client of one's own node."""
+
+Answer = tuple[int, dict[str, str], bytes]
 
 
-def against(handler: Handler, token: str = "secret") -> Node:
-    return Node("http://node.test", token, transport=httpx.MockTransport(handler))
+class Listening(httpx.HTTPTransport):
+    """A transport that notes which requests it carried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[str, str]] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.heard.append((request.method.lower(), request.url.path))
+        return super().handle_request(request)
 
 
-def answering(content: bytes, status: int = 200) -> Handler:
-    return lambda _request: httpx.Response(status, content=content)
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[nodes.Node]]:
+    """Brazil's node, which runs, and Uruguay's, which does not."""
+    made = nodes.make(("BR", "UY"), tmp_path_factory.mktemp("sdk"))
+    made[0].run()
+    yield made
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(scope="module")
+def place(places: list[nodes.Node]) -> nodes.Node:
+    return places[0]
 
 
 @pytest.fixture
-def br(pair: Pair) -> Iterator[Node]:
-    with opened(pair.br) as node:
-        yield node
+def br(place: nodes.Node) -> Iterator[Node]:
+    with asking(place) as client:
+        yield client
 
 
-@pytest.fixture
-def uy(pair: Pair) -> Iterator[Node]:
-    with opened(pair.uy) as node:
-        yield node
+def asking(place: nodes.Node, transport: httpx.BaseTransport | None = None) -> Node:
+    return Node(place.url, token_of(place), 30, transport=transport)
 
 
-def opened(running: RunningNode) -> Node:
-    token = (running.home / "administrator.token").read_text(encoding="utf-8").strip()
-    return Node(running.url, token, 30)
+def token_of(place: nodes.Node) -> str:
+    return (place.home / "administrator.token").read_text().strip()
+
+
+@contextmanager
+def server(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> Iterator[str]:
+    """A small HTTP server that answers every request as told; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, headers, body = answer(self)
+            self.send_response(status)
+            for name, value in {"content-length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815  # the name http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is printed."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{made.server_port}"
+        finally:
+            made.shutdown()
+            thread.join(10)
+
+
+def replies(*answers: Answer) -> tuple[Callable[[BaseHTTPRequestHandler], Answer], list[str]]:
+    """A behaviour that gives these answers one after the other, and the requests it got."""
+    rest, seen = iter(answers), list[str]()
+
+    def answer(request: BaseHTTPRequestHandler) -> Answer:
+        seen.append(f"{request.command} {request.path} {request.headers.get('idempotency-key', '')}".strip())
+        return next(rest, (500, {}, b"no more answers"))
+
+    return answer, seen
+
+
+BUSY: Answer = (503, {"retry-after": "0"}, b'{"title":"try again"}')
+DONE: Answer = (200, {}, b'{"outcome":"new"}')
+
+
+# What is promised.
 
 
 def test_the_public_names_are_these() -> None:
@@ -51,286 +125,341 @@ def test_the_public_names_are_these() -> None:
 
 def test_every_public_method_says_what_it_does() -> None:
     methods = inspect.getmembers(Node, inspect.isfunction)
-    assert all(method.__doc__ for name, method in methods if not name.startswith("_"))
+    assert [name for name, method in methods if not (method.__doc__ or name.startswith("_"))] == []
 
 
-# Against a false node.
+def test_an_admitted_operator_is_found_by_tin_and_by_number(br: Node) -> None:
+    operator = brazilian(1)
+    admitted = br.admit(operator)
+    assert (admitted["outcome"], admitted["version"]) == ("new", 1)
+    assert br.look_up(operator["tin"])["fields"]["legal_name"] == operator["legal_name"]
+    [found] = br.find(operator["identifiers"][0]["value"], "CNPJ")
+    assert found["tin"] == operator["tin"]
+    assert br.find(operator["identifiers"][0]["value"], "RUT") == []
 
 
-def test_a_redirect_is_refused_and_the_token_goes_nowhere_else() -> None:
-    asked: list[str] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.host)
-        return httpx.Response(302, headers={"location": "http://thief.test/"})
-
-    with pytest.raises(NodeError) as caught:
-        against(handler).card()
-    assert caught.value.status == 302
-    assert asked == ["node.test"]
+def test_a_receipt_proves_the_change_to_whoever_holds_the_ledgers_key(br: Node, place: nodes.Node) -> None:
+    admitted = br.admit(brazilian(2))
+    proof = TlogProof.decode(admitted["receipt"] or "")
+    entries = nodes.entries_of(place, nodes.checkpoint_of(place).size)
+    seq = admitted["ledger_seq"]
+    assert proof.index == seq
+    known = nodes.log_verifiers(place)
+    checkpoint = proof.verify(leaf_hash(entries[seq]), nodes.origin_of(place), known)
+    assert checkpoint.size > seq
 
 
-def test_a_proxy_named_by_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        with Node(f"http://127.0.0.1:{free_port()}", timeout_s=1) as node, pytest.raises(NodeUnreachable):
-            node.health()
-        proxy.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            proxy.accept()
+def test_health_is_the_size_of_the_ledger(br: Node, place: nodes.Node) -> None:
+    assert br.health() == nodes.checkpoint_of(place).size
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"[]", b"", b'"text"', b"\xff", b'{"other": 1}'])
-def test_an_answer_that_is_not_a_nodes_is_refused(content: bytes) -> None:
-    with pytest.raises(NodeError, match="not a node's"):
-        against(answering(content)).channels()
+def test_a_change_sent_twice_with_one_key_is_made_once(br: Node) -> None:
+    operator = brazilian(3)
+    first = br.admit(operator, key="the-same")
+    size = br.health()
+    again = br.admit(operator, key="the-same")
+    assert (again["version"], again["ledger_seq"]) == (first["version"], first["ledger_seq"])
+    assert br.health() == size
+    with pytest.raises(NodeError) as refused:
+        br.admit(brazilian(4), key="the-same")
+    assert refused.value.status == 409
 
 
-@pytest.mark.parametrize("content", [b"fine 3\n", b"ok\n", b"ok -1\n", b"<html>ok 3</html>"])
-def test_a_page_that_is_not_a_nodes_health_is_refused(content: bytes) -> None:
-    with pytest.raises(NodeError, match="not a node's"):
-        against(answering(content)).health()
+def test_a_refusal_names_field_value_and_rule(br: Node) -> None:
+    with pytest.raises(NodeError) as refused:
+        br.admit(brazilian(5, status="ASLEEP"))
+    [problem] = refused.value.problems
+    assert refused.value.status == 422
+    assert (problem.field, problem.value) == ("status", "ASLEEP")
+    assert "ACTIVE" in problem.rule
+    assert problem.rule in refused.value.detail
 
 
-def test_an_answer_beyond_the_bound_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER_LIMIT_BYTES", 1000)
-    sent: list[int] = []
-
-    def endless() -> Iterator[bytes]:
-        while True:
-            sent.append(100)
-            yield b" " * 100
-
-    with pytest.raises(NodeError, match="too large"):
-        against(lambda _request: httpx.Response(200, content=endless())).card()
-    assert sum(sent) <= 1100
+def test_what_is_not_known_is_a_404_with_advice(br: Node) -> None:
+    with pytest.raises(NodeError) as refused:
+        br.look_up("BR00000000000000")
+    assert refused.value.status == 404
+    assert refused.value.do
 
 
-def test_a_refusal_is_told_in_the_nodes_own_words() -> None:
-    told = {"title": "no", "status": 422, "where": "here", "why": "so", "do": "else"}
-    told["problems"] = [{"field": "tin", "value": "x", "rule": "must be a TIN"}]
-    with pytest.raises(NodeError) as caught:
-        against(answering(orjson.dumps(told), 422)).look_up("x")
-    refusal = caught.value
-    assert (refusal.status, refusal.title, refusal.where, refusal.why, refusal.do) == (
-        422,
-        "no",
-        "here",
-        "so",
-        "else",
-    )
-    assert [(each.field, each.value, each.rule) for each in refusal.problems] == [
-        ("tin", "x", "must be a TIN")
-    ]
-    assert refusal.detail == "no (here); tin: must be a TIN (got 'x'); so; else"
+def test_a_path_cannot_be_led_astray_by_an_identifier(br: Node) -> None:
+    for tin in ("../v1/peers", "x/history", "a?b=c", "a#b", "%2e%2e"):
+        with pytest.raises(NodeError) as refused:
+            br.look_up(tin)
+        assert refused.value.status == 404, tin
 
 
-def test_a_busy_node_is_asked_again_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", pauses.append)
-    keys: list[str] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        keys.append(request.headers["idempotency-key"])
-        if len(keys) < 3:
-            return httpx.Response(503, headers={"retry-after": "2"}, json={"title": "busy"})
-        return httpx.Response(200, json={"outcome": "new"})
-
-    assert against(handler).change_status("BR1", "SUSPENDED") == {"outcome": "new"}
-    assert pauses == [2.0, 2.0]
-    assert len(keys) == 3
-    assert len(set(keys)) == 1
+def test_a_list_of_any_length_is_looked_up_in_pages(place: nodes.Node) -> None:
+    operator = brazilian(6)
+    wanted = [operator["tin"], *(f"BR{number:014d}" for number in range(2 * client_module.LOOKUP_PAGE))]
+    transport = Listening()
+    with asking(place, transport) as br:
+        br.admit(operator)
+        found = br.look_up_list(wanted)
+    assert list(found) == wanted
+    assert [identifier for identifier, answers in found.items() if answers] == [operator["tin"]]
+    assert transport.heard.count(("post", "/v1/operators/lookup")) == 3
 
 
-def test_a_node_that_stays_busy_is_given_up_and_a_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", pauses.append)
-    asked: list[str] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
-        return httpx.Response(429, headers={"retry-after": "86400"}, json={"title": "busy"})
-
-    with pytest.raises(NodeError, match="busy"):
-        against(handler).peers()
-    assert len(asked) == client.TRIES
-    assert pauses == [client.PAUSE_LIMIT_S] * (client.TRIES - 1)
+def test_the_register_is_read_to_its_end(br: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "REGISTER_PAGE", 2)
+    new = [brazilian(number) for number in range(10, 15)]
+    assert br.import_list(new, source="test")["counts"]["new"] == 5
+    tins = list(br.register())
+    assert tins == sorted(tins)
+    assert {operator["tin"] for operator in new} < set(tins)
 
 
-def test_a_signature_is_never_sent_twice() -> None:
-    asked: list[str] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
-        return httpx.Response(503, json={"title": "busy"})
-
-    with pytest.raises(NodeError, match="busy"):
-        against(handler).act("id", "suspend")
-    assert asked == ["/v1/agreements/id/acts"]
+def test_a_dry_run_changes_nothing_and_says_what_would_be(br: Node) -> None:
+    size = br.health()
+    told = br.import_list([brazilian(20), brazilian(21, status="ASLEEP")], dry_run=True)
+    assert (told["counts"]["new"], told["counts"]["refused"]) == (1, 1)
+    assert [outcome["outcome"] for outcome in told["outcomes"]] == ["new", "refused"]
+    assert br.health() == size
 
 
-def test_a_path_cannot_be_left_through_an_identifier() -> None:
-    asked: list[bytes] = []
+def test_status_and_consent_stand_in_the_history(br: Node) -> None:
+    operator = brazilian(30)
+    br.admit(operator)
+    br.change_status(operator["tin"], "SUSPENDED", reason_class="UNDER_REVIEW", reason="a visit")
+    br.change_consent(operator["tin"], False)
+    versions = br.history(operator["tin"])["versions"]
+    assert [each["status"] for each in versions] == ["ACTIVE", "SUSPENDED", "SUSPENDED"]
+    assert [each["reason"] for each in versions] == ["", "a visit", ""]
+    assert versions[-1]["fields"]["mra_consent"]["given"] is False
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.raw_path)
-        return httpx.Response(200, json={})
 
-    against(handler).look_up("../peers?x=1#")
-    assert asked == [b"/v1/operators/..%2Fpeers%3Fx%3D1%23"]
+def test_a_name_is_suggested_without_its_accents(br: Node) -> None:
+    br.admit(brazilian(40, legal_name="Açúcar Ibirapuitã do Jacuí Ltda"))
+    [first, *_] = br.search("acucar ibirapuita jacui")["suggestions"]
+    assert first["name"] == "Açúcar Ibirapuitã do Jacuí Ltda"
 
 
-def test_an_address_that_is_not_http_is_refused() -> None:
+def test_the_feed_resumes_behind_the_last_change_and_loses_nothing(br: Node) -> None:
+    start = br.newest_change()
+    expected = [br.admit(brazilian(number))["tin"] for number in range(50, 56)]
+    first = list(islice(br.changes(after=start), 2))
+    rest = list(islice(br.changes(after=first[-1]["change"]), 4))
+    assert [each["tin"] for each in first + rest] == expected
+    assert br.newest_change() == rest[-1]["change"]
+
+
+def test_an_identifier_is_found_as_people_write_it(br: Node) -> None:
+    operator = brazilian(57)
+    br.admit(operator)
+    n = operator["identifiers"][0]["value"]
+    written = f"{n[:2]}.{n[2:5]}.{n[5:8]}/{n[8:12]}-{n[12:]}"
+    assert [found["tin"] for found in br.find(written)] == [operator["tin"]]
+    [(asked, answers)] = br.look_up_list([written], "CNPJ").items()
+    assert (asked, answers[0]["tin"]) == (written, operator["tin"])
+    assert br.look_up(operator["tin"].lower())["tin"] == operator["tin"]
+
+
+def test_an_agreement_is_drafted_signed_and_read(br: Node, places: list[nodes.Node]) -> None:
+    card = places[1].command("card")
+    fingerprint = card.stderr.rpartition("fingerprint: ")[2]
+    with pytest.raises(NodeError, match="fingerprint"):
+        br.add_peer(card.stdout, "0000 " * 8)
+    assert br.add_peer(card.stdout, fingerprint)["country"] == "UY"
+    assert [peer["name"] for peer in br.peers()] == ["aeo.uy.example"]
+    agreement = br.draft_agreement("Test", ["BR", "UY"], terms.terms("br_uy"), rules.text("mra_v1"))
+    answer = br.act(agreement, "sign")
+    assert (answer["complete"], answer["missing"]) == (False, ["UY"])
+    shown = br.agreement(agreement[:8])
+    assert shown["agreement"] == agreement
+    assert shown["document"]["contract"]["text"] == rules.text("mra_v1")
+    assert not shown["signed"]
+    assert [each["agreement"] for each in br.agreements()] == [agreement]
+    assert br.decisions(agreement)["agreement"] == agreement
+
+
+def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
+    transport = Listening()
+    with asking(place, transport) as br:
+        admitted = br.admit(brazilian(60))
+        tin = admitted["tin"]
+        for ask in (br.health, br.card, br.channels, br.incidents, br.agreements, br.peers):
+            ask()
+        assert br.find(tin) == br.look_up_list([tin])[tin] == [br.look_up(tin)]
+        assert br.history(tin)["tin"] == tin
+        assert tin in br.register()
+        assert br.search("Inventada")["suggestions"]
+        next(br.changes(after=0))
+        br.change_status(tin, "SUSPENDED")
+        br.change_consent(tin, given=False)
+        assert br.import_list([brazilian(60)])["counts"]["changed"] == 1
+        for ask_in_vain in (
+            lambda: br.draft_agreement("Test", ["BR", "AR"], {}, ""),
+            lambda: br.agreement("unknown"),
+            lambda: br.act("unknown", "sign"),
+            lambda: br.decisions("unknown"),
+            lambda: br.add_peer("no card", ""),
+        ):
+            with pytest.raises(NodeError):
+                ask_in_vain()
+    assert {
+        route for route in documented() if not any(heard(route, each) for each in transport.heard)
+    } == set()
+
+
+def documented() -> set[tuple[str, str]]:
+    """Every (method, path) of the description of the API that is for one's own administration."""
+    paths = json.loads(OPENAPI.read_text())["paths"]
+    return {
+        (method, path) for path in paths if not path.startswith(SPOKEN_ELSEWHERE) for method in paths[path]
+    }
+
+
+def heard(route: tuple[str, str], request: tuple[str, str]) -> bool:
+    pattern = re.sub(r"\{[a-z]+\}", "[^/]+", route[1])
+    return route[0] == request[0] and re.fullmatch(pattern, request[1]) is not None
+
+
+# What is refused.
+
+
+def test_a_node_without_a_token_is_told_what_to_do(place: nodes.Node) -> None:
+    with Node(place.url) as stranger, pytest.raises(NodeError) as refused:
+        stranger.peers()
+    assert refused.value.status == 401
+    assert "aeo token create" in refused.value.do
+
+
+def test_a_refusal_does_not_repeat_the_token(place: nodes.Node) -> None:
+    false = "aeo_000000000000_a-secret-of-somebody"
+    with Node(place.url, false) as stranger, pytest.raises(NodeError) as refused:
+        stranger.peers()
+    assert refused.value.status == 401
+    assert "secret" not in refused.value.detail
+
+
+def test_a_role_that_may_not_is_told_so(place: nodes.Node) -> None:
+    token = place.command("token", "create", "--role", "reader", "--label", "test").stdout.strip()
+    with Node(place.url, token) as reader:
+        assert reader.peers() is not None
+        with pytest.raises(NodeError) as refused:
+            reader.admit(brazilian(70))
+    assert refused.value.status == 403
+    assert "officer" in refused.value.why
+
+
+@pytest.mark.parametrize("url", ["", "aeo.br.example", "file:///etc/passwd", "ftp://aeo.br.example"])
+def test_an_address_that_is_not_http_is_refused(url: str) -> None:
     with pytest.raises(Malformed, match="address"):
-        Node("file:///etc/passwd", "secret")
+        Node(url)
 
 
-def test_a_long_list_is_looked_up_in_pages() -> None:
-    pages: list[int] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked = orjson.loads(request.content)["identifiers"]
-        pages.append(len(asked))
-        return httpx.Response(200, json={"results": {each: [] for each in asked}})
-
-    found = against(handler).look_up_list(str(number) for number in range(client.LOOKUP_PAGE + 3))
-    assert pages == [client.LOOKUP_PAGE, 3]
-    assert len(found) == client.LOOKUP_PAGE + 3
+def test_nobody_listening_is_unreachable() -> None:
+    with (
+        Node(f"http://127.0.0.1:{nodes.free_port()}") as nowhere,
+        pytest.raises(NodeUnreachable, match="aeo serve"),
+    ):
+        nowhere.health()
 
 
-def test_the_register_is_read_to_its_end() -> None:
-    pages = {"": ("A", "B"), "B": ("C",)}
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        tins = pages[request.url.params["after"]]
-        return httpx.Response(200, json={"tins": tins, "next": "B" if "B" in tins else None, "total": 3})
-
-    assert list(against(handler).register()) == ["A", "B", "C"]
+def test_silence_is_unreachable_when_the_time_is_over() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with Node(url, timeout_s=0.1) as node, pytest.raises(NodeUnreachable, match="in time"):
+            node.health()
 
 
-def test_a_stream_that_ends_is_an_interruption_and_resumes_behind_the_place() -> None:
-    places: list[str | None] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        places.append(request.headers.get("last-event-id"))
-        content = b': hello\n\nid: 8\nevent: recorded\ndata: {"change": 8}\n\n'
-        return httpx.Response(200, content=content)
-
-    changes = against(handler).changes(7)
-    assert next(changes) == {"change": 8}
-    with pytest.raises(NodeUnreachable):
-        next(changes)
-    assert places == ["7"]
+def test_a_feed_that_ends_is_unreachable_and_what_came_is_kept() -> None:
+    body = b'id: 7\nevent: recorded\ndata: {"change":7}\n\n'
+    answer, _ = replies((200, {"content-type": "text/event-stream"}, body))
+    with server(answer) as url, Node(url) as node:
+        feed = node.changes(6)
+        assert next(feed) == {"change": 7}
+        with pytest.raises(NodeUnreachable):
+            next(feed)
 
 
-# Against a real node.
+def test_the_token_does_not_follow_a_redirect() -> None:
+    elsewhere, reached = replies()
+    with server(elsewhere) as trap:
+        answer, _ = replies((307, {"location": f"{trap}/v1/peers"}, b""))
+        with server(answer) as url, Node(url, "aeo_1_x") as node, pytest.raises(NodeError, match="redirects"):
+            node.peers()
+    assert reached == []
 
 
-def test_a_node_that_is_not_there_is_unreachable() -> None:
-    with Node(f"http://127.0.0.1:{free_port()}") as node, pytest.raises(NodeUnreachable):
+def test_a_proxy_in_the_environment_does_not_get_the_token(
+    place: nodes.Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, seen = replies()
+    with server(answer) as trap:
+        monkeypatch.setenv("HTTP_PROXY", trap)
+        monkeypatch.setenv("ALL_PROXY", trap)
+        monkeypatch.setenv("NO_PROXY", "")
+        with asking(place) as br:
+            br.peers()
+    assert seen == []
+
+
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'"ok"', b"{}", b"\xff", b""])
+def test_an_answer_that_is_not_a_nodes_is_refused(body: bytes) -> None:
+    answer, _ = replies((200, {}, body))
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError, match="not a node's"):
+        node.peers()
+
+
+@pytest.mark.parametrize("body", [b"", b"ok", b"ok -1", b"ok 1 2", b"fine 3", "ok ٣".encode()])
+def test_a_page_that_answers_anything_is_not_healthy(body: bytes) -> None:
+    answer, _ = replies((200, {}, body))
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError, match="not a node's"):
         node.health()
 
 
-def test_the_node_introduces_itself(br: Node, pair: Pair) -> None:
-    assert br.health() > 0
-    assert br.card()["name"] == pair.br.name
-    assert [peer["country"] for peer in br.peers()] == ["UY"]
+def test_an_answer_beyond_the_bound_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_LIMIT_BYTES", 1000)
+    answer, _ = replies((200, {}, b" " * 1001))
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError, match="too large"):
+        node.peers()
 
 
-def test_without_a_token_the_node_refuses(pair: Pair) -> None:
-    with Node(pair.br.url) as node, pytest.raises(NodeError) as caught:
-        node.channels()
-    assert caught.value.status == 401
+@pytest.mark.parametrize("body", [b"<h1>Bad gateway</h1>", b"[1]", b'{"title":null,"problems":[3]}'])
+def test_a_refusal_in_no_known_form_still_tells_its_status(body: bytes) -> None:
+    answer, _ = replies((502, {}, body))
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError, match="502") as refused:
+        node.peers()
+    assert refused.value.status == 502
 
 
-def test_a_change_here_is_seen_and_told_there(br: Node, uy: Node) -> None:
-    operator = brazilian(910_001)
-    tin = operator["tin"]
-    admitted = br.admit(operator, reason="a test")
-    assert (admitted["outcome"], admitted["version"]) == ("new", 1)
-    assert str(admitted["receipt"]).startswith("c2sp.org/tlog-proof@v1")
-    until(lambda: uy.find(tin), what="the operator at the partner")
-    assert uy.find(operator["identifiers"][0]["value"], "CNPJ")[0]["tin"] == tin
-
-    assert br.change_status(tin, "SUSPENDED", reason_class="UNDER_REVIEW")["outcome"] == "changed"
-    until(lambda: uy.look_up(tin)["status"]["value"] == "SUSPENDED", what="the suspension")
-    recognition = uy.look_up(tin)["recognition"]
-    assert recognition is not None
-    assert not recognition["applies"]
-
-    br.change_consent(tin, given=False)
-    record_id = br.look_up(tin)["record_id"]
-    until(lambda: uy.find(tin)[0]["status"]["value"] == "NOT_SHARED", what="the tombstone")
-    assert uy.find(tin)[0]["record_id"] == record_id
-    assert [version["version"] for version in br.history(tin)["versions"]] == [1, 2, 3]
+def test_a_busy_node_is_asked_again_with_the_same_key() -> None:
+    answer, seen = replies(BUSY, BUSY, DONE)
+    with server(answer) as url, Node(url) as node:
+        assert node.admit({})["outcome"] == "new"
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert len(seen[0].split()) == 3, "an idempotency key was sent"
 
 
-def test_the_same_key_admits_once_and_another_request_under_it_is_refused(br: Node) -> None:
-    operator = brazilian(910_002)
-    first = br.admit(operator, key="once")
-    assert br.admit(operator, key="once")["ledger_seq"] == first["ledger_seq"]
-    with pytest.raises(NodeError) as caught:
-        br.admit({**operator, "legal_name": "Outra Ltda"}, key="once")
-    assert caught.value.status == 409
+def test_a_busy_node_is_not_asked_for_ever() -> None:
+    answer, seen = replies(*[BUSY] * 20)
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError) as refused:
+        node.admit({})
+    assert refused.value.status == 503
+    assert len(seen) == client_module.TRIES
 
 
-def test_an_unknown_operator_is_not_found(br: Node) -> None:
-    with pytest.raises(NodeError) as caught:
-        br.look_up("BR00000000000000")
-    assert caught.value.status == 404
-    assert br.find("BR00000000000000") == []
-    assert br.look_up_list(["BR00000000000000"]) == {"BR00000000000000": []}
+def test_a_node_cannot_make_its_caller_wait_as_long_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PAUSE_LIMIT_S", 0.01)
+    answer, seen = replies(*[(429, {"retry-after": "86400"}, b"{}")] * 20)
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError) as refused:
+        node.peers()
+    assert refused.value.status == 429
+    assert len(seen) == client_module.TRIES
 
 
-def test_a_list_is_imported_row_by_row_and_a_dry_run_changes_nothing(br: Node) -> None:
-    good, bad = brazilian(910_003), {**brazilian(910_004), "status": "SPLENDID"}
-    dry = br.import_list([good, bad], dry_run=True)
-    assert dry["counts"] == {"new": 1, "changed": 0, "unchanged": 0, "refused": 1}
-    assert br.find(good["tin"]) == []
-    done = br.import_list([good, bad], source="a test")
-    assert [each["outcome"] for each in done["outcomes"]] == ["new", "refused"]
-    assert [each["field"] for each in done["outcomes"][1]["problems"]] == ["status"]
-    assert good["tin"] in list(br.register())
+@pytest.mark.parametrize("line", [b"id: -1\n\n", b"id: x\n\n", b"id: \n\n"])
+def test_a_place_that_is_no_number_is_refused(line: bytes) -> None:
+    answer, _ = replies((200, {"content-type": "text/event-stream"}, line))
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError, match="not a node's"):
+        node.newest_change()
 
 
-def test_a_search_suggests_by_likeness(br: Node) -> None:
-    found = br.search("caatinga eletronica", limit=3)
-    assert found["suggestions"][0]["name"].startswith("Caatinga")
-
-
-def test_agreements_channels_and_decisions_are_told(br: Node, uy: Node, pair: Pair) -> None:
-    [summary] = br.agreements()
-    assert summary["agreement"] == pair.agreement
-    assert {each["state"] for each in summary["directions"]} == {"IN_OPERATION"}
-    assert br.agreement(pair.agreement)["document"]["terms"]["name"] == "MRA-BR-UY"
-    assert {each["direction"] for each in uy.channels()} == {"in", "out"}
-    [decided] = br.decisions(pair.agreement)["directions"]
-    assert decided["shared"] > 0
-    assert br.incidents(open_only=True) == []
-
-
-def test_an_act_out_of_turn_is_refused(br: Node, pair: Pair) -> None:
-    with pytest.raises(NodeError) as caught:
-        br.act(pair.agreement, "sign")
-    assert caught.value.status == 409
-
-
-def test_a_peer_whose_fingerprint_differs_is_refused(br: Node, uy: Node) -> None:
-    with pytest.raises(NodeError) as caught:
-        br.add_peer(uy.card()["card"], "0000 " * 8)
-    assert caught.value.status == 422
-
-
-def test_changes_are_told_as_they_happen_and_again_from_a_place(br: Node) -> None:
-    told = list(islice(br.changes(after=0), 3))
-    assert [each["change"] for each in told] == sorted({each["change"] for each in told})
-    behind = next(iter(br.changes(after=told[0]["change"])))
-    assert behind == told[1]
-
-    seen: list[str] = []
-    watching = Thread(target=lambda: seen.append(next(br.changes())["tin"]), daemon=True)
-    watching.start()
-    operators = (brazilian(number) for number in range(910_100, 910_200))
-    until(lambda: br.admit(next(operators)) and seen, what="a change in the stream")
-    watching.join(5)
-    assert seen[0].startswith("BR98")
+def test_an_act_is_never_signed_twice_because_the_node_was_busy() -> None:
+    answer, seen = replies(BUSY, DONE)
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError):
+        node.act("an-agreement", "suspend")
+    assert len(seen) == 1
