@@ -271,11 +271,23 @@ def _say_agreement(found: dict[str, Any]) -> None:
             *(("party", f"{p['country']}  {p['name']}  {p['administration']}") for p in document["parties"]),
         ]
     )
+    say("Terms")
+    say_pairs((name, _term(value)) for name, value in document["terms"].items() if name != "directions")
     for direction in found["directions"]:
+        say(_state(direction))
         terms = document["terms"]["directions"][f"{direction['issuer']}-{direction['partner']}"]
-        say(f"  {_state(direction)}: {join(terms['fields'])}")
+        say_pairs((name, _term(value)) for name, value in terms.items())
     columns = ("act", "direction", "mode", "effective", "signed by", "in force", "own entry", "proven in")
     say_table(columns, [_act_row(act) for act in found["acts"]], "Nobody has signed anything yet.")
+
+
+def _term(value: object) -> str:
+    """A term as it was signed; what is left open is said to be so."""
+    if isinstance(value, list):
+        return join(value) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_term(each)}" for name, each in value.items())
+    return {None: "any", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, int) or isinstance(value, bool) else str(value)
 
 
 def _act_row(held: dict[str, Any]) -> list[object]:

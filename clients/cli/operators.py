@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import orjson
 import typer
 
 from clients.cli.files import read_object
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
 from clients.cli.session import Session, on_node
+from node.ledger.encoding import unb64u
 
 RECORD_LIMIT_BYTES: Final = 2**20
 
@@ -113,5 +115,13 @@ def _say_outcome(session: Session, outcome: Any) -> None:
 
 def _version(version: dict[str, Any]) -> list[object]:
     known = version.get("recorded_at") or version.get("told_at")
-    told = [version.get(name) for name in ("status", "effective_at", "ledger_seq", "by", "reason")]
+    shown = version | _disclosed(version.get("presentation", ""))
+    told = [shown.get(name) for name in ("status", "effective_at", "ledger_seq", "by", "reason")]
     return [version["kind"], known, *told]
+
+
+def _disclosed(presentation: str) -> dict[str, Any]:
+    """The whole fields that a credential discloses (RFC 9901); the node verified it before it kept it."""
+    _, *disclosures = presentation.rstrip("~").split("~")
+    opened = [orjson.loads(unb64u(each)) for each in disclosures]
+    return {each[1]: each[2] for each in opened if len(each) == 3}

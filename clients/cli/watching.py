@@ -54,8 +54,11 @@ def incidents(
     if session.as_json:
         say_json(found)
     else:
-        columns = ("incident", "peer", "kind", "seq", "first_seen", "last_seen", "closed", "detail")
-        rows = [[each.get(column) for column in columns] for each in found]
+        columns = ("peer", "kind", "first seen", "closed", "what")
+        rows = [
+            [each["peer"], each["kind"], each["first_seen"], each["closed"] or "OPEN", each["detail"]]
+            for each in found
+        ]
         say_table(columns, rows, "Nothing has failed verification.")
     return FINDINGS if found else FINE
 

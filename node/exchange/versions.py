@@ -7,7 +7,7 @@ partner without telling who entered the change: that part stands in it only as a
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -25,7 +25,10 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A record version, opened: `fields` is the operator with `record_id` and `recorded_at`."""
+    """A record version, opened: `fields` is the operator with `record_id` and `recorded_at`.
+
+    `issued`: the disclosures as `issue` made them; a version read back derives them again when asked.
+    """
 
     record_id: str
     number: int
@@ -34,6 +37,7 @@ class Version:
     fields: Fields
     jwt: str
     private: dict[str, Any]
+    issued: tuple[Disclosure, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
     def tin(self) -> str:
@@ -68,6 +72,8 @@ class Version:
 
     def disclosures(self) -> tuple[Disclosure, ...]:
         """Every field of the credential, ready to be disclosed one by one."""
+        if self.issued is not None:
+            return self.issued
         return credential.disclosures(self.fields, salt=sealing.salts(self.key, self.record_id, self.number))
 
     def seal(self, nonce: bytes) -> bytes:
@@ -95,7 +101,8 @@ def issue(
     fields = {**operator, "record_id": record_id, "recorded_at": recorded_at}
     salts = sealing.salts(key, record_id, number)
     issued = credential.issue(fields, salt=salts, issuer=issuer, kid=kid, sign=sign)
-    return Version(record_id, number, ledger_seq, key, fields, issued.jwt, {"version": number, **private})
+    private = {"version": number, **private}
+    return Version(record_id, number, ledger_seq, key, fields, issued.jwt, private, issued.disclosures)
 
 
 def unseal(stored: StoredVersion, store_key: bytes) -> Version:

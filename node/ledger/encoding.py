@@ -6,16 +6,19 @@ Refuses stray characters, wrong or missing padding, non-zero trailing bits, lead
 and the digits of other scripts, all of which Python's own decoders let through.
 """
 
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 
 from node.errors import Malformed, problem
 
 DECIMAL_DIGITS = 20
 
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
 
 def b64(value: bytes) -> str:
     """Bytes as standard base64 with padding (RFC 4648 section 4)."""
-    return b64encode(value).decode("ascii")
+    return b2a_base64(value, newline=False).decode("ascii")
 
 
 def unb64(text: str) -> bytes:
@@ -31,7 +34,7 @@ def unb64(text: str) -> bytes:
 
 def b64u(value: bytes) -> str:
     """Bytes as URL-safe base64 without padding (RFC 4648 section 5)."""
-    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+    return b2a_base64(value, newline=False).translate(_TO_URL_SAFE, b"=").decode("ascii")
 
 
 def unb64u(text: str) -> bytes:

@@ -2,44 +2,63 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.service.world import World, make_world, open_world
+from tests.service.world import World, make_world, open_world, operator
+
+Made = tuple[Path, str]
 
 
 @pytest.fixture(scope="session")
-def _strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _strangers(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("strangers")
     make_world(folder).close()
-    return folder
+    return folder, ""
 
 
 @pytest.fixture(scope="session")
-def _operating(_strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("operating")
-    shutil.copytree(_strangers, folder, dirs_exist_ok=True)
-    world = open_world(folder)
-    world.operate()
-    world.close()
-    return folder, world.agreement
+def _operating(_strangers: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    with _copy(_strangers, tmp_path_factory.mktemp("operating")) as world:
+        world.operate()
+    return world.br.home.parent, world.agreement
+
+
+@pytest.fixture(scope="session")
+def _known(_operating: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    with _copy(_operating, tmp_path_factory.mktemp("known")) as world:
+        for number in (1, 2, 3):
+            world.br.admit(operator(number))
+        world.exchange()
+    return world.br.home.parent, world.agreement
 
 
 @pytest.fixture
-def strangers(_strangers: Path, tmp_path: Path) -> Iterator[World]:
+def strangers(_strangers: Made, tmp_path: Path) -> Iterator[World]:
     """Two nodes that have not met."""
-    shutil.copytree(_strangers, tmp_path, dirs_exist_ok=True)
-    opened = open_world(tmp_path, seed=1)
-    yield opened
-    opened.close()
+    with _copy(_strangers, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
-def world(_operating: tuple[Path, str], tmp_path: Path) -> Iterator[World]:
+def world(_operating: Made, tmp_path: Path) -> Iterator[World]:
     """Two nodes with an agreement in operation in both directions, and no operators yet."""
-    folder, agreement = _operating
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    opened = open_world(tmp_path, agreement, seed=1)
+    with _copy(_operating, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def known(_known: Made, tmp_path: Path) -> Iterator[World]:
+    """Two nodes with an agreement in operation; UY knows BR's operators 1 to 3."""
+    with _copy(_known, tmp_path) as opened:
+        yield opened
+
+
+@contextmanager
+def _copy(made: Made, folder: Path) -> Iterator[World]:
+    shutil.copytree(made[0], folder, dirs_exist_ok=True)
+    opened = open_world(folder, made[1], seed=len(str(folder)))
     yield opened
     opened.close()

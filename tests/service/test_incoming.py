@@ -34,11 +34,9 @@ ONE, TWO, THREE, FOUR = (f"BR{cnpj}" for cnpj in CNPJS[1:5])
 
 
 @pytest.fixture
-def told(world: World) -> World:
+def told(known: World) -> World:
     """UY knows operators 1 to 3; BR has since renamed 1, suspended 2 and recorded 4."""
-    for number in (1, 2, 3):
-        world.br.admit(operator(number))
-    world.exchange()
+    world = known
     world.clock.ms += 5_000
     world.br.amend(ONE, legal_name="Caatinga Nova S/A")
     world.br.amend(TWO, status="SUSPENDED")
@@ -565,11 +563,8 @@ class Liar:
 
 
 @pytest.fixture
-def liar(world: World) -> Liar:
-    for number in (1, 2, 3):
-        world.br.admit(operator(number))
-    world.exchange()
-    return Liar(world)
+def liar(known: World) -> Liar:
+    return Liar(known)
 
 
 def is_doubted(world: World, *reasons: str) -> None:
@@ -606,12 +601,12 @@ def test_a_field_beyond_the_terms_is_not_used(world: World, monkeypatch: pytest.
     is_doubted(world, "beyond the terms", "mra_contact")
 
 
-def test_an_identifier_beyond_the_terms_is_not_used(world: World, liar: Liar) -> None:
+def test_an_identifier_beyond_the_terms_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
-    paths = tuple(p for p in liar_paths(world) if p != "identifiers.CNPJ")
+    paths = tuple(p for p in liar_paths(known) if p != "identifiers.CNPJ")
     liar.disclose(liar.body(version, (*paths, "identifiers.LEI")), version.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "beyond the terms", "identifiers.LEI")
+    known.carry(known.uy)
+    is_doubted(known, "beyond the terms", "identifiers.LEI")
 
 
 def liar_paths(world: World) -> tuple[str, ...]:
@@ -622,48 +617,48 @@ def liar_paths(world: World) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("left_out", ["record_id", "country", "tin", "status", "scope"])
 def test_a_disclosure_without_what_every_reader_needs_is_not_used(
-    world: World, liar: Liar, left_out: str
+    known: World, liar: Liar, left_out: str
 ) -> None:
     version = liar.held(ONE)
-    paths = tuple(p for p in liar_paths(world) if p != left_out)
+    paths = tuple(p for p in liar_paths(known) if p != left_out)
     liar.disclose(liar.body(version, paths), version.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "lacks", left_out)
+    known.carry(known.uy)
+    is_doubted(known, "lacks", left_out)
 
 
-def test_the_credential_of_another_record_is_not_used(world: World, liar: Liar) -> None:
+def test_the_credential_of_another_record_is_not_used(known: World, liar: Liar) -> None:
     one, two = liar.held(ONE), liar.held(TWO)
     liar.disclose(liar.body(one) | {"presentation": liar.body(two)["presentation"]}, one.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "another credential")
+    known.carry(known.uy)
+    is_doubted(known, "another credential")
 
 
 def test_the_whole_disclosure_of_another_record_under_this_ones_name_is_not_used(
-    world: World, liar: Liar
+    known: World, liar: Liar
 ) -> None:
     one, two = liar.held(ONE), liar.held(TWO)
     liar.disclose(liar.body(two) | {"record_id": one.record_id}, two.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "another record")
+    known.carry(known.uy)
+    is_doubted(known, "another record")
 
 
-def test_a_credential_that_the_ledger_does_not_commit_to_is_not_used(world: World, liar: Liar) -> None:
+def test_a_credential_that_the_ledger_does_not_commit_to_is_not_used(known: World, liar: Liar) -> None:
     old = liar.held(ONE)
-    world.br.amend(ONE, mra_contact="novo@empresa.example")
+    known.br.amend(ONE, mra_contact="novo@empresa.example")
     new = liar.held(ONE)
     liar.disclose(liar.body(new) | {"presentation": liar.body(old)["presentation"]}, new.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "another credential")
+    known.carry(known.uy)
+    is_doubted(known, "another credential")
 
 
-def test_an_older_version_disclosed_again_is_not_used(world: World, liar: Liar) -> None:
-    world.br.amend(ONE, legal_name="Nova S/A")
-    world.carry(world.uy)
+def test_an_older_version_disclosed_again_is_not_used(known: World, liar: Liar) -> None:
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.carry(known.uy)
     old = liar.held(ONE, 1)
     liar.disclose(liar.body(old), old.ledger_seq)
-    world.carry(world.uy)
-    assert world.uy.look_up(ONE)["fields"]["legal_name"] == "Nova S/A"
-    is_doubted(world, "older version")
+    known.carry(known.uy)
+    assert known.uy.look_up(ONE)["fields"]["legal_name"] == "Nova S/A"
+    is_doubted(known, "older version")
 
 
 @pytest.mark.parametrize("in_one_page", [True, False])
@@ -682,52 +677,52 @@ def test_a_tombstone_does_not_let_an_older_version_back_in(world: World, in_one_
     assert [each["kind"] for each in world.uy.incidents()] == ["invalid"]
 
 
-def test_a_commitment_opened_with_another_salt_or_body_is_not_used(world: World, liar: Liar) -> None:
+def test_a_commitment_opened_with_another_salt_or_body_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
     members["ledger"]["salt"] = b64u(bytes(32))
     liar.disclose(members, version.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "commits to another body")
+    known.carry(known.uy)
+    is_doubted(known, "commits to another body")
 
 
-def test_a_body_that_the_commitment_does_not_hold_is_not_used(world: World, liar: Liar) -> None:
+def test_a_body_that_the_commitment_does_not_hold_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
     members["ledger"]["body"]["private"] = b64u(bytes(32))
     liar.disclose(members, version.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world, "commits to another body")
+    known.carry(known.uy)
+    is_doubted(known, "commits to another body")
 
 
-def test_a_ledger_entry_that_is_no_record_or_not_in_the_ledger_is_not_used(world: World, liar: Liar) -> None:
+def test_a_ledger_entry_that_is_no_record_or_not_in_the_ledger_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
-    with world.br.parts.database.read() as connection:
+    with known.br.parts.database.read() as connection:
         [first] = logs.entries(connection, LEDGER, 0, 1)
     members["ledger"]["entry"] = first.decode()
     liar.disclose(members, 0)
-    world.carry(world.uy)
-    is_doubted(world, "not a record of the issuer")
+    known.carry(known.uy)
+    is_doubted(known, "not a record of the issuer")
 
 
-def test_a_flipped_digit_in_a_disclosed_value_is_not_used(world: World, liar: Liar) -> None:
+def test_a_flipped_digit_in_a_disclosed_value_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
     jwt, first, rest = members["presentation"].split("~", 2)
     members["presentation"] = f"{jwt}~{first[:-1]}{'A' if first[-1] != 'A' else 'B'}~{rest}"
     liar.disclose(members, version.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world)
+    known.carry(known.uy)
+    is_doubted(known)
 
 
-def test_a_presentation_with_half_of_its_disclosures_cut_is_not_used(world: World, liar: Liar) -> None:
+def test_a_presentation_with_half_of_its_disclosures_cut_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
     members["presentation"] = members["presentation"][: len(members["presentation"]) // 2]
     liar.disclose(members, version.ledger_seq)
-    world.carry(world.uy)
-    is_doubted(world)
+    known.carry(known.uy)
+    is_doubted(known)
 
 
 FORGED: list[Json] = [
@@ -752,15 +747,15 @@ FORGED: list[Json] = [
 ]
 
 
-def test_a_signed_value_of_another_form_is_not_used(world: World, liar: Liar) -> None:
+def test_a_signed_value_of_another_form_is_not_used(known: World, liar: Liar) -> None:
     for forged in FORGED:
         version = liar.record(ONE, forged)
         liar.disclose(liar.body(version), version.ledger_seq)
-    world.carry(world.uy)
-    assert [each["kind"] for each in world.uy.incidents()] == ["invalid"] * len(FORGED)
-    answer = world.uy.look_up(ONE)
+    known.carry(known.uy)
+    assert [each["kind"] for each in known.uy.incidents()] == ["invalid"] * len(FORGED)
+    answer = known.uy.look_up(ONE)
     assert (answer["status"]["value"], answer["recognition"]["applies"]) == ("ACTIVE", False)
-    with asking(world.uy) as (connection, answers):
+    with asking(known.uy) as (connection, answers):
         assert answers.search(connection, "Caatinga", 5)["suggestions"]
 
 
@@ -787,15 +782,15 @@ SHAPELESS_DISCLOSURES = [
 
 @pytest.mark.parametrize("kind", ["disclosure", "tombstone"])
 def test_a_body_of_another_shape_is_set_apart_and_the_channel_goes_on(
-    world: World, liar: Liar, kind: str
+    known: World, liar: Liar, kind: str
 ) -> None:
     bodies = SHAPELESS + (SHAPELESS_DISCLOSURES if kind == "disclosure" else [])
     for content in bodies:
         liar.say(kind, content, 5)
-    world.br.amend(TWO, status="SUSPENDED")
-    world.carry(world.uy)
-    assert [each["kind"] for each in world.uy.incidents()] == ["invalid"] * len(bodies)
-    assert statuses(world) == ["ACTIVE", "SUSPENDED", "ACTIVE"]
+    known.br.amend(TWO, status="SUSPENDED")
+    known.carry(known.uy)
+    assert [each["kind"] for each in known.uy.incidents()] == ["invalid"] * len(bodies)
+    assert statuses(known) == ["ACTIVE", "SUSPENDED", "ACTIVE"]
 
 
 def test_what_was_refused_is_kept_as_evidence(told: World) -> None:

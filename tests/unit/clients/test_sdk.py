@@ -287,7 +287,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
         next(br.changes(after=0))
         br.change_status(tin, "SUSPENDED")
         br.change_consent(tin, given=False)
-        assert br.import_list([brazilian(60)])["counts"]["changed"] == 1
+        assert br.import_list([brazilian(61)])["counts"]["new"] == 1
         for ask_in_vain in (
             lambda: br.draft_agreement("Test", ["BR", "AR"], {}, ""),
             lambda: br.agreement("unknown"),

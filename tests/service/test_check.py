@@ -1,0 +1,205 @@
+"""`aeo fsck`: one changed byte in any stored row is reported, and nothing is reported of a sound store."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from node.service.check import check_start
+from tests.service.world import CNPJS, Node, World, open_node, operator, withdrawn
+
+ONE, TWO = (f"BR{cnpj}" for cnpj in CNPJS[1:3])
+
+
+@pytest.fixture
+def lived(known: World) -> World:
+    """Two nodes with some history in every table."""
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.br.amend(TWO, mra_consent=withdrawn("2026-11-22"))
+    known.exchange()
+    return known
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stored value: table, column, and which row of it."""
+
+    node: str
+    table: str
+    column: str
+    where: str = "1"
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.table}.{self.column} where {self.where}"
+
+
+OUT = "log = (SELECT log FROM channel WHERE issuer = 'BR')"
+BACK = "log = (SELECT log FROM channel WHERE issuer = 'UY')"
+COPY = "log = (SELECT log FROM log_head WHERE origin = 'aeo.br.example/ledger')"
+
+ROWS = [
+    Row("br", "log_entry", "entry", "log = 0 AND seq = 0"),
+    Row("br", "log_entry", "entry", "log = 0 AND seq = 6"),
+    Row("br", "log_entry", "entry", f"{OUT} AND seq = 2"),
+    Row("br", "log_entry", "entry", f"{BACK} AND seq = 0"),
+    Row("br", "log_tile", "hashes", "log = 0"),
+    Row("br", "log_tile", "hashes", OUT),
+    Row("br", "log_tile", "hashes", BACK),
+    Row("br", "ledger_body", "sealed", "seq = 0"),
+    Row("br", "ledger_body", "sealed", "seq = 2"),
+    Row("br", "record_version", "sealed", "version = 1"),
+    Row("br", "record_version", "sealed", "version = 2"),
+    Row("br", "record", "wrapped_key"),
+    Row("br", "channel_body", "sealed", f"{OUT} AND seq = 2"),
+    Row("br", "channel_epoch", "wrapped", OUT),
+    Row("br", "log_head", "root", "log = 0"),
+    Row("br", "log_head", "root", OUT),
+    Row("br", "log_head", "last_leaf", "log = 0"),
+    Row("br", "log_head", "last_leaf", OUT),
+    Row("br", "log_head", "checkpoint", "log = 0"),
+    Row("br", "log_head", "checkpoint", OUT),
+    Row("uy", "log_entry", "entry", f"{OUT} AND seq = 2"),
+    Row("uy", "log_tile", "hashes", OUT),
+    Row("uy", "log_head", "root", OUT),
+    Row("uy", "log_head", "last_leaf", OUT),
+    Row("uy", "log_head", "checkpoint", OUT),
+    Row("uy", "log_head", "root", COPY),
+    Row("uy", "log_head", "checkpoint", COPY),
+    Row("uy", "mirror", "fields", "fields IS NOT NULL"),
+    Row("uy", "mirror_version", "body", "seq = 5"),
+]
+
+
+def raw(node: Node) -> sqlite3.Connection:
+    """The store's file, past the node's own code."""
+    node.parts.database.close()
+    return sqlite3.connect(node.home / "node.sqlite", isolation_level=None)
+
+
+def node_of(world: World, name: str) -> Node:
+    return world.br if name == "br" else world.uy
+
+
+def write(node: Node, row: Row, change: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
+    """Change one stored value in place; gives it before and after."""
+    connection = raw(node)
+    try:
+        [(key, kind, value)] = connection.execute(
+            f"SELECT {_keys(connection, row.table)}, typeof({row.column}), CAST({row.column} AS BLOB)"
+            f" FROM {row.table} WHERE {row.where} LIMIT 1"
+        ).fetchall()
+        changed = change(value)
+        stored = changed.decode("latin-1") if kind == "text" and not changed.isascii() else changed
+        connection.execute(
+            f"UPDATE {row.table} SET {row.column} = CAST(? AS {kind}) WHERE {_keys(connection, row.table)} = ?",
+            (stored, key),
+        )
+    finally:
+        connection.close()
+    return value, changed
+
+
+def _keys(connection: sqlite3.Connection, table: str) -> str:
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[5]]
+    return " || '/' || ".join(columns)
+
+
+def flipped(at: float) -> Callable[[bytes], bytes]:
+    """Flip the lowest bit of the byte at this part of the value."""
+
+    def change(value: bytes) -> bytes:
+        place = min(int(at * len(value)), len(value) - 1)
+        return value[:place] + bytes([value[place] ^ 1]) + value[place + 1 :]
+
+    return change
+
+
+def test_a_sound_store_reports_nothing(lived: World) -> None:
+    for node in lived.nodes:
+        assert node.findings() == []
+        assert list(check_start(node.parts)) == []
+
+
+def test_a_sound_store_reports_nothing_after_a_restart(known: World) -> None:
+    assert raw(known.uy).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert known.uy.findings() == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_one_flipped_bit_is_found_wherever_it_is(lived: World, row: Row) -> None:
+    node = node_of(lived, row.node)
+    for at in (0.0, 0.13, 0.37, 0.5, 0.71, 0.9, 1.0):
+        before, after = write(node, row, flipped(at))
+        assert before != after
+        assert node.findings(), f"byte at {at} of {len(before)}"
+        write(node, row, lambda _, before=before: before)
+    assert node.findings() == []
+
+
+DELETED = [
+    Row("br", "log_entry", "entry", "log = 0 AND seq = 3"),
+    Row("br", "log_entry", "entry", f"{OUT} AND seq = 1"),
+    Row("br", "log_tile", "hashes", "log = 0"),
+    Row("br", "ledger_body", "sealed", "seq = 1"),
+    Row("br", "record_version", "sealed", "version = 1"),
+    Row("br", "channel_body", "sealed", f"{OUT} AND seq = 3"),
+    Row("br", "channel_epoch", "wrapped", OUT),
+    Row("br", "log_head", "root", OUT),
+    Row("uy", "log_entry", "entry", f"{OUT} AND seq = 1"),
+    Row("uy", "mirror_version", "body", "seq = 5"),
+    Row("br", "peer", "card"),
+]
+
+
+@pytest.mark.parametrize("row", DELETED, ids=str)
+def test_a_deleted_row_is_found(lived: World, row: Row) -> None:
+    connection = raw(node_of(lived, row.node))
+    assert connection.execute(f"DELETE FROM {row.table} WHERE {row.where}").rowcount
+    connection.close()
+    node = node_of(lived, row.node)
+    node.parts.peers.forget()
+    assert node.findings()
+
+
+def test_a_tombstone_made_of_a_disclosure_is_found(lived: World) -> None:
+    connection = raw(lived.uy)
+    assert connection.execute("UPDATE mirror SET fields = NULL WHERE fields IS NOT NULL").rowcount
+    connection.close()
+    assert lived.uy.findings()
+
+
+def test_a_store_put_back_behind_its_own_checkpoint_is_found(lived: World) -> None:
+    """Head and entries of an older state under a checkpoint that was given out since."""
+    with lived.br.parts.database.read() as _:
+        old = lived.br.ledger()
+    lived.br.admit(operator(4))
+    connection = raw(lived.br)
+    connection.execute(
+        "UPDATE log_head SET size = ?, root = ?, last_leaf = ? WHERE log = 0",
+        (old.size, old.root, old.last_leaf),
+    )
+    connection.execute("DELETE FROM log_entry WHERE log = 0 AND seq >= ?", (old.size,))
+    connection.execute("DELETE FROM record_version WHERE ledger_seq >= ?", (old.size,))
+    connection.close()
+    assert [each.what for each in lived.br.findings()] == ["the signed checkpoint is not that of the head"]
+    assert list(check_start(lived.br.parts))
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if r.node == "br" and "log = 0" in r.where and r.table != "log_tile"], ids=str
+)
+def test_the_quick_look_at_the_start_finds_what_stands_at_the_end(lived: World, row: Row) -> None:
+    write(lived.br, row, flipped(0.5))
+    assert list(check_start(lived.br.parts))
+
+
+def test_another_nodes_keys_do_not_pass_for_the_own(lived: World) -> None:
+    for name in ("log", "store", "credential"):
+        mine, other = (node.home / "keys" / f"{name}.pem" for node in lived.nodes)
+        kept = mine.read_bytes()
+        mine.write_bytes(other.read_bytes())
+        swapped = open_node(lived.br.home, lived.clock)
+        assert swapped.findings(), name
+        swapped.parts.database.close()
+        mine.write_bytes(kept)
