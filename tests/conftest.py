@@ -35,7 +35,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture
 def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
     """A running pair without operators, for one test to destroy."""
-    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="40")
+    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="80")
     run_all(made.both())
     yield made
     for node in made.both():

@@ -283,11 +283,15 @@ def _say_agreement(found: dict[str, Any]) -> None:
 
 def _term(value: object) -> str:
     """A term as it was signed; what is left open is said to be so."""
+    if value is None:
+        return "not limited"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return join(value) or "none"
     if isinstance(value, dict):
         return "; ".join(f"{name}: {_term(each)}" for name, each in value.items())
-    return {None: "any", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, int) or isinstance(value, bool) else str(value)
+    return str(value)
 
 
 def _act_row(held: dict[str, Any]) -> list[object]:

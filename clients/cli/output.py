@@ -20,6 +20,7 @@ EXIT_CODES: Final = {
 }
 FINE, FINDINGS, REFUSED, UNREACHABLE, NOTHING_FOUND, INTERRUPTED = EXIT_CODES
 PIPE_WIDTH: Final = 1000
+NAME_WIDTH: Final = 12
 
 
 def say(text: object = "") -> None:
@@ -44,9 +45,10 @@ def say_line(answer: object) -> None:
 
 def say_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values below each other, leaving out what is empty."""
-    for name, value in pairs:
-        if value not in (None, ""):
-            say(f"  {name:<12}  {printable(value)}")
+    shown = [(name, value) for name, value in pairs if value not in (None, "")]
+    width = max([NAME_WIDTH, *(len(name) for name, _ in shown)])
+    for name, value in shown:
+        say(f"  {name:<{width}}  {value}")
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:

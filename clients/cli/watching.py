@@ -48,15 +48,25 @@ def channels(session: Session) -> None:
 def incidents(
     session: Session,
     open_only: Annotated[bool, typer.Option("--open", help="Only those not closed.")] = False,
+    close: Annotated[int | None, typer.Option(min=1, help="Close this one, settled with the peer.")] = None,
 ) -> int:
     """Show what peers sent that failed verification; exit code 1 when there is any."""
+    if close is not None:
+        session.node.close_incident(close)
     found = session.node.incidents(open_only)
     if session.as_json:
         say_json(found)
     else:
-        columns = ("peer", "kind", "first seen", "closed", "what")
+        columns = ("incident", "peer", "kind", "first seen", "closed", "what")
         rows = [
-            [each["peer"], each["kind"], each["first_seen"], each["closed"] or "OPEN", each["detail"]]
+            [
+                each["incident"],
+                each["peer"],
+                each["kind"],
+                each["first_seen"],
+                each["closed"] or "OPEN",
+                each["detail"],
+            ]
             for each in found
         ]
         say_table(columns, rows, "Nothing has failed verification.")

@@ -142,6 +142,10 @@ class Node:
         answer: list[dict[str, Any]] = self._get("/v1/incidents", query, part="incidents")
         return answer
 
+    def close_incident(self, incident: int) -> None:
+        """Close an incident that people have settled with the peer."""
+        self._post(f"/v1/incidents/{incident}/close", {})
+
     # Operators: asking.
 
     def look_up(self, tin: str) -> OperatorAnswer:

@@ -6,7 +6,8 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from node.api.edge import Auditor, Node, Reader, json
+from node.api.edge import Administrator, Auditor, Node, Reader, json
+from node.errors import NotFound
 from node.ledger import moment
 from node.service.answers import Answers, Reach
 from node.service.parts import Parts
@@ -46,6 +47,23 @@ def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Res
     """What peers sent that failed verification: kept apart with the reason, never used."""
     with node.database.read() as connection:
         return json({"incidents": channels.incidents(connection, only_open=open_only)})
+
+
+@router.post("/v1/incidents/{incident}/close")
+def close_incident(incident: int, node: Node, _caller: Administrator) -> Response:
+    """Close an incident that people have settled with the peer.
+
+    Needed only where an entry could not be read at all: until then nothing on its channel is recognised.
+    """
+    with node.database.write() as connection:
+        if not channels.close_incident(connection, incident, moment.format(node.now_ms())):
+            raise NotFound(
+                "there is no open incident of this number",
+                where=str(incident),
+                do="see `aeo incidents --open`",
+            )
+    node.bell.ring()
+    return json({"incident": incident, "closed": True})
 
 
 def _outgoing(node: Parts, connection: Any, line: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Reach:
     ledger_origin: str
     ledger_size: int
     alerts: tuple[str, ...]
+    unread: tuple[int, ...]
 
     def freshness(self, now_ms: int) -> Json:
         """How old the newest proof behind an answer is, against the agreement's limit."""
@@ -66,6 +67,9 @@ class Reach:
             found.append("the authorisation does not cover security")
         if row.doubt:
             found.append(f"a newer entry about this operator failed verification: {row.doubt}")
+        if self.unread:
+            numbers = ", ".join(map(str, self.unread))
+            found.append(f"an entry that could not be read may be about this operator: incident {numbers}")
         if not self.freshness(now_ms)["fresh"]:
             found.append("the newest proof is older than the agreement allows")
         return found
@@ -303,11 +307,10 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         ledger = logs.head_of(connection, ledger_origin(peer.name))
         assert head is not None, "a channel is stored together with its log"
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
-        alerts = [
-            f"{row['kind']}: {row['detail']}"
-            for row in open_incidents
-            if row["peer"] == peer.name and row["log"] in (channel.log, -1)
+        about = [
+            row for row in open_incidents if row["peer"] == peer.name and row["log"] in (channel.log, -1)
         ]
+        unread = [row["incident"] for row in about if row["kind"] == "invalid" and row["record_id"] is None]
         found[channel.log] = Reach(
             channel,
             standing.agreement.title,
@@ -317,7 +320,8 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             moment.parse(head.time),
             ledger.origin,
             ledger.size,
-            tuple(alerts[:10]),
+            tuple(f"{row['kind']}: {row['detail']}" for row in about[:10]),
+            tuple(unread[:10]),
         )
     return found
 

@@ -83,8 +83,8 @@ def take(parts: Parts, connection: Connection, peer: Card, news: News) -> Taken:
         _store(parts, connection, peer, reader, time)
         copied += len(page.entries)
         more = more or head.size < _signed_size(page)
-    for log in {channel.log for channel in _channels_from(parts, connection, peer)} | {WHOLE_PEER}:
-        channels.close_incidents(connection, peer.name, log, STRUCTURAL, time)
+        channels.close_incidents(connection, peer.name, head.log, STRUCTURAL, time)
+    channels.close_incidents(connection, peer.name, WHOLE_PEER, STRUCTURAL, time)
     return Taken(copied, more)
 
 
@@ -211,11 +211,3 @@ def _note(parts: Parts, peer: Card, kind: str, refusal: Refusal, evidence: bytes
 
 def _signed_size(page: ChannelPart) -> int:
     return int(page.checkpoint.split("\n", 2)[1])
-
-
-def _channels_from(parts: Parts, connection: Connection, peer: Card) -> list[StoredChannel]:
-    return [
-        each
-        for each in channels.channels(connection)
-        if (each.issuer, each.partner) == (peer.country, parts.country)
-    ]

@@ -246,6 +246,12 @@ def settle_incidents(connection: Connection, log: int, record_ids: Sequence[str]
     connection.execute(update(INCIDENT).where(*about).values(closed=time))
 
 
+def close_incident(connection: Connection, incident: int, time: str) -> bool:
+    """Close one incident; False when there is no open one of this number."""
+    found = update(INCIDENT).where(INCIDENT.c.incident == incident, INCIDENT.c.closed.is_(None))
+    return connection.execute(found.values(closed=time)).rowcount == 1
+
+
 def incidents(connection: Connection, *, only_open: bool, limit: int = 1000) -> list[Row]:
     """What failed verification, newest first, without the evidence bytes."""
     columns = [column for column in INCIDENT.c if column.name != "evidence"]

@@ -54,6 +54,8 @@ SECRETLY_CHANGED = (
 def test_fsck_finds_changed_tiles_bodies_and_heads_and_what_is_missing(lone: Node, tmp_path: Path) -> None:
     lone.post("/v1/operators/import", {"operators": OPERATORS})
     lone.stop()
+    with lone.store() as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     whole = shutil.copy(lone.home / DATABASE, tmp_path / "whole")
     for statement in SECRETLY_CHANGED:
         with lone.store() as store:
@@ -92,7 +94,8 @@ def test_a_partner_notices_one_changed_byte_and_says_so_in_its_answers(pair: Pai
 
 def test_a_mirror_changed_behind_the_partners_back_is_found_by_its_check(pair: Pair) -> None:
     admit(pair, [SEEN])
-    change = "UPDATE mirror SET fields = CAST(replace(CAST(fields AS TEXT), ?, ?) AS BLOB) WHERE fields IS NOT NULL"
+    change = "UPDATE mirror SET fields = CAST(replace(CAST(fields AS TEXT), ?, ?) AS BLOB)"
+    change += " WHERE fields IS NOT NULL"
     try:
         with pair.uy.store() as store:
             store.execute(change, (SEEN["legal_name"], "Another"))

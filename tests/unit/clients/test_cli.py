@@ -228,6 +228,11 @@ def test_an_operators_life_is_told_to_the_partner(aeo: Aeo, pair: Pair, tmp_path
     assert "own record" in own
     assert "withheld: " in own
 
+    told = aeo("operator", "history", tin, at=uy).out.splitlines()
+    kinds = [line.split()[::2][:2] for line in told if line.split()[:1] in (["disclosure"], ["tombstone"])]
+    assert kinds == [["disclosure", "ACTIVE"], ["disclosure", "SUSPENDED"], kinds[-1]]
+    assert kinds[-1][0] == "tombstone"
+
     versions = aeo("operator", "history", tin, "--json", at=br).json["versions"]
     assert [version["version"] for version in versions] == [1, 2, 3]
     assert "SUSPENDED" in aeo("operator", "history", tin, at=br).out
@@ -407,6 +412,16 @@ def test_an_id_that_begins_no_agreement_or_is_too_short_is_refused(aeo: Aeo, pai
     done = aeo("mra", "sign", start, at=pair.br)
     assert done.code == 2
     assert done.err.startswith("Refused: there is no such agreement")
+
+
+def test_a_signer_is_shown_every_term(aeo: Aeo, pair: Pair) -> None:
+    shown = aeo("mra", "show", pair.agreement, at=pair.br).out
+    terms = pair.br.get(f"/v1/agreements/{pair.agreement}")["document"]["terms"]
+    names = [*terms, *terms["directions"]["BR-UY"]]
+    names.remove("directions")
+    assert [name for name in names if f"\n  {name} " not in shown] == []
+    assert "SECURITY" in shown
+    assert "identifiers.CNPJ" in shown
 
 
 def test_terms_between_others_are_refused(aeo: Aeo, pair: Pair) -> None:
