@@ -26,7 +26,6 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, logs, records
-from node.store.channels import StoredChannel
 from node.store.database import Row, add
 from node.store.logs import Head
 from node.store.tables import Change
