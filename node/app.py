@@ -21,6 +21,7 @@ from node.exchange.standing import Standings
 from node.service.answers import Answers
 from node.service.bell import Bell
 from node.service.parts import Parts
+from node.service.receipts import Receipts
 from node.service.replication import Replication
 from node.service.sequencer import Sequencer
 from node.service.tokens import Gate
@@ -77,6 +78,7 @@ def build(parts: Parts) -> FastAPI:
     state = app.state
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
+    state.receipts = Receipts(parts)
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)

@@ -8,6 +8,8 @@ import pytest
 
 from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, run_all
 
+STALENESS_S = 3
+
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
@@ -23,8 +25,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="session")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A pair that has signed and stands still: what `new_pair` copies."""
-    made = pair_in(tmp_path_factory.mktemp("signed"))
+    """A pair that has signed, with proofs good for three seconds, and stands still: `new_pair` copies it."""
+    made = pair_in(tmp_path_factory.mktemp("signed"), {"max_staleness_s": STALENESS_S})
     for node in made.both():
         node.stop()
     yield made
@@ -35,7 +37,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture
 def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
     """A running pair without operators, for one test to destroy."""
-    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="80")
+    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="80", AEO_WAIT_LIMIT_S="0.5")
     run_all(made.both())
     yield made
     for node in made.both():

@@ -25,10 +25,12 @@ from stdnum.br import cnpj
 
 from clients.sdk import importing
 from contracts import rules, terms
+from node import app
 from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
 from node.ledger.encoding import unb64u
 from node.ledger.note import Verifier, ed25519_verifier
+from node.service import check
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ROOT / "clients" / "demo" / "data"
@@ -157,6 +159,14 @@ class Node:
         assert done.returncode == (1 if found else 0)
         return found
 
+    def findings(self) -> list[check.Finding]:
+        """What the same check finds, without a process of its own; for checking again and again."""
+        parts = app.parts_of(self.home)
+        try:
+            return list(check.check(parts))
+        finally:
+            parts.database.close()
+
     def answer(self, tin: str) -> Any:
         """What the node answers about a TIN."""
         return self.get(f"/v1/operators/{tin}")
@@ -214,12 +224,14 @@ class Pair:
         return self.br, self.uy
 
     def await_copy(self, limit_s: float = 20.0) -> None:
-        """Wait until Uruguay holds everything that Brazil has disclosed."""
-        until(self._is_copied, limit_s, "Uruguay's copy of Brazil's channel")
+        """Wait until each holds everything that the other has disclosed."""
+        until(lambda: _is_copied(self.br, self.uy), limit_s, "Uruguay's copy of Brazil's channel")
+        until(lambda: _is_copied(self.uy, self.br), limit_s, "Brazil's copy of Uruguay's channel")
 
-    def _is_copied(self) -> bool:
-        out, copy = self.br.channel("out"), self.uy.channel("in")
-        return bool(out and copy and out["in_line"] and out["size"] == copy["size"])
+
+def _is_copied(issuer: Node, partner: Node) -> bool:
+    out, copy = issuer.channel("out"), partner.channel("in")
+    return bool(out and copy and out["in_line"] and out["size"] == copy["size"])
 
 
 def name_of(country: str) -> str:

@@ -12,18 +12,16 @@ from node.api import schemas
 from node.api.edge import Node, Officer, Reader, durable, json
 from node.errors import Malformed, TooMuch
 from node.ledger import moment
+from node.ledger.canonical import MAX_INTEGER
 from node.records import model
-from node.service import receipts
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
 from node.service.parts import Parts
+from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer
 from node.store import channels, records
 
 router = APIRouter(prefix="/v1", tags=["operators"])
-
-MAX_INTEGER = 2**53 - 1
-"""What JSON carries without loss, and every store can compare."""
 
 Key = Annotated[
     str | None,
@@ -196,7 +194,8 @@ async def _settled(request: Request, node: Parts, work: AdmitOne | Amend) -> Res
     outcome: Outcome = await durable(node, sequencer, work)
     receipt = None
     if outcome.ledger_seq is not None:
-        receipt = await run_in_threadpool(receipts.proof_text, node, outcome.ledger_seq)
+        receipts: Receipts = request.app.state.receipts
+        receipt = receipts.text(outcome.ledger_seq)
     return json(outcome.to_json() | {"receipt": receipt})
 
 

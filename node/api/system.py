@@ -1,14 +1,15 @@
 """Routes about the node itself: health, card, channels, what failed verification."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Administrator, Auditor, Node, Reader, json
 from node.errors import NotFound
 from node.ledger import moment
+from node.ledger.canonical import MAX_INTEGER
 from node.service.answers import Answers, Reach
 from node.service.parts import Parts
 from node.store import channels, logs
@@ -50,7 +51,9 @@ def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Res
 
 
 @router.post("/v1/incidents/{incident}/close")
-def close_incident(incident: int, node: Node, _caller: Administrator) -> Response:
+def close_incident(
+    incident: Annotated[int, Path(ge=1, le=MAX_INTEGER)], node: Node, _caller: Administrator
+) -> Response:
     """Close an incident that people have settled with the peer.
 
     Needed only where an entry could not be read at all: until then nothing on its channel is recognised.

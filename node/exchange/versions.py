@@ -33,7 +33,7 @@ class Version:
     record_id: str
     number: int
     ledger_seq: int
-    key: bytes
+    key: bytes = field(repr=False)
     fields: Fields
     jwt: str
     private: dict[str, Any]

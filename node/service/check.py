@@ -16,9 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from node.errors import Damaged, Refusal
 from node.exchange import sealing, versions
 from node.exchange.card import Card, ledger_origin
+from node.exchange.incoming import prove
 from node.exchange.outgoing import epoch_owner
-from node.ledger import canonical, tiles
-from node.ledger.checkpoint import open_checkpoint
+from node.ledger import canonical, moment, tiles
+from node.ledger.checkpoint import Checkpoint, open_checkpoint
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import Frontier, leaf_hash
 from node.records import credential
@@ -65,7 +66,7 @@ def _everything(parts: Parts, told: Told) -> Iterator[Finding]:
         for card in parts.peers.by_country(connection).values():
             proven = logs.head_of(connection, ledger_origin(card.name))
             if proven is not None:
-                yield from _head(proven, proven.origin, card, is_copy=False)
+                yield from _head(proven, proven.origin, card, is_own=False)
         yield from _mirror(parts, connection, cards)
 
 
@@ -76,7 +77,7 @@ def check_start(parts: Parts) -> Iterator[Finding]:
         if head is None:
             yield Finding("ledger", -1, "there is no ledger in this store; run `aeo init`")
             return
-        yield from _head(head, ledger_origin(parts.settings.name), parts.card, is_copy=False)
+        yield from _head(head, ledger_origin(parts.settings.name), parts.card, is_own=True)
         start = max(0, head.size - BUNDLE)
         yield from _tail(connection, head, start)
 
@@ -105,7 +106,7 @@ def _log(parts: Parts, connection: Connection, log: int, signer: Card, told: Tol
     if last != head.last_leaf:
         yield Finding(head.origin, head.size - 1, "the last entry is not the one the head names")
     yield from _tree(connection, head, tree)
-    yield from _head(head, head.origin, signer, is_copy=signer is not parts.card)
+    yield from _head(head, head.origin, signer, is_own=signer is parts.card)
 
 
 def _entries(head: Head, start: int, entries: list[bytes], last: bytes | None) -> Iterator[Finding]:
@@ -141,16 +142,26 @@ def _tree(connection: Connection, head: Head, tree: Frontier) -> Iterator[Findin
         yield Finding(head.origin, -1, refusal.sentence())
 
 
-def _head(head: Head, origin: str, signer: Card, *, is_copy: bool) -> Iterator[Finding]:
+def _head(head: Head, origin: str, signer: Card, *, is_own: bool) -> Iterator[Finding]:
     """The signature on a head; a copy may end before the checkpoint that its entries were proven against."""
     try:
-        signed = open_checkpoint(head.checkpoint, origin, signer.verifiers(origin))
+        signed = _signed(head, origin, signer, is_own=is_own)
     except Refusal as refusal:
         yield Finding(head.origin, -1, refusal.sentence())
         return
     is_whole = signed.size == head.size and signed.root == head.root
-    if not is_whole and not (is_copy and signed.size > head.size):
+    if not is_whole and (is_own or signed.size <= head.size):
         yield Finding(head.origin, -1, "the signed checkpoint is not that of the head")
+
+
+def _signed(head: Head, origin: str, signer: Card, *, is_own: bool) -> Checkpoint:
+    """The checkpoint that was signed; a copied one also carries the time up to which it is proven."""
+    if is_own:
+        return open_checkpoint(head.checkpoint, origin, signer.verifiers(origin))
+    proven = prove(head.checkpoint, signer, origin, float("inf"))
+    if moment.format(proven.time_s * 1000) < head.time:
+        raise Damaged("the head claims to be proven later than its checkpoint says", where=origin)
+    return proven.checkpoint
 
 
 def _tail(connection: Connection, head: Head, start: int) -> Iterator[Finding]:

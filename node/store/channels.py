@@ -174,7 +174,7 @@ def look_up(
     """
     asked = {"scheme": scheme} if scheme else {}
     wanted = {"value": values[0]} if len(values) == 1 else {"values": values}
-    rows = connection.execute(_looking_up(len(values) == 1, scheme is not None), wanted | asked)
+    rows = connection.execute(_looking_up(len(values) == 1, bool(scheme)), wanted | asked)
     return [(*row[:3], Mirrored(*row[3:]) if row[3] is not None else None) for row in rows]
 
 

@@ -32,12 +32,15 @@ def test_fsck_names_the_entry_of_which_one_byte_was_changed(lone: Node) -> None:
     lone.post("/v1/operators/import", {"operators": OPERATORS})
     for seq, at in ((7, -1), (8, -20), (9, 10)):
         change_byte(lone, seq, at)
-        said = lone.command("fsck")
-        assert said.returncode == 1
-        named = {line.partition(":")[0] for line in said.stdout.splitlines() if ", entry " in line}
-        assert f"{origin_of(lone)}, entry {seq}" in named
-        assert named <= {f"{origin_of(lone)}, entry {each}" for each in (seq, seq + 1, -1)}
+        found = {(finding.log, finding.entry) for finding in lone.findings()}
+        assert (origin_of(lone), seq) in found
+        assert found <= {(origin_of(lone), each) for each in (seq, seq + 1, -1)}
         change_byte(lone, seq, at)
+    change_byte(lone, 7)
+    said = lone.command("fsck")
+    assert said.returncode == 1
+    assert f"{origin_of(lone)}, entry 7:" in said.stdout
+    change_byte(lone, 7)
     assert lone.fsck() == []
 
 
@@ -60,9 +63,9 @@ def test_fsck_finds_changed_tiles_bodies_and_heads_and_what_is_missing(lone: Nod
     for statement in SECRETLY_CHANGED:
         with lone.store() as store:
             assert store.execute(statement).rowcount > 0
-        assert lone.fsck() != [], statement
+        assert lone.findings() != [], statement
         shutil.copy(whole, lone.home / DATABASE)
-    assert lone.fsck() == []
+    assert lone.findings() == []
 
 
 def test_a_node_whose_last_entries_were_changed_refuses_to_start(lone: Node) -> None:
@@ -86,7 +89,7 @@ def test_a_partner_notices_one_changed_byte_and_says_so_in_its_answers(pair: Pai
     answer = until(lambda: (found := uy.answer(SEEN["tin"]))["alerts"] and found)
     assert answer["alerts"][0].startswith("altered: ")
     assert answer["fields"]["legal_name"] == SEEN["legal_name"]
-    assert [each["entry"] for each in br.fsck() if "hashed" in each["what"]] == [9]
+    assert [each.entry for each in br.findings() if "hashed" in each.what] == [9]
     change_byte(br, 9)
     until(lambda: not uy.incidents("altered"), what="the end of the incident")
     assert uy.answer(SEEN["tin"])["alerts"] == []
@@ -99,12 +102,12 @@ def test_a_mirror_changed_behind_the_partners_back_is_found_by_its_check(pair: P
     try:
         with pair.uy.store() as store:
             store.execute(change, (SEEN["legal_name"], "Another"))
-        [finding] = pair.uy.fsck()
-        assert finding["log"] == "mirror of BR"
+        [finding] = pair.uy.findings()
+        assert finding.log == "mirror of BR"
     finally:
         with pair.uy.store() as store:
             store.execute(change, ("Another", SEEN["legal_name"]))
-    assert pair.uy.fsck() == []
+    assert pair.uy.findings() == []
 
 
 def restore(node: Node, copy: Path) -> None:
@@ -143,6 +146,6 @@ def test_a_shortened_and_then_rewritten_history_is_noticed_and_never_used(forked
     assert (now["size"], now["ledger_size"]) == (proven["size"], proven["ledger_size"])
     kept = uy.answer(OPERATORS[7]["tin"])
     assert kept["fields"]["legal_name"] == OPERATORS[7]["legal_name"]
-    assert kept["alerts"][0].startswith("replaced: ")
+    assert any(alert.startswith("replaced: ") for alert in kept["alerts"])
     assert uy.http.get(f"/v1/operators/{OPERATORS[15]['tin']}").status_code == 404
     assert uy.fsck() == []

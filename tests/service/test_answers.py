@@ -1,0 +1,211 @@
+"""What an officer is told: the status as of today, whether it may be relied on, and if not why."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from node.errors import NotFound
+from node.service.names import fold
+from node.service.signing import Sign
+from node.store import channels
+from tests.service.world import CNPJS, LEIS, Json, World, asking, operator, withdrawn
+
+ONE, TWO, THREE = (f"BR{cnpj}" for cnpj in CNPJS[1:4])
+RUT = "079000040015"
+
+
+def uruguayan(**changed: Any) -> Json:
+    """An operator of UY that the ready-made terms share."""
+    fields = operator(1) | {
+        "country": "UY",
+        "tin": f"UY{RUT}",
+        "identifiers": [{"scheme": "RUT", "value": RUT}],
+        "legal_name": "Cabo Polonio Frigorífica S.A.",
+        "programme": "UY-OEC",
+        "national_types": ["OEC"],
+    }
+    return fields | changed
+
+
+def test_a_partner_is_told_the_fields_of_the_terms_and_no_other(known: World) -> None:
+    fields = known.uy.look_up(ONE)["fields"]
+    terms = {"record_id", "country", "tin", "identifiers", "authorisation_number", "legal_name", "address"}
+    terms |= {"programme", "national_types", "scope", "status", "status_since", "authorised_on", "valid_to"}
+    assert set(fields) == terms | {"effective_at", "recorded_at"}
+    assert fields["identifiers"] == [{"scheme": "CNPJ", "value": CNPJS[1]}]
+
+
+def test_an_answer_about_a_partners_operator_names_the_proof_behind_it(known: World) -> None:
+    answer = known.uy.look_up(ONE)
+    assert (answer["source"], answer["country"], answer["recognition"]["applies"]) == ("mirror", "BR", True)
+    ledger = answer["provenance"]["ledger"]
+    assert ledger["origin"] == "aeo.br.example/ledger"
+    assert 0 <= ledger["seq"] < ledger["proven_size"] == known.br.ledger().size
+    assert answer["provenance"]["channel"]["seq"] < known.br.channel_size("BR", "UY")
+
+
+def test_an_answer_about_an_own_operator_tells_what_each_partner_sees(known: World) -> None:
+    known.br.amend(TWO, mra_consent=withdrawn("2026-11-22"))
+    [one], [two] = known.br.look_up(ONE)["partners"], known.br.look_up(TWO)["partners"]
+    assert (one["partner"], one["sees_it"], one["decision"]["answer"]) == ("UY", True, "share")
+    assert (two["sees_it"], two["decision"]["reason"]) == (False, "consent withdrawn")
+    own = known.br.look_up(ONE)
+    assert (own["source"], own["recognition"], own["freshness"]) == ("own", None, None)
+    assert own["fields"]["mra_contact"]
+
+
+def test_both_directions_work_at_once(known: World) -> None:
+    known.uy.admit(uruguayan())
+    known.exchange()
+    assert known.br.look_up(f"UY{RUT}")["recognition"]["applies"]
+    assert known.uy.look_up(f"UY{RUT}")["source"] == "own"
+    assert known.uy.look_up(ONE)["source"] == "mirror"
+
+
+def test_the_reader_sees_expired_even_if_the_issuer_is_silent(world: World) -> None:
+    world.br.admit(operator(1, valid_to="2026-11-22"))
+    world.exchange()
+    assert world.uy.look_up(ONE)["status"]["value"] == "ACTIVE"
+    world.days_pass()
+    answer = world.uy.look_up(ONE)
+    assert (answer["status"]["value"], answer["status"]["stated"]) == ("EXPIRED", "ACTIVE")
+    assert "the status is EXPIRED" in answer["recognition"]["reasons"]
+
+
+def test_a_silent_issuer_stops_being_relied_on_after_the_agreed_time(known: World) -> None:
+    limit_s = known.uy.look_up(ONE)["freshness"]["limit_s"]
+    assert limit_s == 900
+    known.clock.ms += 1000 * limit_s
+    assert known.uy.look_up(ONE)["recognition"]["applies"]
+    known.clock.ms += 1000
+    answer = known.uy.look_up(ONE)
+    assert not answer["freshness"]["fresh"]
+    assert answer["recognition"]["reasons"] == ["the newest proof is older than the agreement allows"]
+    known.carry(known.uy)
+    assert known.uy.look_up(ONE)["recognition"]["applies"], "nothing new is news: the issuer stands by it"
+
+
+def test_every_reason_against_recognition_is_named(known: World) -> None:
+    known.br.amend(ONE, status="SUSPENDED")
+    known.carry(known.uy)
+    known.uy.settle(Sign(known.agreement, "suspend", "BR", "UY"))
+    known.clock.ms += 1_000_000
+    reasons = known.uy.look_up(ONE)["recognition"]["reasons"]
+    assert len(reasons) == 3
+    assert [word in " ".join(reasons) for word in ("suspended", "SUSPENDED", "older")] == [True] * 3
+
+
+@pytest.mark.parametrize("tin", ["BR0", "", "UY" + CNPJS[1], "x" * 64, "' OR 1=1 --"])
+def test_an_unknown_tin_is_said_to_be_unknown(known: World, tin: str) -> None:
+    for node in known.nodes:
+        with pytest.raises(NotFound):
+            node.look_up(tin)
+
+
+def test_a_number_that_is_no_tin_does_not_answer_for_one(known: World) -> None:
+    with pytest.raises(NotFound):
+        known.uy.look_up(CNPJS[1])
+
+
+def test_an_operator_is_found_by_any_identifier_that_was_shared(known: World) -> None:
+    known.uy.admit(uruguayan())
+    known.exchange()
+    asked = [CNPJS[1], RUT, LEIS[1], ONE, "unknown"]
+    with asking(known.uy) as (connection, answers):
+        found = answers.operators(connection, asked)
+        by_scheme = answers.operators(connection, [CNPJS[1]], "RUT")
+    assert [[each["tin"] for each in found[value]] for value in asked] == [[ONE], [f"UY{RUT}"], [], [ONE], []]
+    assert by_scheme == {CNPJS[1]: []}
+    with asking(known.br) as (connection, answers):
+        assert [each["tin"] for each in answers.operators(connection, [LEIS[1]])[LEIS[1]]] == [ONE]
+
+
+def test_an_identifier_that_was_replaced_finds_nothing_any_more(known: World) -> None:
+    known.br.amend(ONE, identifiers=[{"scheme": "CNPJ", "value": CNPJS[5]}])
+    known.exchange()
+    for node in known.nodes:
+        with asking(node) as (connection, answers):
+            found = answers.operators(connection, [CNPJS[1], CNPJS[5]])
+        assert [len(found[value]) for value in (CNPJS[1], CNPJS[5])] == [0, 1]
+
+
+def test_a_record_that_left_the_view_is_still_found_as_not_shared(known: World) -> None:
+    known.br.amend(ONE, mra_consent=withdrawn("2026-11-22"))
+    known.carry(known.uy)
+    with asking(known.uy) as (connection, answers):
+        [answer] = answers.operators(connection, [CNPJS[1]])[CNPJS[1]]
+    assert (answer["status"]["value"], answer["tin"], answer["fields"]) == ("NOT_SHARED", None, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "tin"),
+    [
+        ("São Bento Agenciamento", TWO),
+        ("sao bento agenciamento", TWO),
+        ("SAO BENTO AGENCIAMENTO SA", TWO),
+        ("Agenciamento São Bento Ltda", TWO),
+        ("Sao Bento Agenciamentos", TWO),
+        ("Caatinga Eletronica", ONE),
+        ("mantiqueira maquinas", THREE),
+    ],
+)
+def test_a_name_is_found_without_its_accents_and_legal_form(known: World, asked: str, tin: str) -> None:
+    for node in known.nodes:
+        with asking(node) as (connection, answers):
+            told = answers.search(connection, asked, 3)
+        assert told["suggestions"][0]["operator"]["tin"] == tin
+        assert "suggestion" in told["note"]
+
+
+def test_a_name_like_no_other_finds_nothing(known: World) -> None:
+    with asking(known.uy) as (connection, answers):
+        assert answers.search(connection, "Xyzzy Quux", 5)["suggestions"] == []
+        assert len(answers.search(connection, "Caatinga", 1)["suggestions"]) == 1
+
+
+def test_a_hidden_trade_name_finds_nothing_at_the_partner(known: World) -> None:
+    for node, expected in ((known.br, True), (known.uy, False)):
+        with asking(node) as (connection, answers):
+            assert bool(answers.search(connection, "Marca oculta 1", 5)["suggestions"]) is expected
+
+
+def test_names_are_compared_in_plain_letters() -> None:
+    assert fold("Índice & Cia. Ltda.") == fold("INDICE") == "indice"
+    assert fold("S/A") == "s a"
+    assert fold("") == ""
+
+
+def test_history_tells_every_version_and_who_was_told_what(known: World) -> None:
+    known.br.amend(ONE, legal_name="Nova S/A", mra_contact="x@y.example")
+    known.br.amend(ONE, mra_contact="z@y.example")
+    known.br.amend(ONE, mra_consent=withdrawn("2026-11-22"))
+    known.carry(known.uy)
+    assert kinds_of(known.br, ONE) == ["recorded"] * 4
+    assert kinds_of(known.uy, ONE) == ["disclosure", "disclosure", "tombstone"]
+    with asking(known.uy) as (connection, answers), pytest.raises(NotFound):
+        answers.history(connection, "BR0")
+
+
+def kinds_of(node: Any, tin: str) -> list[str]:
+    with asking(node) as (connection, answers):
+        return [each["kind"] for each in answers.history(connection, tin)["versions"]]
+
+
+CHANGES: list[tuple[Callable[[World], Any], str]] = [
+    (lambda world: world.br.amend(ONE, status="SUSPENDED"), "disclosure"),
+    (lambda world: world.br.amend(ONE, mra_consent=withdrawn("2026-11-22")), "tombstone"),
+]
+
+
+@pytest.mark.parametrize(("act", "kind"), CHANGES)
+def test_the_change_feed_tells_each_change_of_an_answer_with_its_tin(
+    known: World, act: Callable[[World], Any], kind: str
+) -> None:
+    with asking(known.uy) as (connection, _):
+        after = channels.newest_change(connection)
+    act(known)
+    known.carry(known.uy)
+    with asking(known.uy) as (connection, _):
+        [row] = channels.changes_after(connection, after, 9)
+    assert (row["kind"], row["tin"]) == (kind, ONE)
