@@ -84,7 +84,8 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(Refusal, edge.on_refusal)
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
-    for router in (system.router, operators.router, agreements.router, exchange.peers, exchange.log):
+    routers = (operators.lookups, operators.router, system.router)
+    for router in (*routers, agreements.router, exchange.peers, exchange.log):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

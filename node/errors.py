@@ -8,6 +8,7 @@ Refusal                    something was asked that will not be done; nothing wa
  |- Conflict               it contradicts what is already recorded
  |- TooMuch                larger, longer or more often than the bounds allow
  |- Unproven               a signature, proof or digest does not hold
+ |   `- Gap                  something in between is missing
  |- Busy                   try again shortly
  `- Damaged                what is stored contradicts itself; a person must look
 
@@ -96,6 +97,10 @@ class Unproven(Refusal):
     """A signature, proof or digest does not hold."""
 
     code = "unproven"
+
+
+class Gap(Unproven):
+    """Something in between is missing."""
 
 
 class Busy(Refusal):

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AEO_", extra="forbid", frozen=True)
 
     name: str = Field(
-        pattern=r"^[a-z0-9.:-]{3,100}$",
+        pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$",
         description="The node's schema-less URL, such as aeo.br.example; also the origin of its ledger.",
     )
     country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of the administration.")

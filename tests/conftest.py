@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, run_all
+from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, running
 
 STALENESS_S = 3
 
@@ -14,34 +14,28 @@ STALENESS_S = 3
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A running pair with both lists imported; tests may change operators of their own only."""
-    made = pair_in(tmp_path_factory.mktemp("pair"))
-    import_list(made.br, "br_oea.csv", "br-oea")
-    import_list(made.uy, "uy_oec.csv", "uy-oec")
-    made.await_copy()
-    yield made
-    for node in made.both():
-        node.close()
+    with pair_in(tmp_path_factory.mktemp("pair")) as made:
+        import_list(made.br, "br_oea.csv", "br-oea")
+        import_list(made.uy, "uy_oec.csv", "uy-oec")
+        made.await_copy()
+        yield made
 
 
 @pytest.fixture(scope="session")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A pair that has signed, with proofs good for three seconds, and stands still: `new_pair` copies it."""
-    made = pair_in(tmp_path_factory.mktemp("signed"), {"max_staleness_s": STALENESS_S})
-    for node in made.both():
-        node.stop()
-    yield made
-    for node in made.both():
-        node.close()
+    with pair_in(tmp_path_factory.mktemp("signed"), max_staleness_s=STALENESS_S) as made:
+        for node in made.both():
+            node.stop()
+        yield made
 
 
 @pytest.fixture
 def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
     """A running pair without operators, for one test to destroy."""
     made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="80", AEO_WAIT_LIMIT_S="0.5")
-    run_all(made.both())
-    yield made
-    for node in made.both():
-        node.close()
+    with running(*made.both()):
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +51,5 @@ def lone(unused: Node, tmp_path: Path) -> Iterator[Node]:
     """A running Brazilian node without peers, for one test to destroy."""
     shutil.copytree(unused.home, tmp_path / "br")
     node = Node("BR", tmp_path / "br", unused.port)
-    node.run()
-    yield node
-    node.close()
+    with running(node):
+        yield node

@@ -282,12 +282,24 @@ def agree(br: Node, uy: Node, **changed_terms: Any) -> str:
     return agreement
 
 
-def pair_in(folder: Path, changed_terms: Mapping[str, Any] | None = None, **environment: str) -> Pair:
-    """Make, start, peer and agree: a running pair in a folder."""
-    br, uy = make(("BR", "UY"), folder, **environment)
-    run_all((br, uy))
-    peer(br, uy)
-    return Pair(br, uy, agree(br, uy, **(changed_terms or {})))
+@contextmanager
+def running(*nodes: Node) -> Iterator[None]:
+    """Run nodes side by side, and end them whatever happens."""
+    try:
+        run_all(nodes)
+        yield
+    finally:
+        for node in nodes:
+            node.close()
+
+
+@contextmanager
+def pair_in(folder: Path, **changed_terms: Any) -> Iterator[Pair]:
+    """A running pair in a folder, with its arrangement in operation both ways."""
+    br, uy = make(("BR", "UY"), folder)
+    with running(br, uy):
+        peer(br, uy)
+        yield Pair(br, uy, agree(br, uy, **changed_terms))
 
 
 def copy_of(pair: Pair, folder: Path, **environment: str) -> Pair:

@@ -28,8 +28,8 @@ def check(node: RunningNode, number: int) -> list[Figure]:
             "fsck_entries_per_s",
             "entries/s",
             rates,
-            f"`aeo fsck` of the issuer: {ledger} ledger entries and {disclosed} disclosures, every body opened "
-            "and every credential verified; the start of the process included",
+            f"`aeo fsck` of the issuer: {ledger} ledger entries and {disclosed} disclosures, every body "
+            "opened and every credential verified; the start of the process included",
         ),
     ]
 

@@ -27,9 +27,9 @@ def change_to_answer(issuer: RunningNode, partner: RunningNode, tins: Sequence[s
         "change_to_answer_ms",
         "ms",
         waits,
-        f"{len(tins)} suspensions, {PER_S} a second, two node processes on SQLite as shipped, agreement in "
-        "operation; from sending the request at the issuer until a lookup at the partner, sent on the event of "
-        "GET /v1/changes, has answered with the new status; resolution: one lookup, about 2 ms",
+        f"{len(tins)} suspensions, {PER_S} a second, two node processes on SQLite as shipped, agreement "
+        "in operation; from sending the request at the issuer until a lookup at the partner, sent on the "
+        "event of GET /v1/changes, has answered with the new status; resolution: one lookup, about 2 ms",
         better="lower",
         goal=Goal(50, 150),
     )

@@ -12,10 +12,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 Better = Literal["lower", "higher"]
-COLUMNS = ("figure", "unit", "median", "p50", "p99", "runs", "goal", "met")
+COLUMNS = ("figure", "p50", "p99", "unit", "goal", "met")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,10 @@ class Figure:
 
 def table(figures: Sequence[Figure]) -> Table:
     """The figures as a table."""
-    shown = Table(title="Measured on this machine")
+    shown = Table(title="Measured on this machine", box=SIMPLE)
     for column in COLUMNS:
-        justify: Literal["left", "right"] = "left" if column in ("figure", "unit", "goal", "met") else "right"
-        shown.add_column(column, justify=justify, no_wrap=column == "figure")
+        is_number = column in ("p50", "p99")
+        shown.add_column(column, justify="right" if is_number else "left", no_wrap=column != "goal")
     for figure in figures:
         shown.add_row(*_cells(figure))
     return shown
@@ -95,10 +96,9 @@ def write(
 
 
 def _cells(figure: Figure) -> list[str]:
-    told = figure.to_json()
-    numbers = [f"{told[name]:,}" for name in ("median", "p50", "p99", "runs")]
+    numbers = [f"{_rounded(figure.percentile(share)):,g}" for share in (50, 99)]
     met = {None: "", True: "yes", False: "NO"}[figure.is_met()]
-    return [figure.name, figure.unit, *numbers, figure.goal_text(), met]
+    return [figure.name, *numbers, figure.unit, figure.goal_text(), met]
 
 
 def _rounded(value: float) -> float:

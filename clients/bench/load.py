@@ -2,8 +2,9 @@
 
 It runs in a process of its own and costs little, so that what is measured is the node. Requests are
 written out beforehand; one event loop keeps every connection open and parses answers with httptools.
-(Measured against one empty endpoint on two cores: {httpx threads}, asyncio with httpx and http.client
-threads each spend several times the processor time for the same number of answers.)
+Processor time for one answer of an empty endpoint to 64 clients, measured on two shared cores: this
+21 microseconds, http.client in threads 84, httpx in threads 970, httpx on asyncio 2,800. With httpx, or
+the SDK that is built on it, the load would be the bottleneck.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import httptools
 import uvloop
 
 CONNECT_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 35.0
 
 
 @dataclass(slots=True)
@@ -61,14 +63,8 @@ def request(method: str, path: str, token: str = "", body: bytes = b"") -> bytes
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-def drive(load: Load) -> Driven:
-    """Drive one load from a process of its own."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return process.submit(_drive, load).result()
-
-
-def drive_in_turn(loads: Sequence[Load]) -> list[Driven]:
-    """Drive loads one after the other, all from one process."""
+def drive(loads: Sequence[Load]) -> list[Driven]:
+    """Drive loads one after the other, all from one process that is not this one."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return [process.submit(_drive, load).result() for load in loads]
 
@@ -83,11 +79,12 @@ async def _all_clients(load: Load) -> Driven:
     clients = [_Client(queue, driven) for _ in range(load.clients)]
     async with asyncio.timeout(CONNECT_LIMIT_S):
         for client in clients:
-            await loop.create_connection(lambda client=client: client, "127.0.0.1", load.port)  # type: ignore[misc]
+            await loop.create_connection(lambda each=client: each, "127.0.0.1", load.port)  # type: ignore[misc]
     begun = time.perf_counter()
     for client in clients:
         client.go(begun + load.limit_s)
-    await asyncio.gather(*(client.done for client in clients))
+    async with asyncio.timeout(load.limit_s + ANSWER_LIMIT_S):
+        await asyncio.gather(*(client.done for client in clients))
     driven.took_s = time.perf_counter() - begun
     return driven
 
@@ -103,10 +100,11 @@ class _Client(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the connection."""
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def go(self, until: float) -> None:
-        """Send the next request, or end."""
+        """Send the next request, or end when the time or the requests are used up."""
         self._until, self._sent = until, time.perf_counter()
         following = next(self._queue, None) if self._sent < until else None
         if following is not None:
@@ -116,17 +114,21 @@ class _Client(asyncio.Protocol):
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came."""
         self._parser.feed_data(data)
 
     def on_body(self, body: bytes) -> None:
+        """Keep the end of the last answer, to show when something is refused."""
         self._driven.last_body = body
 
     def on_message_complete(self) -> None:
+        """Count the answer and go on."""
         status = self._parser.get_status_code()
         self._driven.statuses[status] = self._driven.statuses.get(status, 0) + 1
         self._driven.waits_ms.append(1000 * (time.perf_counter() - self._sent))
         self.go(self._until)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """End; before the load is over that is a failure."""
         if not self.done.done():
             self.done.set_exception(error or ConnectionError("the node closed the connection"))

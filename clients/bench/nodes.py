@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def two_nodes(folder: Path) -> Iterator[tuple[RunningNode, RunningNode]]:
     brazil, uruguay = (_started(country, folder / country.lower()) for country in ("BR", "UY"))
     try:
         for node in (brazil, uruguay):
-            until(lambda node=node: _answers(node.process, f"{node.url}/healthz"), "a node does not start")  # type: ignore[misc]
+            until(partial(_answers, node.process, f"{node.url}/healthz"), "a node does not start")
         yield brazil, uruguay
     finally:
         _stop(brazil.process, uruguay.process)
@@ -70,7 +71,7 @@ def empty_endpoint() -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "clients.bench.empty", str(port)])
     try:
-        until(lambda: _answers(process, f"http://127.0.0.1:{port}/"), "the empty endpoint does not start")
+        until(partial(_answers, process, f"http://127.0.0.1:{port}/"), "the empty endpoint does not start")
         yield port
     finally:
         _stop(process)
@@ -90,7 +91,7 @@ def agree(issuer: RunningNode, partner: RunningNode) -> str:
         until(lambda: _waits_for_signature(partner, agreement), "a proposal does not arrive")
         partner.call("POST", f"/v1/agreements/{agreement}/acts", act)
         until(lambda: not _waits_for_signature(issuer, agreement), "a signature does not arrive")
-    until(lambda: _state_seen(partner) == "IN_OPERATION", "the agreement does not come into operation")
+    until(lambda: channel(partner)["state"] == "IN_OPERATION", "the agreement does not come into operation")
     until(lambda: channel(issuer)["in_line"], "the channel does not come into line")
     return agreement
 
@@ -129,7 +130,10 @@ def _started(country: str, home: Path) -> RunningNode:
     command = [sys.executable, "-m", "node"]
     arguments = [part for pair in told.items() for part in pair]
     subprocess.run([*command, "init", *arguments], check=True, stdout=subprocess.DEVNULL)
-    process = subprocess.Popen([*command, "serve", "--home", str(home)], env=os.environ | ENVIRONMENT)
+    with (home / "node.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "serve", "--home", str(home)], stdout=log, stderr=log, env=os.environ | ENVIRONMENT
+        )
     return RunningNode(country, home, port, process)
 
 
@@ -145,10 +149,6 @@ def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
 def _waits_for_signature(node: RunningNode, agreement: str) -> bool:
     known = {each["agreement"]: each for each in node.call("GET", "/v1/agreements")["agreements"]}
     return agreement in known and bool(known[agreement]["waiting"])
-
-
-def _state_seen(node: RunningNode) -> str:
-    return str(channel(node)["state"])
 
 
 def _stop(*processes: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import orjson
 
 from clients.bench.figures import Figure, Goal
-from clients.bench.load import Load, drive_in_turn, request
+from clients.bench.load import Load, drive, request
 from clients.bench.nodes import RunningNode, empty_endpoint
 
 CLIENTS = 16
@@ -25,7 +25,7 @@ def lookups(node: RunningNode, tins: Sequence[str]) -> list[Figure]:
             Load(node.port, asked, CLIENTS, ROUND_S, repeat=True),
             Load(port, [request("GET", "/")], CLIENTS, ROUND_S, repeat=True),
         ]
-        rates = [driven.require(200).per_s for driven in drive_in_turn(pair * (ROUNDS + 1))[2:]]
+        rates = [driven.require(200).per_s for driven in drive(pair * (ROUNDS + 1))[2:]]
     found, empty = rates[::2], rates[1::2]
     told = f"{CLIENTS} clients, rounds of {ROUND_S:g} s in turn with the other, uvloop and httptools"
     of = f"{len(tins)} mirrored operators asked for by TIN in mixed order"
@@ -46,7 +46,7 @@ def lists(node: RunningNode, tins: Sequence[str]) -> Figure:
     """Lists of 1,000 identifiers in one call."""
     body = orjson.dumps({"identifiers": list(tins[:LIST])})
     asked = request("POST", "/v1/operators/lookup", node.token, body)
-    (driven,) = drive_in_turn([Load(node.port, [asked] * LISTS, 1, 30.0)])
+    (driven,) = drive([Load(node.port, [asked] * LISTS, 1, 30.0)])
     rates = [1000 * LIST / wait for wait in driven.require(200).waits_ms]
     told = f"POST /v1/operators/lookup with {LIST} TINs of mirrored operators, one call after the other"
     return Figure("bulk_lookup_ids_per_s", "identifiers/s", rates, told)

@@ -7,8 +7,10 @@ goal is reported like any other; the exit code says only whether everything coul
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
 
+import httpx
 from rich.console import Console
 
 from clients.bench import audits, changes, floors, reads, writes
@@ -22,6 +24,7 @@ IMPORT_PAGES = 8
 CHANGES = 300
 ALONE = "no agreement"
 SHARED = "one agreement in operation, the partner replicating on the same processors"
+UNMEASURED = (RuntimeError, OSError, SubprocessError, httpx.HTTPError)
 
 
 def main() -> int:
@@ -34,8 +37,8 @@ def main() -> int:
                     f"{time.monotonic() - begun:5.0f} s  {figure.name} {figure.percentile(50):,.4g}"
                 )
                 found.append(figure)
-    except (RuntimeError, OSError) as error:
-        console.print(f"Could not measure: {error}", style="red", markup=False)
+    except UNMEASURED as error:
+        console.print(f"Could not measure: {error!r}", style="red", markup=False)
         return 1
     write(REPORT, machine(), versions(), found)
     console.print(table(found))

@@ -55,6 +55,9 @@ FIELD_PATHS = (
     "effective_at",
     "recorded_at",
 )
+REQUIRED_FIELDS = ("record_id", "country", "tin", "status", "scope")
+"""What every disclosure must hold for its reader to rely on it; so terms without them could never work."""
+
 SCOPES = ("SECURITY", "CUSTOMS_COMPLIANCE")
 ROLES = (
     "importer",
@@ -215,6 +218,11 @@ def parse_terms(terms: object, countries: Iterable[str]) -> Json:
     parties = tuple(countries)
     for name, direction in clauses["directions"].items():
         found += _check_direction(name, direction, parties)
+    named = {country for name in clauses["directions"] for country in name.split("-")}
+    idle = [country for country in parties if country not in named]
+    found += [
+        problem("terms.directions", country, "must be in a direction, as every party") for country in idle
+    ]
     _raise(found)
     return clauses
 
@@ -364,15 +372,27 @@ def _field_path(value: object) -> str:
     return "" if known else f"must name known fields; {value!r} is not one"
 
 
+def _fields(value: object) -> str:
+    wrong = _list_of(_field_path)(value)
+    missing = (
+        []
+        if wrong or not isinstance(value, list)
+        else [each for each in REQUIRED_FIELDS if each not in value]
+    )
+    return wrong or (f"must hold {', '.join(missing)}: no reader could rely on the record" if missing else "")
+
+
 def _public_key(value: object) -> str:
     rule = "must be a public P-256 key with exactly kty, crv, x and y"
     if not isinstance(value, dict) or set(value) != {"kty", "crv", "x", "y"}:
+        return rule
+    if (value["kty"], value["crv"]) != ("EC", "P-256"):
         return rule
     try:
         fits = ECKey.import_key(value).as_dict(private=False).items() >= value.items()
     except (JoseError, ValueError, TypeError):
         return rule
-    return "" if fits and value["crv"] == "P-256" else rule
+    return "" if fits else rule
 
 
 def _preconditions(value: object) -> str:
@@ -438,5 +458,5 @@ _DIRECTION_RULES: dict[str, Rule] = {
     "exclude_roles": _or_null(_list_of(_one_of(ROLES))),
     "share_statuses": _list_of(_one_of(STATUSES)),
     "identifier_scheme": _matches(_SCHEME, "an identifier scheme such as CNPJ"),
-    "fields": _list_of(_field_path),
+    "fields": _fields,
 }

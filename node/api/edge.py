@@ -5,13 +5,12 @@ Plain ASGI, outermost first: body limit, rate limit. Identity is checked by the 
 """
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import Response
@@ -25,6 +24,8 @@ from node.exchange.requests import Message, Replays
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer, Work
 from node.service.tokens import Caller, Gate
+
+WINDOW_S = 60
 
 
 class BodyLimit(RequestBodyLimitMiddleware):
@@ -47,18 +48,27 @@ class RateLimit:
 
     def __init__(self, app: ASGIApp, per_minute: int, gate: Gate) -> None:
         self._app, self._gate = app, gate
-        self._limit = RateLimitItemPerMinute(per_minute)
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limit, self._window = per_minute, -1
+        self._hits: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer 429 with when to come again."""
-        if scope["type"] == "http" and not self._limiter.hit(self._limit, self._who(scope)):
+        if scope["type"] == "http" and not self._hit(self._who(scope)):
             refusal = Busy(
-                "too many requests", why=f"the bound is {self._limit.amount} a minute", do="wait a moment"
+                "too many requests", why=f"the bound is {self._limit} a minute", do="wait a moment"
             )
             await problems.answer(refusal, problems.TOO_OFTEN)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _hit(self, who: str) -> bool:
+        """Count one more request; False when it is beyond the bound. Every minute all begin anew."""
+        window = int(time.monotonic() // WINDOW_S)
+        if window != self._window:
+            self._window = window
+            self._hits.clear()
+        self._hits[who] += 1
+        return self._hits[who] <= self._limit
 
     def _who(self, scope: Scope) -> str:
         for name, value in scope["headers"]:
@@ -131,14 +141,17 @@ async def _peer(request: Request) -> Card:
     return gate.peer(request, await request.body())
 
 
-async def _parts(request: Request) -> Parts:
+async def node_of(request: Request) -> Parts:
+    """The parts of the node that serves a request."""
     parts: Parts = request.app.state.parts
     return parts
 
 
-Reader = Annotated[Caller, Depends(_caller("look-up"))]
+reader = _caller("look-up")
+
+Reader = Annotated[Caller, Depends(reader)]
 Officer = Annotated[Caller, Depends(_caller("change"))]
 Auditor = Annotated[Caller, Depends(_caller("audit"))]
 Administrator = Annotated[Caller, Depends(_caller("administer"))]
 FromPeer = Annotated[Card, Depends(_peer)]
-Node = Annotated[Parts, Depends(_parts)]
+Node = Annotated[Parts, Depends(node_of)]

@@ -17,6 +17,7 @@ STATUS: dict[type[Refusal], int] = {
     errors.Conflict: 409,
     errors.TooMuch: 413,
     errors.Unproven: 422,
+    errors.Gap: 422,
     errors.Busy: 503,
     errors.Damaged: 500,
 }

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Administrator, Auditor, Node, Reader, json
-from node.errors import NotFound
+from node.errors import Busy, NotFound
 from node.ledger import moment
 from node.ledger.canonical import MAX_INTEGER
 from node.service.answers import Answers, Reach
@@ -19,8 +19,11 @@ router = APIRouter(tags=["node"])
 
 
 @router.get("/healthz", response_class=PlainTextResponse)
-def health(node: Node) -> Response:
-    """Whether the node serves: `ok` and the size of its ledger."""
+def health(request: Request, node: Node) -> Response:
+    """Whether the node serves: `ok` and the size of its ledger; 503 when a part of it stands still."""
+    state = request.app.state
+    if not (state.sequencer.is_alive and state.replication.is_alive):
+        raise Busy("a part of the node stands still", do="read the node's log, and restart it")
     with node.database.glance() as connection:
         head = logs.head(connection, LEDGER)
     return PlainTextResponse(f"ok {head.size if head else 0}\n")

@@ -31,6 +31,9 @@ def audit_bundle(fetch: Fetch, progress: Progress, proven: Head, country: str) -
     index, width = start // tiles.TILE_WIDTH, min(tiles.TILE_WIDTH, proven.size - start)
     if width > 0:
         entries = tiles.decode_bundle(fetch("/log/" + tiles.bundle_path(index, width)))
+        if len(entries) != width:
+            why = f"{len(entries)} entries, not {width}"
+            raise Unproven("a bundle has another width than was asked for", where=proven.origin, why=why)
         check_leaves(fetch, start, entries)
         progress = _chained(entries, progress, country)
     if progress.tree.size < proven.size:

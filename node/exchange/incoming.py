@@ -23,6 +23,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlalchemy import Connection
 
+from node.agreements.document import REQUIRED_FIELDS
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
@@ -36,12 +37,11 @@ from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from node.ledger.note import open_note
 from node.records import credential, model
-from node.store import channels
+from node.store import channels, logs
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row
 from node.store.logs import Head
 
-NEEDED = ("record_id", "country", "tin", "status", "scope")
 SKEW_S = 60
 NEVER = moment.format(0)
 """The time of a copy that nothing was proven of yet."""
@@ -139,8 +139,9 @@ class ChannelReader:
         self.disclosed: list[Disclosed] = []
         self.set_apart: list[SetApart] = []
         self._newest: dict[str, int] = {}
-        self._last_ms = 0
+        self._last_ms = _time_of_last(connection, head)
         self._opened: dict[int, bytes] = {}
+        self._credential_key = peer.credential_key
 
     def read(self, page: ChannelPart, ledger: Checkpoint, own: "Opener", now_s: float) -> Head:
         """Verify a page and copy it; `Unproven` or `Malformed` when it as a whole does not hold."""
@@ -197,7 +198,7 @@ class ChannelReader:
             )
         ledger_entry = check_opening(content, item.proof, self._peer, ledger)
         verified = credential.verify(
-            _text(content, "presentation"), self._peer.credential_key, issuer=self._peer.name
+            _text(content, "presentation"), self._credential_key, issuer=self._peer.name
         )
         check_names_credential(content, verified.digest)
         check_fields(verified, record_id, self._peer.country, self._terms.fields)
@@ -221,9 +222,8 @@ class ChannelReader:
 
     def _newest_of(self, record_id: str) -> int:
         """The newest ledger position that we were shown of a record; it outlives a tombstone."""
-        key = (self.channel.log, record_id)
         if record_id not in self._newest:
-            stored = channels.mirrored(self._connection, [key]).get(key)
+            stored = channels.mirror_row(self._connection, self.channel.log, record_id)
             self._newest[record_id] = stored.ledger_seq if stored else -1
         return self._newest[record_id]
 
@@ -319,7 +319,7 @@ def check_fields(
         raise Unproven(
             "a disclosure goes beyond the terms", where=record_id, why="not agreed: " + ", ".join(beyond)
         )
-    missing = [name for name in NEEDED if name not in verified.fields]
+    missing = [name for name in REQUIRED_FIELDS if name not in verified.fields]
     if missing:
         raise Unproven(
             "a disclosure lacks what every reader needs",
@@ -339,6 +339,11 @@ def start_copy(
     new = StoredChannel(head.log, agreement, peer.country, own_country, "", "")
     channels.add_channel(connection, new)
     return new
+
+
+def _time_of_last(connection: Connection, head: Head) -> int:
+    last = logs.entries(connection, head.log, head.size - 1, head.size)
+    return ChannelEntry.decode(last[0]).time if last else 0
 
 
 def _check_not_older(proven: Proven, last: Head) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
+from node.errors import Damaged
 from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.entry import ChannelEntry, LedgerEntry
@@ -55,9 +56,7 @@ class LogWriter:
         """
         if not self._entries:
             return self._head
-        grown = tiles.append(
-            logs.tile_reader(self._connection, self._head.log), self._head.size, self._leaves
-        )
+        grown = self._grown()
         checkpoint = Checkpoint(self.origin, grown.size, grown.root)
         return self._store(grown, time, sign(checkpoint))
 
@@ -67,14 +66,20 @@ class LogWriter:
         `proof` is the consistency proof from the size after these entries to the checkpoint's.
         Raises `Unproven` unless the tree made here is the beginning of the one that was signed.
         """
-        if self._entries:
-            grown = tiles.append(
-                logs.tile_reader(self._connection, self._head.log), self._head.size, self._leaves
-            )
-        else:
-            grown = tiles.Grown({}, self._head.size, self._head.root)
+        grown = self._grown()
         verify_consistency(grown.size, checkpoint.size, grown.root, checkpoint.root, proof)
         return self._store(grown, time, note)
+
+    def _grown(self) -> tiles.Grown:
+        """The tree with the new entries; `Damaged` when the stored tiles are not those signed.
+
+        What is signed can never be taken back, so the tiles are checked before anything is built on them.
+        """
+        read_tile, head = logs.tile_reader(self._connection, self._head.log), self._head
+        if tiles.tree_root(read_tile, head.size) != head.root:
+            what = "the stored tiles do not make the root of the head"
+            raise Damaged(what, where=head.origin, do="run `aeo fsck`")
+        return tiles.append(read_tile, head.size, self._leaves)
 
     def _store(self, grown: tiles.Grown, time: str, note: str) -> Head:
         head = Head(self._head.log, self.origin, grown.size, grown.root, self.prev, time, note)

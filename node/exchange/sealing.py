@@ -56,7 +56,7 @@ def unwrap(store_key: bytes, wrapped: bytes, owner: str) -> bytes:
     """The wrapped key; `Unproven` when it belongs to somebody else or the store key is another."""
     try:
         return AESGCM(store_key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], owner.encode())
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise Unproven(
             "a stored key does not open", where=owner, why="the store key is not the one it was wrapped with"
         ) from None

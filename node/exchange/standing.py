@@ -67,10 +67,10 @@ class Standing:
 
     def counted(self, today: str) -> tuple[Act, ...]:
         """The acts that have effect here, worked out once a day."""
-        if today not in self._counted:
-            self._counted.clear()
-            self._counted[today] = tuple(held.act for held in self.held if self.counts(held, today))
-        return self._counted[today]
+        counted = self._counted.get(today)
+        if counted is None:
+            counted = self._counted[today] = tuple(held.act for held in self.held if self.counts(held, today))
+        return counted
 
     def state(self, issuer: str, partner: str, today: str) -> str:
         """The state of one direction on one day."""
@@ -84,10 +84,6 @@ class Standing:
         """The (issuer, partner) pairs that the terms name and this node is part of."""
         return tuple(pair for pair in directions_of(self.agreement) if self.own in pair)
 
-    def party(self, country: str) -> str:
-        """The node name of a party."""
-        return self.agreement.party(country).name
-
 
 class Standings:
     """Every agreement of this node, read again only when one of them has moved."""
@@ -99,10 +95,10 @@ class Standings:
 
     def current(self, connection: Connection) -> dict[str, Standing]:
         """The standings by agreement id."""
-        rev = store.rev(connection)
-        if rev != self._known[0]:
-            self._known = (rev, load_standings(connection, self._own))
-        return self._known[1]
+        rev, known = store.rev(connection), self._known
+        if rev != known[0]:
+            known = self._known = (rev, load_standings(connection, self._own))
+        return known[1]
 
     def forget(self) -> None:
         """Read again next time: a transaction that was looked at from inside did not commit."""

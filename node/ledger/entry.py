@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import TypeAlias
 
-from node.errors import Malformed, Problem, Unproven, problem
+from node.errors import Gap, Malformed, Problem, Unproven, problem
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.merkle import HASH_BYTES
@@ -165,12 +165,12 @@ def commitment(salt: bytes, body: bytes) -> bytes:
 def check_chain(previous_leaf: bytes | None, expected_seq: int, entry: Entry) -> None:
     """Check that an entry comes next, after the entry with this leaf hash (None before the first).
 
-    Raises `Unproven` if entries are missing or repeated, or the entry follows another history.
+    Raises `Gap` if entries are missing or repeated, `Unproven` if the entry follows another history.
     """
     if entry.seq != expected_seq:
-        raise _broken_chain(entry, f"entry {expected_seq} must come next")
+        raise _broken_chain(Gap, entry, f"entry {expected_seq} must come next")
     if entry.prev != previous_leaf:
-        raise _broken_chain(entry, "it follows another entry than the one before it here")
+        raise _broken_chain(Unproven, entry, "it follows another entry than the one before it here")
 
 
 def _refuse(entry: Entry, problems: Iterable[Problem]) -> None:
@@ -237,9 +237,9 @@ def _refused(where: str, *problems: Problem) -> Malformed:
     return Malformed("an entry was refused", where=where, problems=problems)
 
 
-def _broken_chain(entry: Entry, why: str) -> Unproven:
+def _broken_chain(kind: type[Unproven], entry: Entry, why: str) -> Unproven:
     log = entry.country if isinstance(entry, LedgerEntry) else entry.channel
-    return Unproven(
+    return kind(
         "an entry does not continue its log",
         where=f"{log}, entry {entry.seq}",
         why=why,

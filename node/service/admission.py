@@ -46,6 +46,8 @@ class AdmitPeer:
                 where=peer.country,
                 do="find out why the peer's card changed before anything else",
             )
+        if known and known.text == peer.text:
+            return peer
         batch.append_body("member", {"v": 1, "card": peer.text})
         access.put_peer(
             batch.connection,

@@ -175,6 +175,7 @@ def admit(batch: Batch, operator: Fields, author: Author) -> Outcome:
 def foresee(batch: Batch, operator: Fields, author: Author) -> Outcome:
     """What `admit` would do, changing nothing."""
     _check_country(batch, operator)
+    _check_not_ahead(batch, operator)
     current = batch.current(operator["tin"])
     if current is None:
         status.transition(None, operator["status"])
@@ -218,6 +219,17 @@ def _check_not_older(batch: Batch, operator: Fields) -> None:
             where=operator["tin"],
             why=f"it speaks of {operator['effective_at']}, the record of {current.fields['effective_at']}",
             do="export a new list, or use `aeo operator status` for this operator alone",
+        )
+
+
+def _check_not_ahead(batch: Batch, operator: Fields) -> None:
+    """What is recorded takes effect at once, so a fact of the future has to wait for its day."""
+    if operator["effective_at"] > batch.time:
+        raise Conflict(
+            "a change cannot take effect in the future",
+            where=operator["tin"],
+            why=f"it says {operator['effective_at']}, now is {batch.time}",
+            do="record it on that day",
         )
 
 

@@ -12,6 +12,7 @@ import orjson
 from rapidfuzz import fuzz, process
 from sqlalchemy import Connection
 
+from node.agreements.document import direction_terms
 from node.errors import NotFound
 from node.exchange import versions
 from node.exchange.card import ledger_origin
@@ -43,16 +44,21 @@ class Reach:
     ledger_size: int
     alerts: tuple[str, ...]
     unread: tuple[int, ...]
+    terms: Json
 
     def freshness(self, now_ms: int) -> Json:
         """How old the newest proof behind an answer is, against the agreement's limit."""
-        age_s = max(0, (now_ms - self.proven_ms) // 1000)
+        age_s = self.age_s(now_ms)
         return {
             "proven_at": moment.format(self.proven_ms),
             "age_s": age_s,
             "limit_s": self.limit_s,
             "fresh": age_s <= self.limit_s,
         }
+
+    def age_s(self, now_ms: int) -> int:
+        """Whole seconds since the newest proof."""
+        return max(0, (now_ms - self.proven_ms) // 1000)
 
     def against(self, row: Mirrored, fields: Mapping[str, Any], read: str, now_ms: int) -> list[str]:
         """Every reason why recognition does not apply."""
@@ -63,14 +69,20 @@ class Reach:
         )
         if read != "ACTIVE":
             found.append(f"the status is {read}")
-        if "SECURITY" not in fields["scope"]:
-            found.append("the authorisation does not cover security")
+        missing = [each for each in self.terms["direction"]["min_scope"] if each not in fields["scope"]]
+        if missing:
+            found.append("the authorisation does not cover " + ", ".join(missing))
+        today = moment.date_of(now_ms)
+        if today < self.terms["from"] or (self.terms["until"] and today > self.terms["until"]):
+            found.append(
+                f"the agreement is for {self.terms['from']} to {self.terms['until'] or 'further notice'}"
+            )
         if row.doubt:
             found.append(f"a newer entry about this operator failed verification: {row.doubt}")
         if self.unread:
-            numbers = ", ".join(map(str, self.unread))
+            numbers = ", ".join(map(str, self.unread[:10]))
             found.append(f"an entry that could not be read may be about this operator: incident {numbers}")
-        if not self.freshness(now_ms)["fresh"]:
+        if self.age_s(now_ms) > self.limit_s:
             found.append("the newest proof is older than the agreement allows")
         return found
 
@@ -310,7 +322,6 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         about = [
             row for row in open_incidents if row["peer"] == peer.name and row["log"] in (channel.log, -1)
         ]
-        unread = [row["incident"] for row in about if row["kind"] == "invalid" and row["record_id"] is None]
         found[channel.log] = Reach(
             channel,
             standing.agreement.title,
@@ -321,7 +332,8 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             ledger.origin,
             ledger.size,
             tuple(f"{row['kind']}: {row['detail']}" for row in about[:10]),
-            tuple(unread[:10]),
+            tuple(channels.unread(connection, channel.log)),
+            direction_terms(standing.agreement, channel.issuer, channel.partner, ""),
         )
     return found
 

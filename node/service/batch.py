@@ -46,7 +46,7 @@ class Batch:
         head = logs.head(connection, LEDGER)
         if head is None:
             raise Damaged("the store has no ledger", do="run `aeo init` in an empty folder")
-        self.now_ms = max(parts.now_ms(), moment.parse(head.time))
+        self.now_ms = max(parts.now_ms(), moment.parse(logs.newest_time(connection, parts.settings.name)))
         self.time, self.today = moment.format(self.now_ms), moment.date_of(self.now_ms)
         self.ledger = LogWriter(connection, head)
         self.sign_credential = parts.sign_credential()

@@ -1,12 +1,13 @@
 """Taking over what a peer's page proves: mirror, cursors and incidents, all in one transaction."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import orjson
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms
-from node.errors import Refusal, Unproven
+from node.errors import Gap, Refusal, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import (
     NEVER,
@@ -17,11 +18,12 @@ from node.exchange.incoming import (
     check_ledger,
     start_copy,
 )
-from node.exchange.page import ChannelPart, News
+from node.exchange.page import ChannelPart, LedgerPart, News
 from node.exchange.serving import Cursors
 from node.exchange.standing import Standing
 from node.ledger import moment
-from node.ledger.checkpoint import Checkpoint
+from node.ledger.checkpoint import Checkpoint, open_checkpoint
+from node.ledger.encoding import b64u
 from node.ledger.merkle import EMPTY_ROOT
 from node.service.batch import index_row
 from node.service.parts import Parts
@@ -34,7 +36,6 @@ STRUCTURAL = ("missing", "replaced", "late")
 CURSORS_LIMIT = 64
 WHOLE_PEER = -1
 """The log number of an incident that is about a peer's answer as a whole."""
-EVIDENCE_LIMIT_BYTES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,11 @@ def take(parts: Parts, connection: Connection, peer: Card, news: News) -> Taken:
         reader, head = _read_channel(parts, connection, peer, page, known[page.agreement], ledger, now_ms)
         _store(parts, connection, peer, reader, time)
         copied += len(page.entries)
-        more = more or head.size < _signed_size(page)
-        channels.close_incidents(connection, peer.name, head.log, STRUCTURAL, time)
-    channels.close_incidents(connection, peer.name, WHOLE_PEER, STRUCTURAL, time)
+        signed = open_checkpoint(page.checkpoint, head.origin, peer.verifiers(head.origin))
+        more = more or head.size < signed.size
+        if head.size == signed.size:
+            channels.close_incidents(connection, peer.name, head.log, STRUCTURAL, time)
+    channels.close_incidents(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     return Taken(copied, more)
 
 
@@ -167,46 +170,47 @@ def _mirror_row(log: int, each: Disclosed) -> Row:
     return row | {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": None}
 
 
-def incident(peer: str, log: int, seq: int, kind: str, detail: str, evidence: bytes, time: str) -> Row:
-    """Something from a peer that failed verification, as it is kept."""
+def incident(
+    peer: str, log: int, seq: int, kind: str, detail: str, evidence: bytes, time: str, claim: bytes = b""
+) -> Row:
+    """Something from a peer that failed verification, as it is kept; another `claim` is another incident."""
     row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "record_id": None}
-    row |= {"detail": detail, "evidence": evidence}
+    row |= {"detail": detail, "evidence": evidence, "evidence_digest": b64u(sha256(claim).digest())}
     return row | {"first_seen": time, "last_seen": time, "closed": None}
 
 
-def failed(parts: Parts, peer: Card, refusal: Refusal, evidence: bytes) -> None:
-    """Keep what did not hold as a whole: nothing of it was used, and answers go on from what was proven."""
-    kind = "missing" if "must come next" in refusal.why else "replaced"
-    _note(parts, peer, kind, refusal, evidence)
+def failed(parts: Parts, peer: Card, refusal: Refusal, news: News | None) -> None:
+    """Keep what did not hold as a whole: nothing of it was used, and answers go on from what was proven.
+
+    The evidence is what the peer signed: its checkpoints and what it gave as proof of consistency.
+    """
+    kind = (
+        "missing" if isinstance(refusal, Gap) else "replaced" if isinstance(refusal, Unproven) else "invalid"
+    )
+    pages: list[LedgerPart | ChannelPart] = [news.ledger, *news.channels] if news else []
+    evidence = orjson.dumps(
+        [{"checkpoint": page.checkpoint, "consistency": page.consistency} for page in pages]
+    )
+    # The cosignatures differ each time; what is claimed are the trees.
+    claim = orjson.dumps([page.checkpoint.partition("\n\n")[0] for page in pages])
+    _note(parts, peer, kind, refusal, evidence, claim)
 
 
 def altered(parts: Parts, peer: Card, refusal: Refusal) -> None:
     """Keep that re-reading the peer's ledger found an entry that is not the one signed."""
-    _note(parts, peer, "altered", refusal, b"")
+    told = refusal.sentence().encode()
+    _note(parts, peer, "altered", refusal, told, told)
 
 
 def unaltered(parts: Parts, peer: Card) -> None:
     """A whole round of re-reading held: close what an earlier one found."""
-    with parts.database.read() as connection:
-        still_open = any(
-            row["peer"] == peer.name and row["kind"] == "altered"
-            for row in channels.incidents(connection, only_open=True)
-        )
-    if still_open:
-        with parts.database.write() as connection:
-            channels.close_incidents(
-                connection, peer.name, WHOLE_PEER, ("altered",), moment.format(parts.now_ms())
-            )
+    with parts.database.write() as connection:
+        time = moment.format(parts.now_ms())
+        channels.close_incidents(connection, peer.name, WHOLE_PEER, ("altered",), time)
 
 
-def _note(parts: Parts, peer: Card, kind: str, refusal: Refusal, evidence: bytes) -> None:
+def _note(parts: Parts, peer: Card, kind: str, refusal: Refusal, evidence: bytes, claim: bytes) -> None:
     time = moment.format(parts.now_ms())
     with parts.database.write() as connection:
-        row = incident(
-            peer.name, WHOLE_PEER, -1, kind, refusal.sentence(), evidence[:EVIDENCE_LIMIT_BYTES], time
-        )
+        row = incident(peer.name, WHOLE_PEER, -1, kind, refusal.sentence(), evidence, time, claim)
         channels.note_incident(connection, row)
-
-
-def _signed_size(page: ChannelPart) -> int:
-    return int(page.checkpoint.split("\n", 2)[1])

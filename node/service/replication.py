@@ -45,12 +45,21 @@ class Replication:
         self.watch_peers()
 
     def watch_peers(self) -> None:
-        """Begin to follow peers that were pinned since."""
+        """Begin to follow peers that were pinned since, or whose card has another address now."""
         with self._lock, self._parts.database.read() as connection:
             cards = self._parts.peers.by_country(connection)
-            for country in cards.keys() - self._followers.keys() if self._started else ():
-                self._followers[country] = Follower(self._parts, self._sequencer, cards[country])
-                self._followers[country].start()
+            for country, card in cards.items() if self._started else ():
+                known = self._followers.get(country)
+                if known is None or known.peer.text != card.text:
+                    if known:
+                        known.stop()
+                    self._followers[country] = Follower(self._parts, self._sequencer, card)
+                    self._followers[country].start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether every peer is followed."""
+        return all(follower.is_alive for follower in self._followers.values())
 
     def stop(self) -> None:
         """Ask every follower to stop; the processes' end does not wait for a peer's answer."""
@@ -62,7 +71,7 @@ class Follower:
     """Follows one peer."""
 
     def __init__(self, parts: Parts, sequencer: Sequencer, peer: Card) -> None:
-        self._parts, self._sequencer, self._peer = parts, sequencer, peer
+        self._parts, self._sequencer, self.peer = parts, sequencer, peer
         settings = parts.settings
         self._client = PeerClient(
             peer, settings.name, parts.keys.log, settings.peer_timeout_s, lambda: parts.now_ms() / 1000
@@ -73,6 +82,12 @@ class Follower:
             threading.Thread(target=self._audit, name=f"audit {peer.name}", daemon=True),
         ]
         self._rev = 0
+        self._progress = Progress()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the peer is followed."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
         """Begin."""
@@ -87,22 +102,22 @@ class Follower:
         pause_s, wait_s = 0.0, 0.0
         while not self._stop.wait(pause_s):
             try:
+                self._note_lateness()
                 more = self._once(wait_s)
                 pause_s, wait_s = 0.0, 0.0 if more else self._parts.settings.wait_limit_s
             except Busy as refusal:
-                log.info("peer not reached", peer=self._peer.name, why=refusal.sentence())
+                log.info("peer not reached", peer=self.peer.name, why=refusal.sentence())
                 pause_s = self._longer(pause_s)
             except Refusal as refusal:
-                log.error("news refused", peer=self._peer.name, why=refusal.sentence())
+                log.error("news refused", peer=self.peer.name, why=refusal.sentence())
                 pause_s = self._longer(pause_s)
             except Exception as error:  # noqa: BLE001  # a follower must outlive whatever a peer sends
-                log.error("news could not be taken over", peer=self._peer.name, why=repr(error))
+                log.error("news could not be taken over", peer=self.peer.name, why=repr(error))
                 pause_s = self._longer(pause_s)
-            self._note_lateness()
 
     def _once(self, wait_s: float) -> bool:
         """Ask once and take over the answer; gives whether the peer has more."""
-        parts, peer = self._parts, self._peer
+        parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
             at = mirror.cursors(parts, connection, peer, self._rev)
         query = [
@@ -112,11 +127,12 @@ class Follower:
         ]
         path = "/v1/peer/news?" + "&".join(f"{name}={quote(str(value), safe=':')}" for name, value in query)
         answer = self._client.get_bytes(path + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
+        news = None
         try:
             news = page.read(_loads(answer), peer.name)
             taken = self._take(news)
         except (Malformed, Unproven) as refusal:
-            mirror.failed(parts, peer, refusal, answer)
+            mirror.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
         self._merge(news)
@@ -125,16 +141,16 @@ class Follower:
 
     def _take(self, news: News) -> mirror.Taken:
         with self._parts.database.write() as connection:
-            return mirror.take(self._parts, connection, self._peer, news)
+            return mirror.take(self._parts, connection, self.peer, news)
 
     def _merge(self, news: News) -> None:
         if news.agreements is None:
             return
-        refused = self._sequencer.submit(Merge(self._peer, tuple(news.agreements))).result(
+        refused = self._sequencer.submit(Merge(self.peer, tuple(news.agreements))).result(
             self._parts.settings.request_timeout_s
         )
         if refused:
-            log.warning("a part of the peer's agreements was refused", peer=self._peer.name, why=refused)
+            log.warning("a part of the peer's agreements was refused", peer=self.peer.name, why=refused)
         self._rev = news.rev
 
     def _longer(self, pause_s: float) -> float:
@@ -146,8 +162,8 @@ class Follower:
         with parts.database.read() as connection:
             late = [
                 (channel.log, head.time)
-                for number, standing in mirror.expected(parts, connection, self._peer)
-                if (channel := channels.channel(connection, number, self._peer.country, parts.country))
+                for number, standing in mirror.expected(parts, connection, self.peer)
+                if (channel := channels.channel(connection, number, self.peer.country, parts.country))
                 and (head := logs.head(connection, channel.log))
                 and now_ms - moment.parse(head.time) > 1000 * int(standing.agreement.terms["max_staleness_s"])
             ]
@@ -156,35 +172,34 @@ class Follower:
                 detail = f"nothing proven since {since}"
                 channels.note_incident(
                     connection,
-                    mirror.incident(self._peer.name, number, -1, "late", detail, b"", moment.format(now_ms)),
+                    mirror.incident(self.peer.name, number, -1, "late", detail, b"", moment.format(now_ms)),
                 )
 
     def _audit(self) -> None:
         """Re-read the peer's ledger, round after round: old entries must still be those signed."""
-        progress = Progress()
         while not self._stop.wait(self._parts.settings.audit_every_s):
             try:
-                progress = self._audit_round(progress)
-            except Busy:
-                continue
+                self._audit_round()
             except Exception as error:  # noqa: BLE001  # an auditor must outlive whatever a peer sends
-                log.error("audit failed", peer=self._peer.name, why=repr(error))
+                log.error("audit failed", peer=self.peer.name, why=repr(error))
 
-    def _audit_round(self, progress: Progress) -> Progress:
-        parts, peer = self._parts, self._peer
+    def _audit_round(self) -> None:
+        """Go on to the end of what was proven; a peer that cannot be reached is asked again from there."""
+        parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
             head = logs.head_of(connection, ledger_origin(peer.name))
         while head is not None and not self._stop.is_set():
             try:
-                progress = audit_bundle(self._client.get_bytes, progress, head, peer.country)
+                self._progress = audit_bundle(self._client.get_bytes, self._progress, head, peer.country)
             except (Malformed, Unproven) as refusal:
+                self._progress = Progress()
                 mirror.altered(parts, peer, refusal)
                 parts.bell.ring()
-                return Progress()
-            if progress.done:
+                return
+            if self._progress.done:
+                self._progress = Progress()
                 mirror.unaltered(parts, peer)
-                return Progress()
-        return progress
+                return
 
 
 def _loads(answer: bytes) -> object:

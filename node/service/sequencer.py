@@ -7,7 +7,7 @@ brings outgoing channels into line with the state of their agreements and with t
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -66,6 +66,11 @@ class Sequencer:
         self._queue.put(None)
         self._thread.join()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the writer writes."""
+        return self._thread.is_alive()
+
     def submit(self, work: Work) -> Future[Any]:
         """Queue a change; `Busy` when the queue is full. The future is resolved once it is durable."""
         item = _Item(work)
@@ -105,48 +110,59 @@ class Sequencer:
         return None
 
     def _settle(self, items: list[_Item]) -> None:
-        """Write a batch, then answer. Nobody is answered before the commit; a failed commit answers all."""
-        answers: list[tuple[_Item, Any]] = []
+        """Write a batch, then answer. Nobody is answered before the commit.
+
+        When a batch fails as a whole, its items are tried one by one: only the culprit is refused.
+        """
         try:
-            with self._parts.database.write() as connection:
-                batch = Batch(self._parts, connection)
-                batch.prepare(tin for item in items for tin in item.work.tins)
-                answers = [(item, _attempt(item.work, batch)) for item in items]
-                batch.commit()
-            for act in batch.after_commit:
-                act()
+            answers = self._written(items)
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
-            log.error("batch failed", why=str(error), changes=len(items))
-            answers = [
-                (
-                    item,
-                    Busy(
-                        "the change could not be stored",
-                        why=type(error).__name__,
-                        do="repeat it with the same idempotency key",
-                    ),
-                )
-                for item in items
-            ]
+            log.error("batch failed", why=repr(error), changes=len(items))
+            if len(items) > 1:
+                for item in items:
+                    self._settle([item])
+                return
+            answers = [_not_stored(error)]
         self._parts.bell.ring()
-        for item, answer in answers:
+        for item, answer in zip(items, answers, strict=True):
             _answer(item.future, answer)
+
+    def _written(self, items: list[_Item]) -> list[Any]:
+        """The answers of a batch that is durable."""
+        with self._parts.database.write() as connection:
+            batch = Batch(self._parts, connection)
+            batch.prepare(tin for item in items for tin in item.work.tins)
+            answers = [_attempt(item.work, batch) for item in items]
+            batch.commit()
+        for act in batch.after_commit:
+            act()
+        return answers
 
     def _keep_in_line(self, *, more_waits: bool) -> None:
         """One step of bringing channels into line; short, so that changes in the queue wait little."""
-        if not self._keeper.is_due(self._parts):
-            return
         try:
+            if not self._keeper.is_due(self._parts):
+                return
             with self._parts.database.write() as connection:
                 batch = Batch(self._parts, connection)
                 self._keeper.step(batch, 50 if more_waits else 250)
                 batch.commit()
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
-            log.error("channels could not be brought into line", why=str(error))
+            log.error("channels could not be brought into line", why=repr(error))
             self._keeper.rest()
         self._parts.bell.ring()
+
+
+def _not_stored(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    return Busy(
+        "the change could not be stored",
+        why=type(error).__name__,
+        do="repeat it with the same idempotency key; if it fails again, read the node's log",
+    )
 
 
 def _attempt(work: Work, batch: Batch) -> Any:
@@ -161,6 +177,3 @@ def _answer(future: Future[Any], answer: Any) -> None:
         future.set_exception(answer)
     else:
         future.set_result(answer)
-
-
-Submit = Callable[[Work], "Future[Any]"]

@@ -25,7 +25,8 @@ from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
 from node.service.batch import Batch
-from node.store import agreements
+from node.store import agreements, logs
+from node.store.logs import Head
 
 AGREEMENTS_LIMIT = 1000
 ACTS_LIMIT = 1000
@@ -189,8 +190,8 @@ class Merge:
     def _document(self, batch: Batch, part: AgreementPart) -> Agreement:
         agreement = document.parse(part.document)
         known = batch.parts.standings.current(batch.connection)
+        check_parties(batch, agreement, self.peer)
         if agreement.id not in known:
-            check_parties(batch, agreement, self.peer)
             if len(known) >= AGREEMENTS_LIMIT:
                 raise TooMuch("there are too many agreements here", where=agreement.id)
             add_document(batch, agreement)
@@ -213,9 +214,9 @@ class Merge:
         for signature in new:
             put_signature(batch, instrument.act, signature)
         if item.receipt is not None and (own or new) and not (own and self.peer.country in own.receipts):
-            check_receipt(
-                item.receipt, instrument.act, standing_of(batch, agreement.id), self.peer, batch.today
-            )
+            proven = logs.head_of(batch.connection, ledger_origin(self.peer.name))
+            standing = standing_of(batch, agreement.id)
+            check_receipt(item.receipt, instrument.act, standing, self.peer, proven, batch.today)
             agreements.put_receipt(
                 batch.connection,
                 instrument.act.id,
@@ -225,8 +226,10 @@ class Merge:
             batch.forget_lines()
 
 
-def check_receipt(receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, today: str) -> None:
-    """`Unproven` unless the peer's own ledger holds this act with enough signatures."""
+def check_receipt(
+    receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, proven: Head | None, today: str
+) -> None:
+    """`Unproven` unless the peer's ledger, as we follow it, holds this act with enough signatures."""
     if set(receipt) != {"entry", "salt", "body", "proof"} or not isinstance(receipt["body"], dict):
         raise Malformed("a receipt is not of the agreed form", where=peer.name)
     encoded = str(receipt["entry"]).encode()
@@ -242,7 +245,9 @@ def check_receipt(receipt: Mapping[str, Any], act: Act, standing: Standing, peer
     if proof.index != entry.seq:
         raise Unproven("a receipt proves another entry", where=peer.name)
     origin = ledger_origin(peer.name)
-    proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+    checkpoint = proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+    if proven is None or (checkpoint.size, checkpoint.root) != (proven.size, proven.root):
+        raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
 
 
 def record_complete(batch: Batch, agreement: str) -> None:

@@ -101,6 +101,14 @@ class Gate:
         self._believed[_hash(authorization)] = (now_ms + int(BELIEVED_S * 1000), caller)
         return caller
 
+    def is_good(self, authorization: str) -> bool:
+        """Whether the header still belongs to somebody."""
+        try:
+            self.caller(authorization)
+        except Unauthenticated:
+            return False
+        return True
+
     def believed(self, authorization: str) -> Caller | None:
         """The caller, if the header was found good a moment ago."""
         until_ms, caller = self._believed.get(_hash(authorization), (0, None))

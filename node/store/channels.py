@@ -189,6 +189,15 @@ def _looking_up(one: bool, of_scheme: bool) -> Select[Any]:
     return found.where(IDENTIFIER.c.scheme == bindparam("scheme")) if of_scheme else found
 
 
+MIRROR_ROW = select(MIRROR).where(MIRROR.c.log == bindparam("of_log"), MIRROR.c.record_id == bindparam("of"))
+
+
+def mirror_row(connection: Connection, log: int, record_id: str) -> Mirrored | None:
+    """The mirror row of one record, or None."""
+    row = connection.execute(MIRROR_ROW, {"of_log": log, "of": record_id}).first()
+    return Mirrored(*row) if row else None
+
+
 def mirror_counts(connection: Connection, log: int) -> tuple[int, int]:
     """(records in view, tombstones) of an incoming channel."""
     rows = connection.execute(
@@ -216,16 +225,18 @@ def put_mirror(connection: Connection, rows: Sequence[Row], history: Sequence[Ro
     add(connection, MirrorVersion, history)
 
 
+INCIDENTS_LIMIT = 10_000
+"""Most incidents kept of one peer; beyond it only those already known are renewed."""
+
+
 def note_incident(connection: Connection, row: Row) -> None:
-    """Keep something that failed verification; seen again, only `last_seen` moves."""
-    same = (
-        INCIDENT.c.peer == row["peer"],
-        INCIDENT.c.log == row["log"],
-        INCIDENT.c.seq == row["seq"],
-        INCIDENT.c.kind == row["kind"],
-    )
+    """Keep something that failed verification with its evidence; the same again is only renewed."""
+    same = [INCIDENT.c[name] == row[name] for name in ("peer", "log", "seq", "kind", "evidence_digest")]
     values = {name: row[name] for name in ("last_seen", "detail", "closed")}
-    if connection.execute(update(INCIDENT).where(*same).values(**values)).rowcount == 0:
+    kept = select(func.count()).select_from(INCIDENT).where(INCIDENT.c.peer == row["peer"])
+    if connection.execute(update(INCIDENT).where(*same).values(**values)).rowcount:
+        return
+    if connection.execute(kept).scalar_one() < INCIDENTS_LIMIT:
         add(connection, Incident, [row])
 
 
@@ -250,6 +261,14 @@ def close_incident(connection: Connection, incident: int, time: str) -> bool:
     """Close one incident; False when there is no open one of this number."""
     found = update(INCIDENT).where(INCIDENT.c.incident == incident, INCIDENT.c.closed.is_(None))
     return connection.execute(found.values(closed=time)).rowcount == 1
+
+
+def unread(connection: Connection, log: int) -> list[int]:
+    """The open incidents of a channel about entries of which nobody can say whom they concern."""
+    about = (INCIDENT.c.log == log, INCIDENT.c.kind == "invalid", INCIDENT.c.record_id.is_(None))
+    return list(
+        connection.execute(select(INCIDENT.c.incident).where(*about, INCIDENT.c.closed.is_(None))).scalars()
+    )
 
 
 def incidents(connection: Connection, *, only_open: bool, limit: int = 1000) -> list[Row]:

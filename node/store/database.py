@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from node.errors import Busy
@@ -29,6 +30,7 @@ PRAGMAS = (
 )
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
+READY_LIMIT = 2
 
 
 class Database:
@@ -45,6 +47,7 @@ class Database:
             # The driver commits by itself unless told to begin; setting and resetting a level costs
             # more than most statements.
             self._unheld = {"aeo_begin": False}
+        self._ready: list[Connection] = []
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -54,9 +57,24 @@ class Database:
 
     @contextmanager
     def glance(self) -> Iterator[Connection]:
-        """A connection for single statements: each sees the newest committed state, none is held open."""
-        with self._engine.connect() as connection:
-            yield connection.execution_options(**self._unheld)
+        """A connection for single statements: each sees the newest committed state, none is held open.
+
+        A few are kept ready: taking one out of the pool and giving it back takes longer than a lookup.
+        """
+        try:
+            connection = self._ready.pop()
+        except IndexError:
+            connection = self._engine.connect().execution_options(**self._unheld)
+        try:
+            yield connection
+        except SQLAlchemyError:
+            connection.close()
+            raise
+        finally:
+            if connection.closed or len(self._ready) >= READY_LIMIT:
+                connection.close()
+            else:
+                self._ready.append(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -80,6 +98,8 @@ class Database:
 
     def close(self) -> None:
         """Let go of every connection."""
+        while self._ready:
+            self._ready.pop().close()
         self._engine.dispose()
 
 
@@ -138,5 +158,5 @@ def _speak_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        if options.get("isolation_level") != "AUTOCOMMIT":
+        if options.get("aeo_begin", True):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("aeo_write") else "BEGIN")

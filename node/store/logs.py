@@ -40,6 +40,12 @@ def head_of(connection: Connection, origin: str) -> Head | None:
     return Head(*row) if row else None
 
 
+def newest_time(connection: Connection, name: str) -> str:
+    """The time of the newest head among the logs of the node of this name: none of them may go back."""
+    own = select(func.max(HEAD.c.time)).where(HEAD.c.origin.startswith(f"{name}/", autoescape=True))
+    return str(connection.execute(own).scalar_one())
+
+
 def begin(
     connection: Connection, origin: str, root: bytes, time: str, checkpoint: str, log: int | None = None
 ) -> int:

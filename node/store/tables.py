@@ -227,7 +227,7 @@ class Incident(SQLModel, table=True):
     """Something from a peer that failed verification, kept apart with the reason; never used."""
 
     __tablename__ = "incident"
-    __table_args__ = (UniqueConstraint("peer", "log", "seq", "kind"),)
+    __table_args__ = (UniqueConstraint("peer", "log", "seq", "kind", "evidence_digest"),)
     incident: int | None = Field(default=None, primary_key=True)
     peer: str
     log: int
@@ -236,6 +236,7 @@ class Incident(SQLModel, table=True):
     record_id: str | None = None
     detail: str
     evidence: bytes = Field(sa_column=_blob())
+    evidence_digest: str
     first_seen: str
     last_seen: str
     closed: str | None = None

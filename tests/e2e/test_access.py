@@ -19,7 +19,7 @@ from node import app, keys
 from node.exchange import card, requests
 from node.exchange.card import Card
 from node.service import tokens
-from tests.nodes import Node, brazilian, make, name_of
+from tests.nodes import Node, brazilian, make, name_of, running
 
 OPEN = {
     "GET /healthz",
@@ -66,9 +66,8 @@ NEWS = "/v1/peer/news?rev=0&ledger=0"
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A running node with generous bounds."""
     [made] = make(("BR",), tmp_path_factory.mktemp("access"))
-    made.run()
-    yield made
-    made.close()
+    with running(made):
+        yield made
 
 
 @dataclass
@@ -299,9 +298,8 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A running node with narrow bounds."""
     narrow = {"AEO_BODY_LIMIT_BYTES": "4096", "AEO_LIST_LIMIT": "5", "AEO_RATE_PER_MINUTE": "60"}
     [made] = make(("BR",), tmp_path_factory.mktemp("bounded"), **narrow)
-    made.run()
-    yield made
-    made.close()
+    with running(made):
+        yield made
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["with its length", "in chunks"])

@@ -3,8 +3,6 @@
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache
@@ -24,7 +22,8 @@ from tests.service.world import CNPJS, World, make_world, open_world, operator, 
 FIRST_DAY = date(2026, 11, 22)
 GIVEN = {"given": True, "scope": "GENERAL", "from": "2025-01-10"}
 SHOWN_STATUSES = ("ACTIVE", "SUSPENDED", "REVOKED")
-NUMBERS = st.integers(1, 4)
+KNOWN = (1, 2)
+NUMBERS = st.integers(1, 3)
 
 Seen = dict[int, tuple[str, str]]
 
@@ -58,26 +57,30 @@ class Model:
         return gone | self.shown()
 
 
+def known(number: int) -> dict[str, Any]:
+    """An operator that is there from the beginning, valid for a few more days."""
+    return operator(number, valid_to=(FIRST_DAY + timedelta(number + 1)).isoformat())
+
+
 @cache
 def template() -> tuple[Path, str]:
-    """An agreement in operation, made once and copied for every example."""
+    """An agreement in operation and two operators that UY knows, made once and copied for every example."""
     folder = Path(tempfile.mkdtemp(prefix="aeo-machine-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     world = make_world(folder / "made")
     world.operate()
+    for number in KNOWN:
+        world.br.admit(known(number))
+    world.exchange()
     world.close()
     return folder / "made", world.agreement
 
 
-@contextmanager
-def copied() -> Iterator[World]:
+def copied() -> World:
     made, agreement = template()
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=made.parent))
     shutil.copytree(made, folder, dirs_exist_ok=True)
-    try:
-        yield open_world(folder, agreement, seed=2)
-    finally:
-        shutil.rmtree(folder)
+    return open_world(folder, agreement, seed=2)
 
 
 class NodeMachine(RuleBasedStateMachine):
@@ -85,17 +88,19 @@ class NodeMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.place = copied()
-        self.world = self.place.__enter__()
-        self.model = Model()
+        self.world = copied()
+        self.model = Model(operators={number: known(number) for number in KNOWN}, told=set(KNOWN))
         self.replicated = True
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
-            self.replicate()
-            assert [node.findings() for node in self.world.nodes] == [[], []]
-            self.world.close()
-            self.place.__exit__(None, None, None)
+            try:
+                self.replicate()
+                self.the_partner_sees_what_the_agreement_says()
+                assert [node.findings() for node in self.world.nodes] == [[], []]
+            finally:
+                self.world.close()
+                shutil.rmtree(self.world.br.home.parent)
 
     # What happens at BR
 
@@ -129,6 +134,10 @@ class NodeMachine(RuleBasedStateMachine):
             assert self.world.br.ledger() == before
         else:
             raise AssertionError(f"{fields['status']} became {status}")
+
+    @rule(number=NUMBERS)
+    def suspend(self, number: int) -> None:
+        self.change_status(number, "SUSPENDED")
 
     @rule(number=NUMBERS)
     def withdraw_consent(self, number: int) -> None:
@@ -214,7 +223,7 @@ class NodeMachine(RuleBasedStateMachine):
 
     def seen(self) -> Seen:
         found = {}
-        for number in range(1, 5):
+        for number in range(1, 4):
             try:
                 answer = self.world.uy.look_up(f"BR{CNPJS[number]}")
             except NotFound:
@@ -242,7 +251,7 @@ class NodeMachine(RuleBasedStateMachine):
 
 
 NodeMachine.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=20,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,

@@ -187,13 +187,13 @@ class World:
 
     def take(self, reader: Node, answer: Any) -> Taken:
         """Take a page over as replication does; what does not hold is kept as an incident and raised."""
-        parts, peer = reader.parts, self.other(reader).parts.card
+        parts, peer, news = reader.parts, self.other(reader).parts.card, None
         try:
             news = page.read(answer, peer.name)
             with parts.database.write() as connection:
                 taken = mirror.take(parts, connection, peer, news)
         except (Malformed, Unproven) as refusal:
-            mirror.failed(parts, peer, refusal, repr(answer).encode())
+            mirror.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
         if news.agreements is not None:

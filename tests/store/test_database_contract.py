@@ -247,6 +247,7 @@ def test_readers_do_not_wait_for_a_writer(store: Database) -> None:
 def test_put_replaces_and_add_refuses(store: Database) -> None:
     row = {"log": 1, "record_id": "r", "digest": b"one", "seq": 1}
     with store.write() as connection:
+        channels.add_channel(connection, StoredChannel(1, "a", "BR", "UY", "", ""))
         put(connection, ChannelView, [row])
         put(connection, ChannelView, [row | {"digest": b"two", "seq": 2}])
         assert channels.views(connection, ["r"]) == {(1, "r"): b"two"}
@@ -391,7 +392,13 @@ def test_the_newest_decision_is_the_one_that_counts(store: Database) -> None:
 
 def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> None:
     row = {"peer": "p", "log": 1, "seq": 4, "kind": "missing", "detail": "d", "evidence": b"e"}
-    row |= {"first_seen": "t1", "last_seen": "t1", "closed": None}
+    row |= {
+        "evidence_digest": "same",
+        "record_id": None,
+        "first_seen": "t1",
+        "last_seen": "t1",
+        "closed": None,
+    }
     with store.write() as connection:
         channels.note_incident(connection, row)
         assert channels.close_incidents(connection, "p", 1, ["missing"], "t2") == 1
@@ -401,7 +408,8 @@ def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> 
         [found] = channels.incidents(connection, only_open=True)
         assert (found["first_seen"], found["last_seen"], found["detail"]) == ("t1", "t3", "again")
         assert channels.close_incidents(connection, "p", 2, ["missing"], "t4") == 0
-        assert len(channels.incidents(connection, only_open=False)) == 1
+        channels.note_incident(connection, row | {"evidence_digest": "another"})
+        assert len(channels.incidents(connection, only_open=False)) == 2
 
 
 def test_numbers_of_the_change_feed_are_never_given_twice(store: Database) -> None:

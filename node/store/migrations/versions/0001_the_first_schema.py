@@ -132,11 +132,12 @@ def upgrade() -> None:
         sa.Column("record_id", sa.String(), nullable=True),
         sa.Column("detail", sa.String(), nullable=False),
         sa.Column("evidence", sa.LargeBinary(), nullable=False),
+        sa.Column("evidence_digest", sa.String(), nullable=False),
         sa.Column("first_seen", sa.String(), nullable=False),
         sa.Column("last_seen", sa.String(), nullable=False),
         sa.Column("closed", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("incident"),
-        sa.UniqueConstraint("peer", "log", "seq", "kind"),
+        sa.UniqueConstraint("peer", "log", "seq", "kind", "evidence_digest"),
     )
     op.create_table(
         "ledger_body",
