@@ -58,6 +58,11 @@ def merge(node: Node, peer: Node, told: list[Json]) -> list[str]:
     return refused
 
 
+def follow_ledger(world: World, reader: Node) -> None:
+    """The reader proves where the other's ledger is now, and hears nothing of agreements."""
+    world.carry(reader, lambda page: page.update(agreements=None))
+
+
 @pytest.fixture
 def met(strangers: World) -> World:
     """Two nodes that pinned each other; BR has an operator that it would share."""
@@ -88,7 +93,11 @@ def test_nothing_is_disclosed_before_both_signatures_are_in_both_ledgers(met: Wo
     assert merge(br, uy, stripped) == []
     assert state(br, met.agreement) == "NEGOTIATING", "both signed, but UY's ledger is not proven to hold it"
     nothing_yet()
-    merge(br, uy, uy_alone)
+    assert merge(br, uy, uy_alone), "the receipt rests on a tree that BR has not proven to follow the last"
+    assert state(br, met.agreement) == "NEGOTIATING"
+    nothing_yet()
+    follow_ledger(met, br)
+    assert merge(br, uy, uy_alone) == []
     assert state(br, met.agreement) == "SIGNED"
     br.keep()
     assert len(out_channels(br)) == 1
@@ -301,6 +310,7 @@ def test_a_forged_receipt_proves_nothing(met: World, forge: Forge) -> None:
     stripped = deepcopy(told)
     stripped[0]["acts"][0]["receipt"] = None
     merge(br, uy, stripped)
+    follow_ledger(met, br)
     forged = deepcopy(told)
     forge(met, forged[0])
     assert merge(br, uy, forged), "the refusal says what was wrong"
@@ -321,6 +331,7 @@ def test_a_receipt_of_another_act_proves_nothing(met: World) -> None:
     told = agreements_of(uy, met)
     by_act = {acts.parse(each["instrument"]).act.act: each for each in told[0]["acts"]}
     by_act["start"]["receipt"] = by_act["sign"]["receipt"]
+    follow_ledger(met, br)
     assert merge(br, uy, told)
     assert state(br, met.agreement) == "SIGNED"
     shares_nothing(met)

@@ -56,7 +56,7 @@ def test_any_change_of_text_terms_or_nonce_is_another_agreement() -> None:
     others = [
         edited("title", "Another"),
         edited("terms/max_staleness_s", 901),
-        edited("terms/directions/BR-UY/fields", ["tin"]),
+        edited("terms/directions/BR-UY/fields", ["record_id", "country", "tin", "status", "scope"]),
         edited("nonce", "b" * 24),
         edited("drafted_on", "2026-11-02"),
     ]
@@ -98,6 +98,11 @@ BROKEN = {
     "direction to itself": ("terms/directions/BR-BR", {}, "terms.directions.BR-BR"),
     "direction without fields": (f"{ONE_DIRECTION}/fields", ..., "terms.directions.BR-UY.fields"),
     "unknown field": (f"{ONE_DIRECTION}/fields", ["tin", "risk"], "terms.directions.BR-UY.fields"),
+    "no status": (
+        f"{ONE_DIRECTION}/fields",
+        ["record_id", "country", "tin", "scope"],
+        "terms.directions.BR-UY.fields",
+    ),
     "a field twice": (f"{ONE_DIRECTION}/fields", ["tin", "tin"], "terms.directions.BR-UY.fields"),
     "no field": (f"{ONE_DIRECTION}/fields", [], "terms.directions.BR-UY.fields"),
     "all identifiers": (f"{ONE_DIRECTION}/fields", ["identifiers"], "terms.directions.BR-UY.fields"),
