@@ -80,7 +80,7 @@ def table(figures: Sequence[Figure]) -> Table:
     shown = Table(title="Measured on this machine", box=SIMPLE)
     for column in COLUMNS:
         is_number = column in ("p50", "p99")
-        shown.add_column(column, justify="right" if is_number else "left", no_wrap=column != "goal")
+        shown.add_column(column, justify="right" if is_number else "left", no_wrap=True)
     for figure in figures:
         shown.add_row(*_cells(figure))
     return shown
@@ -98,7 +98,15 @@ def write(
 def _cells(figure: Figure) -> list[str]:
     numbers = [f"{_rounded(figure.percentile(share)):,g}" for share in (50, 99)]
     met = {None: "", True: "yes", False: "NO"}[figure.is_met()]
-    return [figure.name, *numbers, figure.unit, figure.goal_text(), met]
+    return [figure.name, *numbers, figure.unit, _goal_cell(figure), met]
+
+
+def _goal_cell(figure: Figure) -> str:
+    if figure.goal is None:
+        return ""
+    sign = "<" if figure.better == "lower" else ">"
+    bounds = [bound for bound in (figure.goal.p50, figure.goal.p99) if bound is not None]
+    return ", ".join(f"{sign}{bound:,g}" for bound in bounds)
 
 
 def _rounded(value: float) -> float:

@@ -1,6 +1,6 @@
 """What every request passes before a route sees it: bounds on its size and rate, and who sends it.
 
-Plain ASGI, outermost first: body limit, rate limit. Identity is checked by the routes' dependencies
+Plain ASGI, outermost first: rate limit, body limit. Identity is checked by the routes' dependencies
 (`caller`, `peer`), so that a route without one is visible in the code; a test lists them.
 """
 

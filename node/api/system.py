@@ -40,7 +40,7 @@ def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
     """Every channel: what goes out, what comes in, how fresh it is."""
     answers: Answers = request.app.state.answers
     with node.database.read() as connection:
-        reaches = answers.reaches(connection)
+        reaches = answers.reaches()
         outgoing = [_outgoing(node, connection, line) for line in node.lines(connection, node.today())]
         incoming = [_incoming(node, connection, reach) for reach in reaches.values()]
     return json({"channels": outgoing + incoming})

@@ -6,12 +6,11 @@ its answer; whatever goes wrong on the way comes out as one refusal that names t
 
 import time
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import httpx
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from node.errors import Busy, Forbidden, Malformed, NotFound, Refusal, TooMuch, Unauthenticated
@@ -42,11 +41,6 @@ class Peers:
             self._cards = {row["country"]: card.read(row["card"]) for row in access.peers(connection)}
         return self._cards
 
-    def key_of(self, connection: Connection, name: str) -> Ed25519PublicKey | None:
-        """The request key of the peer with this node name, or None."""
-        found = next((each for each in self.by_country(connection).values() if each.name == name), None)
-        return found.log_key if found else None
-
     def forget(self) -> None:
         """Read the cards again next time: one was added."""
         self._cards = None
@@ -63,12 +57,6 @@ class PeerClient:
         self._http = httpx.Client(
             follow_redirects=False, trust_env=False, headers={"user-agent": "aeo-exchange"}
         )
-
-    def get(self, path: str, wait_s: float = 0, **query: Any) -> Any:
-        """GET a JSON answer; `Busy` when the peer cannot be reached, else the refusal it answered with."""
-        if wait_s:
-            query["wait"] = f"{wait_s:g}"
-        return orjson.loads(self.get_bytes(path + (f"?{urlencode(query)}" if query else ""), wait_s))
 
     def get_bytes(self, path: str, wait_s: float = 0) -> bytes:
         """GET the bytes at a path of the peer's address."""

@@ -9,7 +9,7 @@ A *sealed* body is nonce (12 bytes) || ciphertext || tag, made from a plaintext 
 - an epoch key seals the bodies of a channel and reaches the partner by HPKE (RFC 9180: DHKEM X25519,
   HKDF-SHA256, AES-256-GCM; the context is bound in `info`).
 
-All random bytes are handed in by the caller.
+Random bytes are handed in by the caller, but for the ephemeral key that HPKE draws itself.
 """
 
 from collections.abc import Callable

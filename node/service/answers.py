@@ -122,7 +122,7 @@ class Answers:
 
     def history(self, connection: Connection, tin: str) -> Json:
         """Every version of an operator that this node knows, oldest first."""
-        hits = records.find(connection, [tin], "TIN")
+        hits = records.find(connection, [identifiers.plain(tin)], "TIN")
         if not hits:
             raise NotFound(
                 "no operator with this TIN is recorded here or was ever disclosed to us", where=tin
@@ -143,9 +143,7 @@ class Answers:
 
     def search(self, connection: Connection, name: str, limit: int) -> Json:
         """Operators with a name like this one: suggestions to a person, never a decision."""
-        if self._names is None or self._names[0] != self._parts.bell.rings:
-            self._names = (self._parts.bell.rings, records.names(connection, SEARCH_LIMIT))
-        names = self._names[1]
+        names = self._all_names()
         hits = process.extract(
             fold(name),
             [row[3] for row in names],
@@ -168,18 +166,26 @@ class Answers:
             "suggestions": suggestions,
         }
 
-    def reaches(self, connection: Connection) -> dict[int, Reach]:
-        """The incoming channels as they stand now."""
-        mark = (self._parts.bell.rings, self._parts.today())
-        if self._reaches is None or self._reaches[0] != mark:
-            self._reaches = (mark, _reaches(self._parts, connection))
-        return self._reaches[1]
+    def reaches(self) -> dict[int, Reach]:
+        """The incoming channels as they stand now; read again, in an own snapshot, after each commit."""
+        mark, known = (self._parts.bell.rings, self._parts.today()), self._reaches
+        if known is None or known[0] != mark:
+            with self._parts.database.read() as connection:
+                known = self._reaches = (mark, _reaches(self._parts, connection))
+        return known[1]
+
+    def _all_names(self) -> list[tuple[int, str, str, str]]:
+        mark, known = self._parts.bell.rings, self._names
+        if known is None or known[0] != mark:
+            with self._parts.database.read() as connection:
+                known = self._names = (mark, records.names(connection, SEARCH_LIMIT))
+        return known[1]
 
     def _told(
         self, connection: Connection, rows: Mapping[tuple[int, str], Mirrored | None]
     ) -> dict[tuple[int, str], Json]:
         """The answers by (log, record), out of the mirror rows of those that a partner disclosed."""
-        reaches, now_ms = self.reaches(connection), self._parts.now_ms()
+        reaches, now_ms = self.reaches(), self._parts.now_ms()
         told = {}
         for (log, record_id), row in rows.items():
             if log == LEDGER:
@@ -249,7 +255,7 @@ class Answers:
 
     def _told_versions(self, connection: Connection, log: int, record_id: str) -> list[Json]:
         rows = channels.mirror_history(connection, log, record_id)
-        reach = self.reaches(connection)[log]
+        reach = self.reaches()[log]
         return [
             {
                 "kind": row["kind"],

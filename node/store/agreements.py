@@ -1,6 +1,6 @@
 """Queries over agreements, acts, signatures and receipts.
 
-Every write moves `rev`, one counter over both tables, by which peers ask for what is new.
+Every write moves `rev`, one counter over both tables, so that readers know when to read again.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ the process and a loss of power. Deleted content is overwritten (`secure_delete`
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,11 +132,6 @@ def add(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> N
     """Insert rows that must be new."""
     if rows:
         connection.execute(table(model).insert(), list(rows))
-
-
-def as_row(mapping: Mapping[str, Any]) -> Row:
-    """A plain dict of a result mapping."""
-    return dict(mapping)
 
 
 def _absolute(url: str, home: Path) -> str:

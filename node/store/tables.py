@@ -97,7 +97,7 @@ class OperatorName(SQLModel, table=True):
 
 
 class AgreementRow(SQLModel, table=True):
-    """The canonical text of an agreement; `rev` orders what peers have yet to see."""
+    """The canonical text of an agreement; `rev` tells readers of this store that it moved."""
 
     __tablename__ = "agreement"
     agreement: str = Field(primary_key=True)
@@ -256,7 +256,7 @@ class Change(SQLModel, table=True):
 
 
 class Peer(SQLModel, table=True):
-    """A pinned card; `heard_at` is when we last had a valid answer from it."""
+    """A pinned card."""
 
     __tablename__ = "peer"
     name: str = Field(primary_key=True)
