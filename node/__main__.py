@@ -198,10 +198,14 @@ def token_revoke(number: Annotated[str, typer.Argument(help="The token's id.")],
 
 def main() -> None:
     """Run the command line; a refusal is one sentence on standard error and exit code 2."""
+    os.umask(0o077)  # what a node stores is for its own account only
     try:
         cli(prog_name="aeo")
     except Refusal as refusal:
         typer.echo(f"Refused: {refusal.sentence()}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(f"Refused: {error.strerror or error} ({error.filename or 'no file'})", err=True)
         sys.exit(2)
 
 

@@ -12,8 +12,9 @@ Refusal                    something was asked that will not be done; nothing wa
  |- Busy                   try again shortly
  `- Damaged                what is stored contradicts itself; a person must look
 
-Every refusal says what was refused, where, why, and what to do about it. Pure code raises
-no others than `Malformed`, `Unproven`, `Conflict` and `TooMuch`; the table from refusals to HTTP status codes is `node/api/problems.py`.
+Every refusal says what was refused, where, why, and what to do about it. Pure code raises no others
+than `Malformed`, `Unproven`, `Conflict` and `TooMuch`. The table from refusals to HTTP status codes is
+`node/api/problems.py`.
 """
 
 from collections.abc import Iterable

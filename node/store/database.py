@@ -31,6 +31,8 @@ PRAGMAS = (
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
 READY_LIMIT = 2
+CONNECTIONS_LIMIT = 64
+"""More than the threads that serve requests, so that none waits for another's connection."""
 
 
 class Database:
@@ -39,7 +41,7 @@ class Database:
     def __init__(self, url: str, home: Path) -> None:
         """Open the database at `url`; a relative SQLite path is taken from `home`."""
         self.url = _absolute(url, home)
-        self._engine = create_engine(self.url)
+        self._engine = create_engine(self.url, pool_size=CONNECTIONS_LIMIT, max_overflow=0)
         self._writer = threading.Lock()
         self._unheld: Row = {"isolation_level": "AUTOCOMMIT"}
         if self._engine.dialect.name == "sqlite":

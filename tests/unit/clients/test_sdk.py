@@ -294,6 +294,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.act("unknown", "sign"),
             lambda: br.decisions("unknown"),
             lambda: br.add_peer("no card", ""),
+            lambda: br.close_incident(1),
         ):
             with pytest.raises(NodeError):
                 ask_in_vain()
