@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,9 @@ class DemoNode:
         return [*done.stdout.strip().splitlines(), str(done.returncode)]
 
     def holds(self, text: str) -> bool:
-        """Whether this text stands anywhere in the node's files."""
-        wanted = text.encode()
-        return any(wanted in path.read_bytes() for path in self.home.rglob("*") if path.is_file())
+        """Whether this text stands anywhere in the node's files, plain or inside a presentation."""
+        files = [path.read_bytes() for path in self.home.rglob("*") if path.is_file()]
+        return any(wanted in content for content in files for wanted in spellings(text))
 
     def change_byte(self, seq: int, at: int) -> Callable[[], None]:
         """Change one byte of a stored ledger entry behind the node's back; gives what puts it back."""
@@ -104,6 +105,15 @@ def start(countries: dict[str, str], folder: Path) -> list[DemoNode]:
     for node in nodes:
         node.await_answer()
     return nodes
+
+
+def spellings(text: str) -> list[bytes]:
+    """A text as it stands in a file: as it is, or within base64url at any of its three alignments."""
+    found = [text.encode()]
+    for shift in range(3):
+        spelt = urlsafe_b64encode(bytes(shift) + text.encode()).rstrip(b"=")
+        found.append(spelt[(0, 2, 3)[shift] : -1])
+    return found
 
 
 def until(holds: Callable[[], bool], limit_s: float, otherwise: str) -> float:
