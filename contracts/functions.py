@@ -78,7 +78,7 @@ def _set(items: object) -> set[object]:
         return set()
     if type(items) is not list:
         raise Misuse("has_any and has_all take lists")
-    return set(items)
+    return set(items_of(items))
 
 
 def length(value: object) -> int:
@@ -92,6 +92,7 @@ def in_order(items: object) -> list[object]:
     """Sort a list of texts, or a list of whole numbers; a mixed list has no order and is misuse."""
     if type(items) is not list or set(map(type, items)) not in (set(), {str}, {int}):
         raise Misuse("sorted takes a list of texts or a list of numbers")
+    items_of(items)
     return sorted(items)
 
 

@@ -21,7 +21,7 @@ from contracts.functions import ARITY, MOST_ITEMS
 
 MOST_BYTES = 65_536
 MOST_DEPTH = 40
-MOST_STEPS = 20_000_000
+MOST_STEPS = 10_000_000
 LARGEST_INTEGER = 2**53 - 1
 
 ENTRY_POINTS = {"decide": ("record", "terms", "today"), "govern": ("act", "terms", "signatures", "today")}
@@ -30,6 +30,7 @@ _FOREIGN = re.compile(r"[^\n -\[\]-~À-ÖØ-öø-ÿ¡¿§°]")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}|[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+(?![0-9A-Za-z_])")
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
+_READS_LISTS = frozenset({"has_any", "has_all", "sorted", "share", "need"})
 _TAKES_COMPUTED_LIST = frozenset({"share", "need", "has_any", "has_all"})
 
 _IMPORT = "write what you need as a function above; the built-in functions are always there"
@@ -282,6 +283,8 @@ class _Checker:
         return 1
 
     def constants(self, node: ast.List) -> int:
+        if len(node.elts) > MOST_ITEMS:
+            _refuse(node, f"a list has at most {MOST_ITEMS} items", "put longer lists into the terms")
         return 1 + sum(self.element(item) for item in node.elts)
 
     def table(self, node: ast.Dict) -> int:
@@ -305,7 +308,7 @@ class _Checker:
             _refuse(node, f"`{type(operator).__name__}` is not a comparison here", "write == or !=")
         if isinstance(operator, ast.In | ast.NotIn) and isinstance(right, ast.Constant):
             _refuse(right, "`in` looks into a list or dict", "write a list, or ==")
-        return 1 + self.expression(node.left) + self.expression(right)
+        return MOST_ITEMS + self.expression(node.left) + self.expression(right)
 
     def bool_op(self, node: ast.BoolOp) -> int:
         return 1 + sum(self.expression(value) for value in node.values)
@@ -338,7 +341,7 @@ class _Checker:
         if name not in ARITY:
             rule = f"there is no function `{name}` above this line"
             _refuse(node, rule, "define it further up; a function cannot call itself")
-        return *ARITY[name], 1
+        return *ARITY[name], MOST_ITEMS if name in _READS_LISTS else 1
 
     def argument(self, function: str, node: ast.expr) -> int:
         if isinstance(node, ast.List) and function in _TAKES_COMPUTED_LIST:

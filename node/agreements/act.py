@@ -24,6 +24,7 @@ from node.ledger.encoding import b64u, unb64u
 from node.ledger.moment import parse_date
 
 ACTS = ("sign", "start", "suspend", "resume", "terminate")
+STOPPING = ("suspend", "terminate")
 TYPE = "aeo-act+jws"
 ALGORITHM = "ES256"
 DIGEST_BYTES = 32
@@ -121,14 +122,23 @@ class Instrument:
         return tuple(country for country in agreement.countries if country in signed)
 
     def complete(self, agreement: Agreement, today: str, contract: Contract | None = None) -> Ruling:
-        """Ask the agreement's own contract whether these signatures are enough (day `YYYY-MM-DD`).
+        """Say whether these signatures are enough (day `YYYY-MM-DD`).
 
-        `contract` spares loading the text again; raises `Unproven` if it is not the agreement's.
+        No contract can lower the floor: nothing is agreed, started or resumed without the signature of
+        every party it binds, and every party may stop what concerns it. Above the floor the agreement's
+        own contract decides. `contract` spares loading the text again; raises `Unproven` if it is not
+        the agreement's.
         """
-        signed = list(self.signed_by(agreement))
-        rules = contract or load(agreement.contract_text)
-        if rules.sha256 != agreement.contract_sha256:
+        if contract and contract.sha256 != agreement.contract_sha256:
             raise Unproven("another contract was given", why="its hash is not the one in the agreement")
+        signed = list(self.signed_by(agreement))
+        bound = [self.act.issuer, self.act.partner] if self.act.issuer else list(agreement.countries)
+        missing = tuple(str(country) for country in bound if country not in signed)
+        if self.act.act in STOPPING:
+            return Ruling(len(missing) < len(bound), () if len(missing) < len(bound) else missing, "")
+        if missing:
+            return Ruling(False, missing, f"not yet signed by {', '.join(missing)}")
+        rules = contract or load(agreement.contract_text)
         return rules.govern(self.act.to_json(), governing_terms(agreement), signed, today)
 
 

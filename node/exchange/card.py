@@ -17,6 +17,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
 from node.errors import Malformed, Unproven, problem
+from node.exchange import sealing
 from node.keys import NodeKeys, public_raw
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
@@ -153,7 +154,10 @@ def _card(content: canonical.Json, text: str) -> Card:
 
 def _with_usable_keys(card: Card) -> Card:
     try:
-        _ = card.log_key, card.credential_key, card.seal_key, card.cosigner
+        _ = card.log_key, card.credential_key, card.cosigner
+        sealing.deliver(
+            bytes(sealing.KEY_BYTES), card.seal_key, "trial", 1
+        )  # some points cannot be sealed to
     except (ValueError, TypeError, JoseError, AttributeError) as error:
         raise Malformed("a key of the card cannot be used", where=card.name, why=str(error)) from None
     return card

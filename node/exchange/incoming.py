@@ -181,14 +181,16 @@ class ChannelReader:
             content = _members(body)
             record_id = _text(content, "record_id") if "record_id" in content else None
             self.disclosed.append(self._checked(entry, body, content, item, ledger))
-        except Refusal as refusal:
+        except (Refusal, TypeError, ValueError, KeyError, AttributeError) as refusal:
             evidence = canonical.encode({"entry": item.entry, "body": item.body})
-            self.set_apart.append(SetApart(entry.seq, record_id, refusal.sentence(), evidence))
+            why = refusal.sentence() if isinstance(refusal, Refusal) else f"it is out of form: {refusal!r}"
+            self.set_apart.append(SetApart(entry.seq, record_id, why, evidence))
 
     def _checked(
         self, entry: ChannelEntry, body: bytes, content: Row, item: EntryPart, ledger: Checkpoint
     ) -> Disclosed:
         time = moment.format(entry.time)
+        _check_members(entry.kind, content)
         if entry.kind == "notice":
             return Disclosed(entry.seq, entry.kind, time, None, body)
         record_id = _text(content, "record_id")
@@ -360,6 +362,20 @@ def _members(body: bytes) -> Row:
     if not isinstance(content, dict) or content.get("v") != 1:
         raise Malformed("a body is not of version 1")
     return content
+
+
+MEMBERS = {
+    "disclosure": {"v", "record_id", "presentation", "ledger"},
+    "tombstone": {"v", "record_id"},
+    "notice": {"v", "notice", "detail"},
+}
+
+
+def _check_members(kind: str, content: Row) -> None:
+    """Each kind of body has exactly its members, all texts but the version and the opening."""
+    texts = [value for name, value in content.items() if name not in ("v", "ledger")]
+    if set(content) != MEMBERS[kind] or not all(isinstance(value, str) for value in texts):
+        raise Malformed(f"a {kind} is out of form", why="it must hold " + ", ".join(sorted(MEMBERS[kind])))
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:

@@ -23,6 +23,7 @@ from node.errors import Malformed, Problem, problem
 from node.ledger import moment
 from node.ledger.canonical import Json
 from node.records import identifiers
+from node.records.credential import LISTS
 from node.records.status import STATUSES
 
 SCOPES: Final = ("SECURITY", "CUSTOMS_COMPLIANCE")
@@ -143,12 +144,14 @@ def parse(value: Json) -> Operator:
 def check_fields(fields: Mapping[str, Json]) -> None:
     """Check what was shown of a record, and that it fits together; `Malformed` with every problem.
 
-    A list may be empty here: its elements can be hidden one by one.
+    A list of `LISTS` may be empty here: its elements can be hidden one by one.
     """
     problems: list[Problem] = []
     found: dict[str, Any] = {}
     for name, value in fields.items():
-        if name in _OPERATOR.readers and value != []:
+        if name in ("record_id", "recorded_at"):
+            problems += _assigned_problems(name, value)
+        elif name in _OPERATOR.readers and not (value == [] and name in LISTS):
             try:
                 found[name] = _OPERATOR.readers[name](value)
             except Malformed as refusal:
@@ -156,6 +159,15 @@ def check_fields(fields: Mapping[str, Json]) -> None:
     problems += _operator_rules(found)
     if problems:
         raise Malformed("the record was refused", problems=problems)
+
+
+def _assigned_problems(name: str, value: Json) -> list[Problem]:
+    """What is wrong with a field that the issuer's node assigned."""
+    try:
+        (_moment if name == "recorded_at" else _text(100))(value)
+    except Malformed as refusal:
+        return list(_under(name, refusal))
+    return []
 
 
 def to_json(operator: Operator) -> dict[str, Json]:

@@ -15,6 +15,7 @@ from node.records import model, status
 from node.service.batch import Batch
 
 RECORD_ID_BYTES = 16
+ABOUT_STATUS = {"status", "status_since", "effective_at", "status_reason_class", "status_until"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,13 @@ class AdmitList:
         return [self._one(batch, operator) for operator in self.operators]
 
     def _one(self, batch: Batch, operator: Fields) -> Outcome:
+        before = batch.additions
         try:
             _check_not_older(batch, operator)
             return (foresee if self.dry_run else admit)(batch, operator, self.author)
         except Refusal as refusal:
+            if batch.additions != before:
+                raise
             return Outcome("refused", operator["tin"], problems=refusal.problems, message=refusal.sentence())
 
 
@@ -135,6 +139,15 @@ class Amend:
         asked = {"tin": self.tin, **self.asked}
         return once(batch, self.author.caller, self.key, asked, lambda: self._admit(batch))
 
+    def _repeats(self, fields: Fields) -> bool:
+        """Whether it only says again which status the operator has: that must not move its dates."""
+        told = (
+            self.changes.get("status"),
+            self.changes.get("status_reason_class") or fields.get("status_reason_class"),
+        )
+        is_status = "status" in self.changes and set(self.changes) <= ABOUT_STATUS
+        return is_status and told == (fields["status"], fields.get("status_reason_class"))
+
     def _admit(self, batch: Batch) -> Outcome:
         current = batch.current(self.tin)
         if current is None:
@@ -143,6 +156,8 @@ class Amend:
                 where=self.tin,
                 do="look it up by another identifier, or register it first",
             )
+        if self._repeats(current.fields):
+            return Outcome("unchanged", current.tin, current.record_id, current.number, current.ledger_seq)
         amended = {
             name: value for name, value in {**current.operator, **self.changes}.items() if value is not None
         }

@@ -56,17 +56,17 @@ class Reach:
             "fresh": age_s <= self.limit_s,
         }
 
+    def state_in_words(self) -> str:
+        """The state of the direction as a reason."""
+        return f"the agreement is {self.state.lower().replace('_', ' ')} in this direction"
+
     def age_s(self, now_ms: int) -> int:
         """Whole seconds since the newest proof."""
         return max(0, (now_ms - self.proven_ms) // 1000)
 
     def against(self, row: Mirrored, fields: Mapping[str, Any], read: str, now_ms: int) -> list[str]:
         """Every reason why recognition does not apply."""
-        found = (
-            []
-            if self.state == "IN_OPERATION"
-            else [f"the agreement is {self.state.lower().replace('_', ' ')} in this direction"]
-        )
+        found = [] if self.state == "IN_OPERATION" else [self.state_in_words()]
         if read != "ACTIVE":
             found.append(f"the status is {read}")
         missing = [each for each in self.terms["direction"]["min_scope"] if each not in fields["scope"]]
@@ -276,7 +276,8 @@ def foreign(reach: Reach, row: Mirrored, now_ms: int) -> Json:
     recognition: Json = {"applies": False, "agreement": reach.channel.agreement, "title": reach.title}
     if fields is None:
         read: Json = {"value": "NOT_SHARED", "stated": None, "since": None}
-        recognition["reasons"] = ["the issuer no longer shares this record with us"]
+        stopped = [] if reach.state == "IN_OPERATION" else [reach.state_in_words()]
+        recognition["reasons"] = [*stopped, "the issuer no longer shares this record with us"]
     else:
         read = read_status(fields, moment.date_of(now_ms))
         recognition["reasons"] = reach.against(row, fields, read["value"], now_ms)

@@ -51,6 +51,7 @@ class Batch:
         self.ledger = LogWriter(connection, head)
         self.sign_credential = parts.sign_credential()
         self.after_commit: list[Callable[[], None]] = []
+        self.additions = 0
         self._answers: list[Row] = []
         self._rows: dict[type[SQLModel], list[Row]] = {}
         self._puts: dict[type[SQLModel], dict[object, Row]] = {}
@@ -111,6 +112,7 @@ class Batch:
         """Append an entry to the ledger and give its number."""
         seq = self.ledger.seq
         entry = LedgerEntry(self.parts.country, seq, self.ledger.prev, self.now_ms, kind, commit)
+        self.additions += 1
         self.ledger.append(entry)
         self._entries[seq] = entry.encode()
         return seq

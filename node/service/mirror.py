@@ -135,6 +135,8 @@ def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelRead
     channels.put_mirror(connection, rows, history)
     # What was disclosed and left our view again within one page must be found too: it is not unknown.
     records.index(connection, log, {record_id: index_row(fields) for record_id, fields in named.items()})
+    gone = [record_id for record_id, each in newest.items() if each.fields is None]
+    records.clear_names(connection, log, gone)
     changes = []
     for each in reader.disclosed:
         tin = (each.fields or {}).get("tin") or tins.get(each.record_id or "", "")

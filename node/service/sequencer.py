@@ -165,10 +165,17 @@ def _not_stored(error: Exception) -> Refusal:
     )
 
 
+class HalfDoneError(Exception):
+    """A change was refused after it had begun to write: its batch must not commit."""
+
+
 def _attempt(work: Work, batch: Batch) -> Any:
+    before = batch.additions
     try:
         return work.run(batch)
     except Refusal as refusal:
+        if batch.additions != before:
+            raise HalfDoneError(refusal.sentence()) from refusal
         return refusal
 
 

@@ -18,7 +18,7 @@ from node.agreements.document import Agreement
 from node.errors import Conflict, Malformed, NotFound, Refusal, TooMuch, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.page import ActPart, AgreementPart
-from node.exchange.standing import HeldAct, Standing
+from node.exchange.standing import HeldAct, Standing, directions_of
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.entry import LedgerEntry, commitment
@@ -127,6 +127,11 @@ class Sign:
             "preconditions_met": list(self.preconditions_met),
         }
         act = acts.parse_act(says | {"nonce": b64u(self._nonce(says, batch))})
+        if self.issuer and (self.issuer, str(self.partner)) not in directions_of(standing.agreement):
+            named = ", ".join(sorted(standing.agreement.terms["directions"]))
+            raise NotFound(
+                f"the agreement has no direction {self.issuer}-{self.partner}", do=f"it has {named}"
+            )
         issuer, partner = (self.issuer, self.partner) if self.issuer else _any_direction(standing)
         if any(_says(held.act) == _says(act) and held.ledger_seq is None for held in standing.held):
             raise Conflict(

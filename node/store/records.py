@@ -107,6 +107,11 @@ def index(connection: Connection, log: int, found: dict[str, Row]) -> None:
     put(connection, OperatorName, names)
 
 
+def clear_names(connection: Connection, log: int, record_ids: Iterable[str]) -> None:
+    """Forget the names of these records; their identifiers still find that they left our view."""
+    connection.execute(delete(NAME).where(NAME.c.log == log, NAME.c.record_id.in_(list(record_ids))))
+
+
 def clear_index(connection: Connection, log: int, record_ids: Iterable[str]) -> None:
     """Forget identifiers and names of these records."""
     ids = list(record_ids)

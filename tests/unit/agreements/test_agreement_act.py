@@ -182,3 +182,31 @@ def test_signatures_gathered_apart_are_united() -> None:
 def test_a_broken_instrument_is_refused(broken: object) -> None:
     with pytest.raises(Malformed):
         parse(broken)
+
+
+ALLOWS_ALL = 'def decide(record, terms, today):\n    return withhold("no")\n\ndef govern(act, terms, signatures, today):\n    return allow()\n'
+REFUSES_ALL = ALLOWS_ALL.replace("return allow()", 'return refuse("never")')
+
+
+def judged_by(contract: str, act: str, signers: str) -> bool:
+    """Whether an act of this kind is complete under a contract, with the signatures of these countries."""
+    whole = draft("A", [party("BR"), party("UY")], ready_made(), contract, "2026-11-01", b"c" * 16)
+    direction = {} if act == "sign" else {"issuer": "BR", "partner": "UY"}
+    mode, lifts = ("operation" if act == "start" else None), ((b64u(b"s" * 32),) if act == "resume" else ())
+    told = replace(SIGN, agreement=whole.digest(), act=act, mode=mode, lifts=lifts, **direction)
+    signatures = tuple(sign(told, country, KEYS[country]) for country in signers.split())
+    return Instrument(told, signatures).complete(whole, TODAY).allowed
+
+
+@pytest.mark.parametrize("act", ["sign", "start", "resume"])
+@pytest.mark.parametrize("signers", ["", "BR", "UY"])
+def test_no_contract_lets_one_party_bind_the_other(act: str, signers: str) -> None:
+    assert not judged_by(ALLOWS_ALL, act, signers)
+    assert judged_by(ALLOWS_ALL, act, "BR UY")
+
+
+@pytest.mark.parametrize("act", ["suspend", "terminate"])
+@pytest.mark.parametrize("signers", ["BR", "UY", "BR UY"])
+def test_no_contract_keeps_a_party_from_stopping(act: str, signers: str) -> None:
+    assert judged_by(REFUSES_ALL, act, signers)
+    assert not judged_by(REFUSES_ALL, act, "")
