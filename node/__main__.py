@@ -95,8 +95,18 @@ def serve(home: Home = HERE) -> None:
         timeout_graceful_shutdown=3,
         server_header=False,
         date_header=False,
+        **_bounds(),
     )
     _Server(config, parts.bell).run()
+
+
+def _bounds() -> dict[str, Any]:
+    """What keeps half-sent requests from using up the descriptors; elsewhere httptools is not installed."""
+    if sys.platform == "win32":
+        return {"limit_concurrency": 800}
+    from node.api import connections
+
+    return {"limit_concurrency": connections.CONNECTION_LIMIT, "http": connections.TimelyProtocol}
 
 
 class _Server(uvicorn.Server):

@@ -1,7 +1,8 @@
 """Which node a command talks to, and with which token.
 
 A home folder names a node on this machine: its `settings.toml` says where it listens, and its
-`administrator.token` opens it. Elsewhere an address and a token file do. Refuses a token that is given
+`administrator.token` opens it, and nothing else: to an address from elsewhere it is never sent.
+There an address and a token file name the node. Refuses a token that is given
 as an argument, by having no such option: arguments are seen by everyone on the machine.
 """
 
@@ -86,16 +87,16 @@ def locate(
     home: Path | None, url: str | None, token_file: Path | None, environment: Mapping[str, str]
 ) -> Place:
     """Where the node is; an option beats the environment. `Malformed` when nothing names a node."""
-    if token_file is None and home is None and "AEO_TOKEN_FILE" in environment:
+    chosen = home is not None and url is None
+    if token_file is None and not chosen and "AEO_TOKEN_FILE" in environment:
         token_file = Path(environment["AEO_TOKEN_FILE"])
     if home is None and url is None:
         url = environment.get("AEO_URL")
         home = Path(environment["AEO_HOME"]) if "AEO_HOME" in environment else None
-    if home is None and url is None:
-        home = DEFAULT_HOME
-    if token_file is None and home is not None:
-        token_file = home / TOKEN
-    return Place(url or _address(home or DEFAULT_HOME, environment), _token(token_file))
+    if url is not None:
+        return Place(url, _token(token_file))
+    home = home or DEFAULT_HOME
+    return Place(_address(home, environment), _token(token_file or home / TOKEN))
 
 
 def _address(home: Path, environment: Mapping[str, str]) -> str:
@@ -113,7 +114,9 @@ def _address(home: Path, environment: Mapping[str, str]) -> str:
 
 def _token(path: Path | None) -> str:
     if path is None:
-        raise Malformed("no token was given", do="name the file that holds it with --token-file")
+        why = "a home's own token is not sent to an address that does not come from that home"
+        do = "name the file that holds it with --token-file or AEO_TOKEN_FILE"
+        raise Malformed("no token was given", why=why, do=do)
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:

@@ -92,7 +92,7 @@ class Node:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Malformed("this is not a node's address", where=url, do="give it as http://host:port")
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,
@@ -214,6 +214,7 @@ class Node:
             with self._http.stream("GET", "/v1/changes", headers=headers, timeout=timeout) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise _refusal(answer, _bounded(answer))
+                _refuse_encoded(answer)
                 yield from answer.iter_lines()
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
@@ -384,12 +385,21 @@ def _path(*parts: str) -> str:
 
 
 def _bounded(answer: httpx.Response) -> bytes:
+    _refuse_encoded(answer)
     content = bytearray()
-    for piece in answer.iter_bytes():
+    for piece in answer.iter_raw():
         content += piece
         if len(content) > ANSWER_LIMIT_BYTES:
             raise NodeError("the answer is too large", why=f"at most {ANSWER_LIMIT_BYTES} bytes are read")
     return bytes(content)
+
+
+def _refuse_encoded(answer: httpx.Response) -> None:
+    """Decoding would come before any bound, and a few bytes can decode to more than the memory holds."""
+    if "content-encoding" in answer.headers:
+        raise NodeError(
+            "the answer is encoded, which was not asked for", where=str(answer.url.copy_with(query=None))
+        )
 
 
 def _pause_s(answer: httpx.Response) -> float:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, func, select, update
 
 from node.store.database import Row, add, put, table
 from node.store.tables import (
+    LEDGER,
     Change,
     Channel,
     ChannelBody,
@@ -16,6 +17,7 @@ from node.store.tables import (
     ChannelView,
     Decision,
     Incident,
+    LogHead,
     Mirror,
     MirrorVersion,
     OperatorIdentifier,
@@ -24,6 +26,7 @@ from node.store.tables import (
 CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelBody), table(ChannelView)
 DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
 INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIdentifier)
+HEAD = table(LogHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,34 @@ def mirror_history(connection: Connection, log: int, record_id: str) -> list[Row
     """Every disclosure and tombstone of one record, oldest first."""
     found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id == record_id)
     return [dict(row) for row in connection.execute(found.order_by(MIRROR_VERSION.c.seq)).mappings()]
+
+
+def mirror_kinds(connection: Connection, log: int, start: int, stop: int) -> dict[int, str]:
+    """The kinds under which the opened entries of this range are kept."""
+    wanted = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq >= start, MIRROR_VERSION.c.seq < stop)
+    found = select(MIRROR_VERSION.c.seq, MIRROR_VERSION.c.kind).where(*wanted)
+    return {row.seq: row.kind for row in connection.execute(found)}
+
+
+def mirror_not_newest(connection: Connection) -> list[tuple[int, str, int]]:
+    """(log, record, newest entry) of every record whose mirror row is missing or rests on another entry."""
+    newest = (
+        select(MIRROR_VERSION.c.log, MIRROR_VERSION.c.record_id, func.max(MIRROR_VERSION.c.seq).label("seq"))
+        .where(MIRROR_VERSION.c.record_id.is_not(None))
+        .group_by(MIRROR_VERSION.c.log, MIRROR_VERSION.c.record_id)
+        .subquery()
+    )
+    of = (MIRROR.c.log == newest.c.log, MIRROR.c.record_id == newest.c.record_id)
+    found = select(newest).outerjoin_from(newest, MIRROR, and_(*of))
+    rows = connection.execute(found.where(MIRROR.c.seq.is_distinct_from(newest.c.seq)))
+    return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
+
+
+def other_logs(connection: Connection) -> list[tuple[int, str]]:
+    """(log, origin) of every log that is neither the own ledger nor a channel."""
+    found = select(HEAD.c.log, HEAD.c.origin).where(HEAD.c.log != LEDGER)
+    found = found.where(HEAD.c.log.not_in(select(CHANNEL.c.log)))
+    return [(int(row.log), str(row.origin)) for row in connection.execute(found)]
 
 
 def notices(connection: Connection, log: int, limit: int = 10) -> list[Row]:

@@ -212,3 +212,43 @@ def test_another_nodes_keys_do_not_pass_for_the_own(lived: World) -> None:
         assert swapped.findings(), name
         swapped.parts.database.close()
         mine.write_bytes(kept)
+
+
+OTHER_SIGNATURE = "(SELECT signature FROM act_signature AS o WHERE o.country = act_signature.country"
+OTHER_SIGNATURE += " AND o.act <> act_signature.act LIMIT 1)"
+OTHER_RECEIPT = "(SELECT o.receipt FROM act_receipt AS o WHERE o.act <> act_receipt.act LIMIT 1)"
+EDITS = [
+    ("br", "UPDATE record SET version = 1 WHERE version = 2"),
+    ("br", f"UPDATE record SET tin = 'BR00' WHERE tin = '{ONE}'"),
+    ("br", "DELETE FROM operator_identifier WHERE scheme = 'LEI'"),
+    ("br", "UPDATE operator_identifier SET value = value || '0' WHERE scheme = 'CNPJ'"),
+    ("br", "INSERT INTO operator_identifier VALUES ('X', 'TIN', 0, 'nobody')"),
+    ("uy", "DELETE FROM operator_identifier"),
+    ("uy", "UPDATE operator_identifier SET value = value || '0'"),
+    ("uy", f"DELETE FROM mirror WHERE {OUT} AND fields IS NOT NULL"),
+    ("uy", "UPDATE mirror_version SET kind = 'notice', record_id = NULL WHERE kind = 'tombstone'"),
+    ("uy", "UPDATE mirror SET seq = (SELECT min(v.seq) FROM mirror_version AS v WHERE v.record_id ="
+     " mirror.record_id AND v.kind = 'disclosure') WHERE fields IS NULL"),
+    ("br", "UPDATE agreement SET agreement = 'x' || agreement"),
+    ("br", "UPDATE agreement SET document = CAST(replace(CAST(document AS TEXT), 'BR-UY', 'BR-UX') AS BLOB)"),
+    ("br", "UPDATE act SET content = CAST(replace(CAST(content AS TEXT), 'operation', 'pilot') AS BLOB)"),
+    ("br", f"UPDATE act_signature SET signature = {OTHER_SIGNATURE}"),
+    ("br", f"UPDATE act_receipt SET receipt = {OTHER_RECEIPT}"),
+    ("br", "UPDATE act_receipt SET receipt = replace(receipt, 'index ', 'index 1')"),
+    ("br", "UPDATE act_receipt SET receipt = '{}'"),
+    ("br", "UPDATE act SET ledger_seq = (SELECT max(ledger_seq) FROM act) WHERE ledger_seq IS NOT NULL"),
+    ("br", "UPDATE act SET ledger_seq = 0"),
+    ("br", "UPDATE peer SET card = '{}'"),
+    ("br", "UPDATE peer SET card = 'not a card'"),
+    ("uy", "DELETE FROM channel WHERE issuer = 'BR'"),
+    ("br", "DELETE FROM channel WHERE issuer = 'BR'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "edit"), EDITS, ids=lambda value: value)
+def test_an_edit_of_what_is_answered_is_found_and_stops_nothing(lived: World, name: str, edit: str) -> None:
+    connection = raw(node_of(lived, name))
+    assert connection.execute(edit).rowcount
+    connection.close()
+    node_of(lived, name).parts.peers.forget()
+    assert node_of(lived, name).findings()

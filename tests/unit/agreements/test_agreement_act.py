@@ -184,7 +184,13 @@ def test_a_broken_instrument_is_refused(broken: object) -> None:
         parse(broken)
 
 
-ALLOWS_ALL = 'def decide(record, terms, today):\n    return withhold("no")\n\ndef govern(act, terms, signatures, today):\n    return allow()\n'
+ALLOWS_ALL = """
+def decide(record, terms, today):
+    return withhold("no")
+
+def govern(act, terms, signatures, today):
+    return allow()
+"""
 REFUSES_ALL = ALLOWS_ALL.replace("return allow()", 'return refuse("never")')
 
 
