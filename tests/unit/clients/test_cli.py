@@ -136,8 +136,17 @@ def test_an_option_beats_the_environment(tmp_path: Path) -> None:
 
 def test_the_environment_names_the_node_when_no_option_does(tmp_path: Path) -> None:
     uy = home(tmp_path / "uy")
-    place = session.locate(None, None, None, {"AEO_HOME": str(uy), "AEO_URL": "http://elsewhere.test"})
-    assert place == session.Place("http://elsewhere.test", "aeo_uy")
+    assert session.locate(None, None, None, {"AEO_HOME": str(uy)}) == session.Place(
+        "http://127.0.0.1:8123", "aeo_uy"
+    )
+    named = {"AEO_URL": "http://elsewhere.test", "AEO_TOKEN_FILE": str(uy / "administrator.token")}
+    assert session.locate(None, None, None, named) == session.Place("http://elsewhere.test", "aeo_uy")
+
+
+def test_the_token_of_a_home_is_not_sent_to_another_address_of_the_environment(tmp_path: Path) -> None:
+    uy = home(tmp_path / "uy")
+    with pytest.raises(Malformed, match="token"):
+        session.locate(None, None, None, {"AEO_HOME": str(uy), "AEO_URL": "http://elsewhere.test"})
 
 
 def test_a_token_is_never_sent_to_an_address_it_was_not_named_for(tmp_path: Path) -> None:
