@@ -4,7 +4,7 @@ import ast
 import copy
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from contracts import ContractRefused, check, load
@@ -88,6 +88,7 @@ def refusal(text: str) -> ContractRefused | None:
 def test_a_program_of_the_language_ends_and_answers_the_same_again(
     text: str, record: Any, terms: Any
 ) -> None:
+    assume(refusal(text) is None)  # the grammar may nest a comprehension whose item has the same name
     before = copy.deepcopy((record, terms))
     contract = load(text)
     answer = contract.decide(record, terms, "2026-01-01")
