@@ -1,12 +1,17 @@
 """`python -m node`: the commands that touch a node's own home folder."""
 
+import errno
 import json
 import logging
 import os
+import shlex
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
@@ -14,11 +19,13 @@ import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from node import advice, keys, settings
 from node import app as application
-from node import keys, settings
-from node.errors import Damaged, Refusal
+from node.api import problems
+from node.errors import Conflict, Damaged, Malformed, Refusal, problem
 from node.service import check, genesis, tokens
 from node.service.bell import Bell
+from node.service.parts import Parts
 from node.store.database import Database
 
 cli = typer.Typer(
@@ -35,6 +42,15 @@ cli.add_typer(token, name="token")
 
 Home = Annotated[Path, typer.Option("--home", envvar="AEO_HOME", help="The node's home folder.")]
 HERE = Path("aeo-node")
+LOCK: Final = "serving.lock"
+LABEL_LIMIT: Final = 100
+IN_WORDS: Final = {
+    "name": "must be lower-case words with dots between, such as aeo.br.example",
+    "country": "must be two capital letters (ISO 3166-1), such as BR",
+    "administration": "must have 1 to 100 characters, such as Receita Federal do Brasil",
+    "address": "must be http:// or https:// with a host and no path, such as http://127.0.0.1:8001",
+    "port": "must be a whole number from 1 to 65535, such as 8001",
+}
 
 
 @cli.command(
@@ -54,7 +70,7 @@ def init(
     values: dict[str, Any] = {"name": name, "country": country}
     values["administration"] = administration or f"Customs of {country}"
     values |= {"address": address.rstrip("/"), "host": host, "port": port}
-    settings.checked(values, str(home))
+    _check_options(values, home)
     home.mkdir(parents=True, exist_ok=True)
     settings.write(home, values)
     keys.make(home / "keys")
@@ -68,8 +84,18 @@ def init(
     typer.echo(
         f"Node {name} is ready in {home}.\n"
         f"Administrator token: {home / 'administrator.token'}\n"
-        f"Start it: aeo serve --home {home}"
+        f"Start it: {advice.program()} serve --home {shlex.quote(str(home))}"
     )
+
+
+def _check_options(values: dict[str, Any], home: Path) -> None:
+    """The settings that `init` is about to write; what is wrong is told by option, in words."""
+    try:
+        settings.checked(values, str(home))
+    except Malformed as refusal:
+        told = [problem(f"--{p.field}", p.value, IN_WORDS.get(p.field, p.rule)) for p in refusal.problems]
+        do = "correct the option, or the AEO_ variable of that name, and give the command again"
+        raise Malformed(refusal.what, where=refusal.where, do=do, problems=told) from None
 
 
 @cli.command(epilog="Example: aeo serve --home br")
@@ -77,19 +103,78 @@ def serve(home: Home = HERE) -> None:
     """Serve the node: API, ledger, exchange with its peers. Refuses to start if the store is not sound."""
     parts = application.parts_of(home)
     _log_to_stderr()
-    parts.database.migrate()
-    for finding in check.check_start(parts):
-        raise Damaged(
-            "the store is not sound",
-            where=f"{finding.log}, entry {finding.entry}",
-            why=finding.what,
-            do="run `aeo fsck`",
-        )
-    told = parts.settings
+    with _alone(home):
+        listening = _bound(parts.settings.host, parts.settings.port, home)
+        parts.database.migrate()
+        for finding in check.check_start(parts):
+            raise Damaged(
+                "the store is not sound",
+                where=f"{finding.log}, entry {finding.entry}",
+                why=finding.what,
+                do="run `aeo fsck`",
+            )
+        _server(parts).run(listening)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the home folder for this process; the lock ends with the process, however that ends."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (home / LOCK).open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            who = f"process {lock.read().strip() or 'unknown'}"
+            why = f"{who} serves it, and two would write one ledger"
+            do = f"ask the one that runs, or stop it ({who}) and start again"
+            raise Conflict("this node is served already", where=str(home), why=why, do=do) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _bound(host: str, port: int, home: Path) -> list[socket.socket]:
+    """Sockets on every address of the host, taken before anything else is done; `Conflict` otherwise."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return [_taken(family, address) for family, address in dict.fromkeys((f[0], f[4]) for f in found)]
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        raise Conflict(
+            "the port is taken" if in_use else "the node cannot listen here",
+            where=f"{host}, port {port}",
+            why="another program listens there, perhaps another node" if in_use else str(error),
+            do=f"stop that program, or change `port` (and `address`, where peers look for it) in "
+            f"{home / settings.FILE}"
+            if in_use
+            else f"correct `host` and `port` in {home / settings.FILE}",
+        ) from None
+
+
+def _taken(family: socket.AddressFamily, address: Any) -> socket.socket:
+    """A socket that owns its address and does not listen yet, as asyncio would make it."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    if sys.platform != "win32":
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _server(parts: Parts) -> "_Server":
     config = uvicorn.Config(
         application.build(parts),
-        host=told.host,
-        port=told.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,
@@ -97,7 +182,7 @@ def serve(home: Home = HERE) -> None:
         date_header=False,
         **_bounds(),
     )
-    _Server(config, parts.bell).run()
+    return _Server(config, parts.bell)
 
 
 def _bounds() -> dict[str, Any]:
@@ -175,6 +260,9 @@ def token_create(
     home: Home = HERE,
 ) -> None:
     """Create a token and print it once; only its hash is stored."""
+    if not label.strip() or len(label) > LABEL_LIMIT:
+        rule = f"must say whose the token is, in 1 to {LABEL_LIMIT} characters, such as 'Port of Santos'"
+        raise Malformed("a token needs a label", problems=[problem("--label", label, rule)])
     parts = application.parts_of(home)
     typer.echo(tokens.create(parts.database, role, label, days, parts.now_ms(), parts.entropy))
 
@@ -188,6 +276,10 @@ def token_list(
     if as_json:
         typer.echo(json.dumps(rows))
         return
+    if not rows:
+        typer.echo(advice.pasted("There is no token; make one with `aeo token create`."))
+        return
+    typer.echo(f"{'token':<12}  {'role':<13}  {'state':<10}  label")
     for row in rows:
         state = (
             "revoked"
@@ -208,16 +300,23 @@ def token_revoke(number: Annotated[str, typer.Argument(help="The token's id.")],
 
 
 def main() -> None:
-    """Run the command line; a refusal is one sentence on standard error and exit code 2."""
+    """Run the command line; exit code 2 for a refusal: a sentence, or with `--json` its problem details."""
     os.umask(0o077)  # what a node stores is for its own account only
     try:
-        cli(prog_name="aeo")
+        cli(prog_name=advice.program())
     except Refusal as refusal:
-        typer.echo(f"Refused: {refusal.sentence()}", err=True)
-        sys.exit(2)
+        _tell(refusal)
     except OSError as error:
-        typer.echo(f"Refused: {error.strerror or error} ({error.filename or 'no file'})", err=True)
-        sys.exit(2)
+        _tell(Refusal(error.strerror or str(error), where=str(error.filename or "no file")))
+    sys.exit(2)
+
+
+def _tell(refusal: Refusal) -> None:
+    refusal.do = advice.pasted(refusal.do)
+    if "--json" in sys.argv:
+        typer.echo(json.dumps(problems.problem_of(refusal), indent=2))
+    else:
+        typer.echo(f"Refused: {refusal.sentence()}", err=True)
 
 
 def _database(home: Path) -> Database:

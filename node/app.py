@@ -78,14 +78,14 @@ def build(parts: Parts) -> FastAPI:
     state = app.state
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
-    state.receipts = Receipts(parts)
+    state.receipts, state.asked = Receipts(parts), {}
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
-    routers = (operators.lookups, operators.router, system.router)
-    for router in (*routers, agreements.router, exchange.peers, exchange.log):
+    operators.add_look_up(app)
+    for router in (operators.router, system.router, agreements.router, exchange.peers, exchange.log):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

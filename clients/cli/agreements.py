@@ -1,7 +1,6 @@
 """`aeo mra`: arrangements with partners, from the draft to their end.
 
-An id may be shortened to its first six characters or more; it is looked up among the agreements that the
-node knows, so that a signature is only ever asked for on one agreement.
+An id may be shortened to its first six characters or more; the node refuses one that begins several.
 """
 
 from collections.abc import Iterable
@@ -17,11 +16,8 @@ from node.errors import Malformed, NotFound, problem
 
 TERMS_LIMIT_BYTES: Final = 2**20
 CONTRACT_LIMIT_BYTES: Final = 65_536
-SHORTEST_ID: Final = 6
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Arrangements with partners.")
-
-_ID_MAY_BEGIN_WITH_A_DASH: Final = {"ignore_unknown_options": True}
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The agreement's id, or how it begins.")]
 Direction = Annotated[str | None, typer.Option(help="Issuer and partner, such as BR-UY.", show_default=False)]
@@ -42,7 +38,7 @@ def draft(
 ) -> None:
     """Draft an agreement out of terms and a contract; nothing takes effect before all have signed."""
     agreed, text = _terms(terms), _contract(contract)
-    countries = _countries(agreed, partners)
+    countries = _countries(agreed, session.node.card()["country"], partners)
     drafted = session.node.draft_agreement(title or str(agreed.get("name", "")), countries, agreed, text)
     if session.as_json:
         say_json({"agreement": drafted})
@@ -63,16 +59,14 @@ def list_agreements(session: Session) -> None:
             each["agreement"][:10],
             each["title"],
             join(map(_state, each["directions"])),
-            _waiting(each["waiting"]),
+            _waiting(dict(each)),
         ]
         for each in agreements
     ]
     say_table(("id", "title", "directions", "waiting for"), rows, "There is no agreement; `aeo mra draft`.")
 
 
-@cli.command(
-    "show", epilog="Example: aeo mra show Zk3c1d --home br", context_settings=_ID_MAY_BEGIN_WITH_A_DASH
-)
+@cli.command("show", epilog="Example: aeo mra show Zk3c1d --home br")
 @on_node
 def show(
     session: Session,
@@ -80,7 +74,7 @@ def show(
     contract: Annotated[bool, typer.Option("--contract", help="Print the contract's text only.")] = False,
 ) -> None:
     """Show one agreement: parties, terms, states, acts, who signed and whose ledger proves it."""
-    found = session.node.agreement(full_id(session, agreement))
+    found = session.node.agreement(agreement)
     if contract:
         typer.echo(found["document"]["contract"]["text"], nl=False)
     elif session.as_json:
@@ -89,9 +83,7 @@ def show(
         _say_agreement(dict(found))
 
 
-@cli.command(
-    "sign", epilog="Example: aeo mra sign Zk3c1d --home uy", context_settings=_ID_MAY_BEGIN_WITH_A_DASH
-)
+@cli.command("sign", epilog="Example: aeo mra sign Zk3c1d --home uy")
 @on_node
 def sign(session: Session, agreement: Id) -> None:
     """Sign the agreement for this administration."""
@@ -101,7 +93,6 @@ def sign(session: Session, agreement: Id) -> None:
 @cli.command(
     "start",
     epilog="Example: aeo mra start Zk3c1d --direction BR-UY --mode pilot --home br",
-    context_settings=_ID_MAY_BEGIN_WITH_A_DASH,
 )
 @on_node
 def start(
@@ -125,7 +116,6 @@ def start(
 @cli.command(
     "suspend",
     epilog="Example: aeo mra suspend Zk3c1d --direction BR-UY --reason 'Joint review' --home br",
-    context_settings=_ID_MAY_BEGIN_WITH_A_DASH,
 )
 @on_node
 def suspend(
@@ -142,7 +132,6 @@ def suspend(
 @cli.command(
     "resume",
     epilog="Example: aeo mra resume Zk3c1d --direction BR-UY --home br",
-    context_settings=_ID_MAY_BEGIN_WITH_A_DASH,
 )
 @on_node
 def resume(
@@ -159,7 +148,6 @@ def resume(
 @cli.command(
     "terminate",
     epilog="Example: aeo mra terminate Zk3c1d --effective 2027-12-31 --home br",
-    context_settings=_ID_MAY_BEGIN_WITH_A_DASH,
 )
 @on_node
 def terminate(
@@ -173,15 +161,36 @@ def terminate(
     _act(session, agreement, "terminate", direction, effective=effective, reason=reason)
 
 
+@cli.command("withdraw", epilog="Example: aeo mra withdraw Zk3c1d --act 7Qm0aX --home br")
+@on_node
+def withdraw(
+    session: Session,
+    agreement: Id,
+    act: Annotated[
+        str | None,
+        typer.Option(
+            help="Id of a proposed act, as `aeo mra show` lists it; else the draft itself.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Reason = "",
+) -> None:
+    """Take back a draft or a proposed act, or decline a partner's; only while not all have signed it."""
+    answer = session.node.withdraw(agreement, act, reason)
+    if session.as_json:
+        say_json(answer)
+    else:
+        say(f"{'The act' if act else 'The draft'} is withdrawn; this node will never let it count.")
+
+
 @cli.command(
     "decisions",
     epilog="Example: aeo mra decisions Zk3c1d --home br",
-    context_settings=_ID_MAY_BEGIN_WITH_A_DASH,
 )
 @on_node
 def decisions(session: Session, agreement: Id) -> None:
     """Count what the contract decided about the own operators: shared, or withheld and why."""
-    told = session.node.decisions(full_id(session, agreement))
+    told = session.node.decisions(agreement)
     if session.as_json:
         say_json(told)
         return
@@ -189,19 +198,9 @@ def decisions(session: Session, agreement: Id) -> None:
     say_table(("partner", "state", "decision", "operators"), rows, "No direction goes out of this node.")
 
 
-def full_id(session: Session, start: str) -> str:
-    """The id of the one agreement that begins so; `NotFound` when there is none or several."""
-    known = [each["agreement"] for each in session.node.agreements()]
-    found = [number for number in known if len(start) >= SHORTEST_ID and number.startswith(start)]
-    if len(found) == 1:
-        return found[0]
-    why = "several begin so" if found else f"give at least {SHORTEST_ID} characters of an id known here"
-    raise NotFound("there is no such agreement", where=start, why=why, do="list them with `aeo mra list`")
-
-
 def _act(session: Session, agreement: str, act: str, direction: str | None = None, **told: Any) -> None:
     issuer, partner = _pair(direction) if direction else (None, None)
-    answer = session.node.act(full_id(session, agreement), act, issuer=issuer, partner=partner, **told)
+    answer = session.node.act(agreement, act, issuer=issuer, partner=partner, **told)
     if session.as_json:
         say_json(answer)
     elif answer["complete"]:
@@ -226,7 +225,7 @@ def _terms(name: str) -> dict[str, Any]:
     try:
         return terms(name)
     except FileNotFoundError:
-        raise _no_such("terms", name) from None
+        raise _no_such("terms", name, ".json") from None
 
 
 def _contract(name: str) -> str:
@@ -237,7 +236,7 @@ def _contract(name: str) -> str:
     try:
         return text(name)
     except FileNotFoundError:
-        raise _no_such("contract", name) from None
+        raise _no_such("contract", name, ".py") from None
 
 
 def _is_path(name: str) -> bool:
@@ -245,16 +244,26 @@ def _is_path(name: str) -> bool:
     return not name.replace("_", "").isalnum()
 
 
-def _no_such(kind: str, name: str) -> NotFound:
+def _no_such(kind: str, name: str, ending: str) -> NotFound:
+    from importlib.resources import files
+
+    names = [
+        file.name for file in files("contracts.terms" if kind == "terms" else "contracts.rules").iterdir()
+    ]
+    known = sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name[0] != "_")
+    why = f"ready-made are: {join(known)}"
     do = "give a file's path, with its ending, for your own"
-    return NotFound(f"there is no ready-made {kind} of this name", where=name, do=do)
+    return NotFound(f"there is no ready-made {kind} of this name", where=name, why=why, do=do)
 
 
-def _countries(terms: dict[str, Any], partners: Iterable[str]) -> list[str]:
+def _countries(terms: dict[str, Any], own: str, partners: Iterable[str]) -> list[str]:
     """Every country that the terms' directions name: the partners, and this administration's own."""
     named = sorted({country for direction in terms.get("directions", ()) for country in direction.split("-")})
     others = {partner.upper() for partner in partners}
-    if not others < set(named) or len(named) != len(others) + 1:
+    if own in others:
+        do = "name the partner's country"
+        raise Malformed(f"--with {own} is this node's own country", do=do)
+    if others | {own} != set(named):
         why = f"their directions are between {join(named) or 'nobody'}"
         raise Malformed("the terms are not between you and these partners", where=join(others), why=why)
     return named
@@ -266,6 +275,7 @@ def _say_agreement(found: dict[str, Any]) -> None:
     say_pairs(
         [
             ("id", found["agreement"]),
+            ("waiting for", _waiting(found)),
             ("drafted on", found["drafted_on"]),
             ("contract", f"SHA-256 {found['contract']} (read it with --contract)"),
             *(("party", f"{p['country']}  {p['name']}  {p['administration']}") for p in document["parties"]),
@@ -277,7 +287,17 @@ def _say_agreement(found: dict[str, Any]) -> None:
         say(_state(direction))
         terms = document["terms"]["directions"][f"{direction['issuer']}-{direction['partner']}"]
         say_pairs((name, _term(value)) for name, value in terms.items())
-    columns = ("act", "direction", "mode", "effective", "signed by", "in force", "own entry", "proven in")
+    columns = (
+        "id",
+        "act",
+        "direction",
+        "mode",
+        "effective",
+        "signed by",
+        "in force",
+        "own entry",
+        "proven in",
+    )
     say_table(columns, [_act_row(act) for act in found["acts"]], "Nobody has signed anything yet.")
 
 
@@ -297,16 +317,38 @@ def _term(value: object) -> str:
 def _act_row(held: dict[str, Any]) -> list[object]:
     says, counts = held["says"], held["counts"]
     direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else "all"
-    told = [says["act"], direction, says["mode"], says["effective"], join(held["signed_by"])]
-    return [*told, "yes" if counts else "no", held["own_ledger_seq"], join(held["proven_in_ledgers_of"])]
+    if says["act"] == "withdraw":
+        direction, counts = (says["lifts"][0][:10] if says["lifts"] else "the draft"), held["complete"]
+    told = [
+        held["act"][:10],
+        says["act"],
+        direction,
+        says["mode"],
+        says["effective"],
+        join(held["signed_by"]),
+    ]
+    gone = f"withdrawn by {join(held['withdrawn_by'])}" if held["withdrawn_by"] else "no"
+    return [*told, "yes" if counts else gone, held["own_ledger_seq"], join(held["proven_in_ledgers_of"])]
 
 
 def _state(direction: dict[str, str]) -> str:
     return f"{direction['issuer']}-{direction['partner']} {direction['state']}"
 
 
-def _waiting(acts: list[dict[str, Any]]) -> str:
-    return join(f"{act['act']} (signed by {join(act['signed_by']) or 'nobody'})" for act in acts)
+def _waiting(agreement: dict[str, Any]) -> str:
+    """Who still has to sign what; or who withdrew the draft, for which nobody waits any more."""
+    if agreement["withdrawn_by"]:
+        return f"nobody: withdrawn by {join(agreement['withdrawn_by'])}"
+    waiting = [
+        f"{_words(act)} by {join(act['missing']) or 'nobody: the contract refuses it'}"
+        for act in agreement["waiting"]
+    ]
+    return "; ".join(waiting) or ("" if agreement["signed"] else "proof that the partner's ledger holds it")
+
+
+def _words(act: dict[str, Any]) -> str:
+    direction = f"{act['issuer']}-{act['partner']}" if act["issuer"] else ""
+    return " ".join(filter(None, (act["act"], direction, act["mode"])))
 
 
 def _decided(direction: dict[str, Any]) -> list[list[object]]:

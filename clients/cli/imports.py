@@ -1,8 +1,9 @@
 """The import of a list: read whole, sent in pages, reported by line.
 
 Guarantees that nothing is sent of a file that cannot be trusted as a whole, and that every row is either
-counted or named with its line, column, value and the rule it breaks. Never revokes: what is recorded and
-missing from the list is only reported.
+counted or named with its line, column, field, value and the rule it breaks. Never revokes: what is recorded
+and missing from the list is only reported. Refuses, before the file is read, a token that may not import,
+and a list without rows: out of it every operator would seem to have disappeared.
 """
 
 from collections.abc import Iterator
@@ -16,12 +17,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from clients.cli.output import say, say_table, warn
 from clients.sdk.answers import Outcome
 from clients.sdk.client import Node
-from clients.sdk.importing import ImportedRow, ImportProblem, load_profile, read_import
-from node.errors import Refusal
+from clients.sdk.importing import (
+    ImportedRow,
+    ImportProblem,
+    Profile,
+    load_profile,
+    read_import,
+    refused_by_node,
+)
+from node.errors import Malformed, Problem, Refusal
 
 PAGE: Final = 250
 KINDS: Final = ("new", "changed", "unchanged", "refused")
 NAME_LIMIT: Final = 200
+SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +49,13 @@ class Report:
 
 def import_file(node: Node, file: Path, profile: str, dry_run: bool) -> Report:
     """Import a list; raises what reading it and the node raise."""
+    how = load_profile(profile)
+    node.import_list([], dry_run=True)  # refused now, and not after the reading, if the token may not
     with _progress() as progress:
-        rows = list(progress.track(read_import(file, load_profile(profile)), description="reading"))
+        rows = list(progress.track(read_import(file, how), description="reading"))
+        if not rows:
+            do = "export it again; nothing was changed"
+            raise Malformed("the list holds no rows", where=str(file), why="it has its header only", do=do)
         good = [row for row in rows if row.operator is not None]
         outcomes = _send(node, good, dry_run, file.name[:NAME_LIMIT], progress)
     unread = [row for row in rows if row.operator is None]
@@ -51,7 +65,7 @@ def import_file(node: Node, file: Path, profile: str, dry_run: bool) -> Report:
     refused += [
         problem
         for row, outcome in zip(good, outcomes, strict=True)
-        for problem in _refused(row.line, outcome)
+        for problem in _refused(row, outcome, how)
     ]
     listed = {row.operator["tin"] for row in good if row.operator}
     missing = [tin for tin in node.register() if tin not in listed]
@@ -63,13 +77,22 @@ def say_report(report: Report) -> None:
     would = "Nothing was changed; it would be: " if report.dry_run else ""
     say(would + ", ".join(f"{report.counts[kind]} {kind}" for kind in KINDS))
     if report.refused:
-        rows = [[each.line, each.column, each.value, each.rule] for each in report.refused]
-        say_table(("line", "column", "value", "why"), rows, "")
+        shown = [
+            [each.line, each.column, each.field, each.value, each.rule] for each in report.refused[:SHOWN]
+        ]
+        say_table(("line", "column", "field", "value", "why"), shown, "")
+        _say_rest(len(report.refused))
     if report.missing:
         refused = ", or on a refused row" if report.refused else ""
         say(f"{len(report.missing)} recorded here but not in the list{refused}; they stay as they are:")
-        for tin in report.missing:
+        for tin in report.missing[:SHOWN]:
             say(f"  {tin}")
+        _say_rest(len(report.missing))
+
+
+def _say_rest(count: int) -> None:
+    if count > SHOWN:
+        say(f"  and {count - SHOWN} more; --json tells all, and with --dry-run it changes nothing")
 
 
 def _send(
@@ -88,12 +111,12 @@ def _send(
     return outcomes
 
 
-def _refused(line: int, outcome: Outcome) -> Iterator[ImportProblem]:
+def _refused(row: ImportedRow, outcome: Outcome, profile: Profile) -> Iterator[ImportProblem]:
     if outcome["outcome"] != "refused":
         return
     problems = outcome.get("problems") or [{"field": "", "value": outcome["tin"], "rule": outcome["message"]}]
     for broken in problems:
-        yield ImportProblem(line, broken["field"], broken["value"], broken["rule"])
+        yield refused_by_node(row.line, Problem(**broken), row.operator or {}, profile)
 
 
 def _progress() -> Progress:

@@ -7,7 +7,7 @@ import typer
 
 from clients.cli.output import FINE, NOTHING_FOUND, join, say, say_json, say_pairs
 from clients.cli.session import Session, on_node
-from node.errors import Malformed
+from node.errors import Malformed, problem
 
 
 @on_node
@@ -25,22 +25,47 @@ def lookup(
     ] = None,
 ) -> int:
     """Look operators up by any identifier, or search them by name; exit code 4 when none is found."""
-    if bool(identifiers) == bool(name):
+    asked = name if name is not None else "".join(identifiers or ())
+    if bool(identifiers) == (name is not None) or not asked.strip():
         raise Malformed("nothing to look up", do="give identifiers, or --name, but not both")
     return _search(session, name) if name else _look_up(session, identifiers or [], scheme)
 
 
 def _look_up(session: Session, identifiers: list[str], scheme: str | None) -> int:
-    results = session.node.look_up_list(identifiers, scheme)
+    of = _scheme(identifiers, scheme)
+    results = session.node.look_up_list(identifiers, of)
     if session.as_json:
         say_json({"results": results})
     else:
         for identifier, answers in results.items():
             if not answers:
-                say(f"{identifier}: not recorded here, and never disclosed to us")
+                say(f"{identifier}: {not_known(identifier, of)}")
             for answer in answers:
                 say_card(dict(answer))
     return FINE if any(results.values()) else NOTHING_FOUND
+
+
+def _scheme(identifiers: list[str], scheme: str | None) -> str | None:
+    """The scheme to look in; `Malformed` when there is none such, or an identifier without characters."""
+    empty = [each for each in identifiers if not any(map(str.isalnum, each))]
+    if empty:
+        rule = "must have a letter or digit"
+        told = [problem("ID", each, rule) for each in empty]
+        raise Malformed("an identifier is empty", problems=told, do="leave it out, or give the number")
+    if scheme is None:
+        return None
+    from clients.sdk.numbers import scheme_of
+
+    return scheme_of(scheme)
+
+
+def not_known(identifier: str, scheme: str | None = None) -> str:
+    """That nothing was found, and what speaks for a number that was mistyped."""
+    from clients.sdk.numbers import doubt, fault
+
+    why = doubt(identifier) if scheme in (None, "TIN") else fault(str(scheme), identifier)
+    said = "not recorded here, and never disclosed to us"
+    return f"{said}; {why}; check it with its register" if why else said
 
 
 def _search(session: Session, name: str) -> int:

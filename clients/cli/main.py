@@ -1,4 +1,4 @@
-"""The entry of `aeo`: every command put together, and one place where refusals become exit codes."""
+"""The entry of `aeo`: every command put together."""
 
 import sys
 from importlib import import_module
@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from clients.cli import agreements, local, lookup, operators, peers, watching
-from clients.cli.output import EXIT_CODES, REFUSED, UNREACHABLE, warn
+from clients.cli.output import EXIT_CODES, say_refusal
+from node.advice import program
 from node.errors import Refusal
 
 EXAMPLES = (
@@ -59,11 +60,9 @@ def bench() -> None:
 def run() -> None:
     """Run the command line; what is refused is one sentence on standard error."""
     try:
-        cli()
+        cli(prog_name=program())
     except Refusal as refusal:
-        unreachable = refusal.code == "unreachable"
-        warn(f"{'Not done' if unreachable else 'Refused'}: {refusal.sentence()}")
-        sys.exit(UNREACHABLE if unreachable else REFUSED)
+        sys.exit(say_refusal(refusal, as_json=False))
 
 
 if __name__ == "__main__":

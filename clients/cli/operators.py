@@ -1,5 +1,6 @@
 """`aeo operator`: the own operators; import a list, add one, change its status or consent."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -7,15 +8,22 @@ import orjson
 import typer
 
 from clients.cli.files import read_object
+from clients.cli.lookup import not_known
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
 from clients.cli.session import Session, on_node
+from clients.sdk.answers import OperatorAnswer
+from node.errors import Conflict, NotFound, problem
 from node.ledger.encoding import unb64u
 
 RECORD_LIMIT_BYTES: Final = 2**20
+BOOKKEEPING: Final = ("recorded_at", "effective_at", "status_since")
+"""Fields that change with every version, and so tell nothing of what changed."""
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The own operators.")
 
-Tin = Annotated[str, typer.Argument(metavar="TIN", help="The operator's TIN.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="The operator's TIN, CNPJ, RUT or any other identifier.")
+]
 Reason = Annotated[str, typer.Option(help="For the own file; never leaves the node.")]
 
 
@@ -61,7 +69,7 @@ def add(
 @on_node
 def status(
     session: Session,
-    tin: Tin,
+    identifier: Id,
     status: Annotated[str, typer.Argument(help="ACTIVE, SUSPENDED, REVOKED, WITHDRAWN, ANNULLED ...")],
     reason_class: Annotated[
         str | None, typer.Option(help="A word of the closed list.", show_default=False)
@@ -76,7 +84,11 @@ def status(
 ) -> None:
     """Suspend, reinstate, revoke ... an own operator."""
     change = session.node.change_status(
-        tin, status.upper(), effective_at=effective_at, reason_class=reason_class, reason=reason
+        _own_tin(session, identifier),
+        status.upper(),
+        effective_at=effective_at,
+        reason_class=reason_class,
+        reason=reason,
     )
     _say_outcome(session, change)
 
@@ -85,24 +97,50 @@ def status(
 @on_node
 def consent(
     session: Session,
-    tin: Tin,
+    identifier: Id,
     given: Annotated[bool, typer.Option("--give/--withdraw", help="To being named to partners.")],
     reason: Reason = "",
 ) -> None:
     """Record that an operator gives or withdraws its consent to being named to partners."""
-    _say_outcome(session, session.node.change_consent(tin, given, reason=reason))
+    _say_outcome(session, session.node.change_consent(_own_tin(session, identifier), given, reason=reason))
 
 
 @cli.command("history", epilog="Example: aeo operator history BR99000001000101 --home br")
 @on_node
-def history(session: Session, tin: Tin) -> None:
+def history(session: Session, identifier: Id) -> None:
     """Show every version of an operator that the node recorded or was told, oldest first."""
-    found = session.node.history(tin)
+    known = session.node.find(identifier)
+    found = session.node.history(_one_tin(identifier, known) if known else identifier)
     if session.as_json:
         say_json(found)
         return
-    columns = ("kind", "known since", "status", "effective", "ledger entry", "by", "reason")
-    say_table(columns, [_version(each) for each in found["versions"]], "Nothing is known.")
+    columns = ("kind", "known since", "status", "what changed", "effective", "ledger entry", "by", "reason")
+    say_table(columns, list(_versions(found["versions"])), "Nothing is known.")
+
+
+def _own_tin(session: Session, identifier: str) -> str:
+    """The TIN of the one own operator with this identifier; refused when there is none or several."""
+    found = session.node.find(identifier)
+    own = [each for each in found if each["source"] == "own"]
+    if own:
+        return _one_tin(identifier, own)
+    why = "a partner told of it; only its own administration changes it" if found else not_known(identifier)
+    raise NotFound(
+        "no own operator has this identifier",
+        where=identifier,
+        why=why,
+        do="find it: `aeo lookup --name NAME`",
+    )
+
+
+def _one_tin(identifier: str, found: Sequence[OperatorAnswer]) -> str:
+    """The TIN that all of these have; the identifier itself where their records have left our view."""
+    names = {each["tin"]: (each["fields"] or {}).get("legal_name", "") for each in found if each["tin"]}
+    if len(names) > 1:
+        told = [problem(tin, name, "has this identifier") for tin, name in names.items()]
+        do = "give the TIN of the one that is meant"
+        raise Conflict("several operators have this identifier", where=identifier, problems=told, do=do)
+    return next(iter(names), identifier)
 
 
 def _say_outcome(session: Session, outcome: Any) -> None:
@@ -113,11 +151,43 @@ def _say_outcome(session: Session, outcome: Any) -> None:
     say(join([f"{outcome['tin']}: {outcome['outcome']}", entry]))
 
 
-def _version(version: dict[str, Any]) -> list[object]:
-    known = version.get("recorded_at") or version.get("told_at")
-    shown = version | _disclosed(version.get("presentation", ""))
-    told = [shown.get(name) for name in ("status", "effective_at", "ledger_seq", "by", "reason")]
-    return [version["kind"], known, *told]
+def _versions(versions: Iterable[dict[str, Any]]) -> Iterator[list[object]]:
+    """A row for each version, told apart from the one before it from the same source."""
+    before: dict[str | None, dict[str, Any]] = {}
+    for version in versions:
+        source = version.get("agreement")
+        fields = version.get("fields") or _disclosed(version.get("presentation", ""))
+        changed = join(_changes(before[source], fields)) if source in before else "first version"
+        before[source] = fields
+        shown = version | fields
+        known = version.get("recorded_at") or version.get("told_at")
+        told = [shown.get(name) for name in ("effective_at", "ledger_seq", "by", "reason")]
+        yield [version["kind"], known, shown.get("status"), changed, *told]
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What became different, a word for each field; consent by what was done."""
+    if not new:
+        yield "left our view"
+        return
+    if not old:
+        yield "back in view"
+        return
+    for name in dict.fromkeys([*new, *old]):
+        if name in BOOKKEEPING or new.get(name) == old.get(name):
+            continue
+        if name == "status":
+            yield f"status {old.get(name)} -> {new.get(name)}"
+        elif name == "mra_consent":
+            yield _consent_change(old.get(name) or {}, new.get(name) or {})
+        else:
+            yield name
+
+
+def _consent_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    if old.get("given") == new.get("given"):
+        return "consent: scope or date"
+    return "consent given" if new.get("given") else "consent withdrawn"
 
 
 def _disclosed(presentation: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """How answers and refusals are shown: tables and cards for people, JSON for programs.
 
 Guarantees that text which came from elsewhere (a partner's operator, a file's cell) cannot drive the
-terminal: what is not printable is shown as U+FFFD. JSON is the node's answer as it came.
+terminal: what is not printable is shown as U+FFFD. JSON is the node's answer as it came, and a refusal
+is JSON too (problem details, RFC 9457) where JSON was asked for.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,9 @@ from typing import Any, Final
 
 import orjson
 import typer
+
+from node.advice import pasted
+from node.errors import Refusal
 
 EXIT_CODES: Final = {
     0: "done, or found",
@@ -43,6 +47,26 @@ def say_line(answer: object) -> None:
     typer.echo(orjson.dumps(answer).decode())
 
 
+def say_refusal(refusal: Refusal, as_json: bool) -> int:
+    """Tell why something was not done, with commands that can be pasted; gives the exit code."""
+    refusal.do = pasted(refusal.do)
+    unreachable = refusal.code == "unreachable"
+    if as_json:
+        say_json(_problem_of(refusal))
+    else:
+        warn(f"{'Not done' if unreachable else 'Refused'}: {refusal.sentence()}")
+    return UNREACHABLE if unreachable else REFUSED
+
+
+def _problem_of(refusal: Refusal) -> dict[str, Any]:
+    """A refusal as problem details, of the same members as a node's."""
+    told: dict[str, Any] = {"type": f"urn:aeo:problem:{refusal.code}", "title": refusal.what}
+    told |= {"status": getattr(refusal, "status", None), "detail": refusal.sentence()}
+    told |= {"where": refusal.where, "why": refusal.why, "do": refusal.do}
+    told["problems"] = [{"field": p.field, "value": p.value, "rule": p.rule} for p in refusal.problems]
+    return {name: value for name, value in told.items() if value}
+
+
 def say_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values below each other, leaving out what is empty."""
     shown = [(name, value) for name, value in pairs if value not in (None, "")]
@@ -54,7 +78,7 @@ def say_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 def say_table(header: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
     """Print a table, or the sentence `nothing` when it has no rows; a pipe gets unbroken lines."""
     if not rows:
-        say(nothing)
+        say(pasted(nothing))
         return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from node.errors import Malformed
+from clients.cli.output import say_refusal
+from node.errors import Malformed, Refusal
 
 if TYPE_CHECKING:
     from clients.sdk.client import Node
@@ -41,7 +42,7 @@ _OPTIONS: Final = {
         Path | None,
         typer.Option("--token-file", help="File with the token (or AEO_TOKEN_FILE).", show_default=False),
     ],
-    "as_json": Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")],
+    "as_json": Annotated[bool, typer.Option("--json", help="Print the answer, or the refusal, as JSON.")],
 }
 
 
@@ -68,11 +69,15 @@ def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
     def run(
         *, home: Path | None, url: str | None, token_file: Path | None, as_json: bool, **given: Any
     ) -> None:
-        place = locate(home, url, token_file, os.environ)
-        from clients.sdk.client import Node
+        try:
+            place = locate(home, url, token_file, os.environ)
+            from clients.sdk.client import Node
 
-        with Node(place.url, place.token, TIMEOUT_S) as node:
-            raise typer.Exit(command(Session(node, as_json), **given) or 0)
+            with Node(place.url, place.token, TIMEOUT_S) as node:
+                code = command(Session(node, as_json), **given)
+        except Refusal as refusal:
+            code = say_refusal(refusal, as_json)
+        raise typer.Exit(code or 0)
 
     own = list(signature(command).parameters.values())[1:]
     common = [

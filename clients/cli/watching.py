@@ -1,11 +1,12 @@
 """`aeo watch`, `aeo channels`, `aeo incidents`: what goes on between this node and its partners."""
 
 import time
+from base64 import b64decode
 from typing import Annotated, Any, Final
 
 import typer
 
-from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, say_table, warn
+from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, say_pairs, say_table, warn
 from clients.cli.session import Session, on_node
 
 RETRY_S: Final = 2.0
@@ -35,12 +36,12 @@ def watch(
 
 @on_node
 def channels(session: Session) -> None:
-    """Show each channel: its state, how many operators go out or are in view, how fresh it is."""
+    """Show each channel: its state, how many operators, how fresh it is, how far the partner has read."""
     found = session.node.channels()
     if session.as_json:
         say_json(found)
         return
-    columns = ("direction", "agreement", "state", "entries", "operators", "fresh", "alerts")
+    columns = ("direction", "agreement", "state", "entries", "operators", "fresh", "partner has", "alerts")
     say_table(columns, [_channel(each) for each in found], "There is no channel: no agreement is signed.")
 
 
@@ -49,8 +50,11 @@ def incidents(
     session: Session,
     open_only: Annotated[bool, typer.Option("--open", help="Only those not closed.")] = False,
     close: Annotated[int | None, typer.Option(min=1, help="Close this one, settled with the peer.")] = None,
+    show: Annotated[int | None, typer.Option(min=1, help="Show this one with its evidence.")] = None,
 ) -> int:
     """Show what peers sent that failed verification; exit code 1 when there is any."""
+    if show is not None:
+        return _show_incident(session, show)
     if close is not None:
         session.node.close_incident(close)
     found = session.node.incidents(open_only)
@@ -73,6 +77,17 @@ def incidents(
     return FINDINGS if found else FINE
 
 
+def _show_incident(session: Session, number: int) -> int:
+    found = dict(session.node.incident(number))
+    if session.as_json:
+        say_json(found)
+        return FINE
+    evidence = b64decode(str(found.pop("evidence")))
+    say_pairs((name, value) for name, value in found.items())
+    say(evidence.decode("utf-8", "backslashreplace"))
+    return FINE
+
+
 def _say_change(session: Session, change: dict[str, Any]) -> None:
     if session.as_json:
         say_line(change)
@@ -85,7 +100,18 @@ def _channel(channel: dict[str, Any]) -> list[object]:
     told: list[object] = [f"{channel['issuer']}-{channel['partner']} {channel['direction']}"]
     told += [channel["agreement"][:10], channel["state"], channel["size"]]
     if channel["direction"] == "out":
-        return [*told, channel["shared"], "in line" if channel["in_line"] else "catching up", ""]
+        in_line = "in line" if channel["in_line"] else "catching up"
+        return [*told, channel["shared"], in_line, _partner_has(channel), ""]
     fresh = channel["freshness"]
     age = f"{'yes' if fresh['fresh'] else 'STALE'}, {fresh['age_s']} of {fresh['limit_s']} s"
-    return [*told, channel["in_view"], age, join(channel["alerts"])]
+    return [*told, channel["in_view"], age, "", join(channel["alerts"])]
+
+
+def _partner_has(channel: dict[str, Any]) -> str:
+    """What the partner itself last said, by a signed request: how far it had come, and when."""
+    asked = channel["partner_asked"]
+    if asked is None:
+        return "unknown: it has not asked since this node started"
+    if asked["size"] is None:
+        return f"asked at {asked['at']}, not about this channel"
+    return f"{asked['size']} of {channel['size']}, asked at {asked['at']}"

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from clients.demo.nodes import DemoNode, start, until
 from clients.sdk import importing
 from contracts.rules import text as contract_text
 from contracts.terms import terms
+from node.advice import program
 
 COUNTRIES = {"BR": "Customs of Brazil (demonstration)", "UY": "Customs of Uruguay (demonstration)"}
 LISTS = {"BR": ("br_oea.csv", "br-oea"), "UY": ("uy_oec.csv", "uy-oec")}
@@ -77,9 +79,10 @@ class Story:
     def say_how_to_reach(self, nodes: list[DemoNode]) -> None:
         """Where the nodes that were left running are."""
         self._out.print("\nThe nodes go on running. In another terminal:")
+        aeo = program()
         for node in nodes:
-            self._out.print(f"  aeo channels --home {node.home}", soft_wrap=True)
-        self._out.print(f"  aeo lookup --name Caatinga --home {nodes[1].home}", soft_wrap=True)
+            self._out.print(f"  {aeo} channels --home {quote(str(node.home))}", soft_wrap=True)
+        self._out.print(f"  {aeo} lookup --name Caatinga --home {quote(str(nodes[1].home))}", soft_wrap=True)
         numbers = " ".join(str(node.process.pid) for node in nodes)
         self._out.print(f"To stop them: kill {numbers}", soft_wrap=True)
 

@@ -16,6 +16,7 @@ class Card(TypedDict):
     card: str
     fingerprint: str
     name: str
+    country: str
 
 
 class Status(TypedDict):
@@ -121,8 +122,43 @@ class Change(TypedDict):
     time: str
 
 
+class PartnerAsked(TypedDict):
+    """When a partner last asked for news, and how many entries of the channel it then had proven.
+
+    `size` None: it did not ask about this channel.
+    """
+
+    at: str
+    size: int | None
+
+
+class Incident(TypedDict):
+    """Something a peer sent that failed verification; `log` -1: its answer as a whole."""
+
+    incident: int
+    peer: str
+    log: int
+    seq: int
+    kind: str
+    record_id: str | None
+    detail: str
+    evidence_digest: str
+    first_seen: str
+    last_seen: str
+    closed: str | None
+
+
+class IncidentEvidence(Incident):
+    """One incident with its evidence in base64: JSON of what the peer signed, or the entry that failed."""
+
+    evidence: str
+
+
 class AgreementSummary(TypedDict):
-    """An agreement in short: parties, the state of each direction, what waits for a signature."""
+    """An agreement in short: parties, the state of each direction, what waits for whose signature.
+
+    `withdrawn_by` names the parties that took the draft back or declined it.
+    """
 
     agreement: str
     title: str
@@ -131,6 +167,7 @@ class AgreementSummary(TypedDict):
     contract: str
     directions: list[dict[str, str]]
     waiting: list[dict[str, Any]]
+    withdrawn_by: list[str]
     signed: bool
 
 

@@ -28,6 +28,8 @@ from clients.sdk.answers import (
     Decisions,
     History,
     ImportOutcome,
+    Incident,
+    IncidentEvidence,
     Operator,
     OperatorAnswer,
     Peer,
@@ -132,14 +134,22 @@ class Node:
         return answer
 
     def channels(self) -> list[dict[str, Any]]:
-        """Every channel: what goes out, what comes in, how fresh it is."""
+        """Every channel: what goes out, what comes in, how fresh it is.
+
+        Outgoing ones have `partner_asked` (`PartnerAsked`), None when it has not asked since the start.
+        """
         answer: list[dict[str, Any]] = self._get("/v1/channels", part="channels")
         return answer
 
-    def incidents(self, open_only: bool = False) -> list[dict[str, Any]]:
+    def incidents(self, open_only: bool = False) -> list[Incident]:
         """What peers sent that failed verification, newest first."""
         query = {"open_only": "true"} if open_only else {}
-        answer: list[dict[str, Any]] = self._get("/v1/incidents", query, part="incidents")
+        answer: list[Incident] = self._get("/v1/incidents", query, part="incidents")
+        return answer
+
+    def incident(self, incident: int) -> IncidentEvidence:
+        """One incident with its evidence."""
+        answer: IncidentEvidence = self._get(_path("incidents", str(incident)))
         return answer
 
     def close_incident(self, incident: int) -> None:
@@ -295,7 +305,7 @@ class Node:
         reason: str = "",
         preconditions_met: Sequence[str] = (),
     ) -> ActAnswer:
-        """Sign an act (sign, start, suspend, resume, terminate) on the agreement with this full id."""
+        """Sign an act (sign, start, suspend, resume, terminate) on the agreement whose id begins so."""
         body: dict[str, Any] = {
             "act": act,
             "issuer": issuer,
@@ -305,6 +315,12 @@ class Node:
         }
         body |= {"reason": reason, "preconditions_met": list(preconditions_met)}
         answer: ActAnswer = self._post(_path("agreements", agreement, "acts"), body)
+        return answer
+
+    def withdraw(self, agreement: str, act: str | None = None, reason: str = "") -> ActAnswer:
+        """Take back or decline the act with this id (or how it begins), or the draft when none is named."""
+        body = {"act": act, "reason": reason}
+        answer: ActAnswer = self._post(_path("agreements", agreement, "withdraw"), body)
         return answer
 
     def decisions(self, agreement: str) -> Decisions:
@@ -381,6 +397,8 @@ class Node:
 
 
 def _path(*parts: str) -> str:
+    if not all(parts):
+        raise Malformed("an identifier is empty", where="/".join(parts), do="give the id, TIN or number")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Final, cast
 from unicodedata import normalize
 
+from clients.sdk.numbers import fault
 from node.errors import SHOWN_CHARACTERS, Malformed, Problem, TooMuch, problem
 from node.ledger import moment
 from node.ledger.canonical import Json
@@ -56,7 +57,7 @@ Word = str | bool
 class Column:
     """One column: its header, the fields its cells fill, and how a cell is read.
 
-    `form` is a key of `FORMS`; `words` maps the list's words, folded, to ours.
+    `form` is a key of `FORMS`; `words` maps the list's words, folded, to ours; `spelt` has them as written.
     """
 
     header: str
@@ -64,6 +65,7 @@ class Column:
     form: str
     words: Mapping[str, Word] = field(default_factory=lambda: MappingProxyType({}))
     optional: bool = False
+    spelt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ImportProblem:
-    """What is wrong with one cell: where it stands, what it holds, and the rule it breaks."""
+    """What is wrong with one cell: where it stands, what it holds, and the rule it breaks.
+
+    `column` is the list's own header, empty where no column is at fault; `field` is what it fills.
+    """
 
     line: int
     column: str
     value: str
     rule: str
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,7 @@ def read_import(path: Path, profile: Profile) -> Iterator[ImportedRow]:
             operator = operator_from_row(row, profile)
             _check_unseen(operator, row, profile, lines_of)
         except Malformed as refusal:
-            yield ImportedRow(row.line, None, _located(row, refusal))
+            yield ImportedRow(row.line, None, _located(row, refusal, profile))
         else:
             yield ImportedRow(row.line, operator, ())
 
@@ -159,6 +165,14 @@ def operator_from_row(row: Row, profile: Profile) -> dict[str, Json]:
     except Malformed as refusal:
         named = [_by_column(broken, operator, cells, profile) for broken in refusal.problems]
         raise Malformed("the row was refused", where=f"line {row.line}", problems=named) from None
+
+
+def refused_by_node(
+    line: int, broken: Problem, operator: Mapping[str, Any], profile: Profile
+) -> ImportProblem:
+    """What a node found wrong with an operator out of this list, under the column that it came from."""
+    column = _column_of(_source(broken.field, operator), profile)
+    return ImportProblem(line, column.header if column else "", broken.value, broken.rule, broken.field)
 
 
 # Reading the file.
@@ -244,6 +258,8 @@ def _unclosed(line: int, why: str) -> Malformed:
 
 def _check_header(header: tuple[str, ...], profile: Profile) -> None:
     known = [column.header for column in profile.columns]
+    if len(header) == 1 < len(known):
+        raise _not_separated(header[0], profile)
     problems = [problem(name, "", "column is missing") for name in known if name not in header]
     problems += [
         problem(name, "", "column is unknown to the profile") for name in header if name not in known
@@ -254,6 +270,18 @@ def _check_header(header: tuple[str, ...], profile: Profile) -> None:
     if problems:
         do = f"export the columns {', '.join(known)}, separated by {profile.separator!r}"
         raise Malformed("the header does not fit", where=f"profile {profile.name}", do=do, problems=problems)
+
+
+def _not_separated(header: str, profile: Profile) -> Malformed:
+    """A header of one column, which is that of another separator."""
+    likely = max((each for each in SEPARATORS if each != profile.separator), key=header.count)
+    why = f"the file has one column; profile {profile.name} expects {len(profile.columns)}"
+    why += f" with {profile.separator!r} between"
+    do = f"export the list again with {profile.separator!r} between the columns"
+    if likely in header:
+        why += f", and between these stands {likely!r}"
+        do += f", or use a profile that says separator = {likely!r}"
+    return Malformed("the list has another separator", where="line 1", why=why, do=do)
 
 
 def _file(line: int, found: object, why: str, do: str) -> Malformed:
@@ -292,12 +320,22 @@ def _filled(cells: Mapping[str, str], profile: Profile) -> tuple[dict[str, Any],
         _put(operator, path, constant)
     for column in profile.columns:
         cell = cells[column.header]
+        if not cell:
+            problems += [] if column.optional else [problem(column.header, cell, _empty(column))]
+            continue
         try:
-            if cell or not column.optional:
-                _fill(operator, column, FORMS[column.form](cell, column, profile))
+            _fill(operator, column, FORMS[column.form](cell, column, profile))
         except Malformed as refusal:
             problems += [problem(column.header, cell, broken.rule) for broken in refusal.problems]
     return operator, problems
+
+
+def _empty(column: Column) -> str:
+    return f"must not be empty; {_choice(column)}" if column.words else "must not be empty"
+
+
+def _choice(column: Column) -> str:
+    return f"must be one of {', '.join(column.spelt)}"
 
 
 def _fill(operator: dict[str, Any], column: Column, value: Json) -> None:
@@ -329,15 +367,13 @@ def _derive(operator: dict[str, Any], profile: Profile) -> None:
 
 
 def _as_text(cell: str, _column: Column, _profile: Profile) -> Json:
-    if not cell:
-        raise _broken("must not be empty")
     return cell
 
 
 def _as_word(cell: str, column: Column, _profile: Profile) -> Json:
     word = column.words.get(_folded(cell))
     if word is None:
-        raise _broken(f"must be one of {', '.join(column.words)}")
+        raise _broken(_choice(column))
     return word
 
 
@@ -363,7 +399,11 @@ def _as_midnight(cell: str, column: Column, profile: Profile) -> Json:
 
 
 def _as_identifier(cell: str, column: Column, _profile: Profile) -> Json:
-    return identifiers.check(_scheme(column.fields[0]), cell)
+    scheme = _scheme(column.fields[0])
+    wrong = fault(scheme, cell)
+    if wrong:
+        raise _broken(wrong)
+    return identifiers.check(scheme, cell)
 
 
 FORMS: Final[Mapping[str, Callable[[str, Column, Profile], Json]]] = MappingProxyType(
@@ -379,7 +419,8 @@ FORMS: Final[Mapping[str, Callable[[str, Column, Profile], Json]]] = MappingProx
 
 
 def _folded(word: str) -> str:
-    return " ".join(word.casefold().split())
+    """As words are compared: without regard to case and spaces."""
+    return "".join(word.casefold().split())
 
 
 def _broken(rule: str) -> Malformed:
@@ -428,8 +469,14 @@ def _repeat(key: tuple[str, str], line: int, profile: Profile) -> Problem:
     return problem(column.header if column else key[0], key[1], f"stands already in line {line}")
 
 
-def _located(row: Row, refusal: Malformed) -> tuple[ImportProblem, ...]:
-    return tuple(ImportProblem(row.line, p.field, p.value, p.rule) for p in refusal.problems)
+def _located(row: Row, refusal: Malformed, profile: Profile) -> tuple[ImportProblem, ...]:
+    fields = {column.header: ", ".join(column.fields) for column in profile.columns}
+    return tuple(
+        ImportProblem(row.line, p.field, p.value, p.rule, fields[p.field])
+        if p.field in fields
+        else ImportProblem(row.line, "", p.value, p.rule, p.field)
+        for p in refusal.problems
+    )
 
 
 # Reading a profile.
@@ -484,8 +531,8 @@ def _column(table: object) -> Column:
     _check_choice("form", found["form"], FORMS)
     _check_type("optional", found.get("optional", False), bool)
     words = _words(found.get("words", {}), found["form"])
-    header = normalize("NFC", found["header"])
-    return Column(header, _targets(found), found["form"], words, found.get("optional", False))
+    header, spelt = normalize("NFC", found["header"]), tuple(found.get("words", ()))
+    return Column(header, _targets(found), found["form"], words, found.get("optional", False), spelt)
 
 
 def _words(table: object, form: str) -> Mapping[str, Word]:

@@ -23,8 +23,8 @@ from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.moment import parse_date
 
-ACTS = ("sign", "start", "suspend", "resume", "terminate")
-STOPPING = ("suspend", "terminate")
+ACTS = ("sign", "start", "suspend", "resume", "terminate", "withdraw")
+STOPPING = ("suspend", "terminate", "withdraw")
 TYPE = "aeo-act+jws"
 ALGORITHM = "ES256"
 DIGEST_BYTES = 32
@@ -42,7 +42,8 @@ class Act:
     """One step in an agreement's life.
 
     `agreement` is the 32-byte digest of its text; `issuer` and `partner` name a direction (None: the whole
-    agreement); `effective` is the first day (`YYYY-MM-DD`) it counts; `lifts` are ids of suspensions.
+    agreement); `effective` is the first day (`YYYY-MM-DD`) it counts; `lifts` are ids of acts: the
+    suspensions that a resumption lifts, the proposal that a withdrawal takes back (none: the draft).
     """
 
     agreement: bytes
@@ -199,18 +200,6 @@ def parse(json: object) -> Instrument:
     return Instrument(act, tuple(_parse_signature(entry) for entry in entries))
 
 
-def merge(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
-    """Unite the signatures gathered for each act, whatever the order and however often they came."""
-    gathered: dict[bytes, tuple[Act, set[Signature]]] = {}
-    for instrument in instruments:
-        _, signatures = gathered.setdefault(instrument.act.encode(), (instrument.act, set()))
-        signatures.update(instrument.signatures)
-    return tuple(
-        Instrument(act, tuple(sorted(signatures, key=lambda s: (s.country, s.protected, s.signature))))
-        for _, (act, signatures) in sorted(gathered.items())
-    )
-
-
 def _header(country: str, thumbprint: str) -> dict[str, str]:
     return {"alg": ALGORITHM, "kid": f"{country}:{thumbprint}", "typ": TYPE}
 
@@ -267,11 +256,7 @@ def _check_lists(json: Json) -> list[Problem]:
     lifts, met = json["lifts"], json["preconditions_met"]
     ids = _is_text_list(lifts) and all(_is_bytes(item, DIGEST_BYTES, DIGEST_BYTES) for item in lifts)
     rules = (
-        (
-            "lifts",
-            ids and bool(lifts) == (json["act"] == "resume"),
-            "lists ids of suspensions, for resume only",
-        ),
+        ("lifts", ids and _lifts_fit(json["act"], len(lifts)), "lists ids, for resume and withdraw only"),
         ("preconditions_met", _is_text_list(met), f"must be at most {MOST_LISTED} different texts"),
     )
     return [problem(name, json[name], rule) for name, holds, rule in rules if not holds]
@@ -280,9 +265,15 @@ def _check_lists(json: Json) -> list[Problem]:
 def _direction_fits(act: object, issuer: object, partner: object) -> bool:
     named = isinstance(issuer, str) and isinstance(partner, str) and issuer != partner
     whole = issuer is None and partner is None
-    if act == "sign":
+    if act in ("sign", "withdraw"):
         return whole
     return named or (whole and act == "terminate")
+
+
+def _lifts_fit(act: object, count: int) -> bool:
+    if act == "resume":
+        return count > 0
+    return count == 0 or (act == "withdraw" and count == 1)
 
 
 def _is_text_list(value: object) -> bool:

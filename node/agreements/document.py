@@ -22,6 +22,8 @@ from node.errors import Malformed, Problem, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.moment import parse_date
+from node.records.model import ROLES, SCOPES
+from node.records.status import STATUSES
 
 Json = dict[str, Any]
 
@@ -58,19 +60,6 @@ FIELD_PATHS = (
 REQUIRED_FIELDS = ("record_id", "country", "tin", "status", "scope")
 """What every disclosure must hold for its reader to rely on it; so terms without them could never work."""
 
-SCOPES = ("SECURITY", "CUSTOMS_COMPLIANCE")
-ROLES = (
-    "importer",
-    "exporter",
-    "manufacturer",
-    "carrier",
-    "forwarder",
-    "consolidator",
-    "broker",
-    "warehouse",
-    "terminal",
-)
-STATUSES = ("ACTIVE", "SUSPENDED", "REVOKED", "WITHDRAWN", "EXPIRED", "ANNULLED", "SUPERSEDED")
 CONSENTS = ("NONE", "GENERAL", "PER_AGREEMENT")
 ONWARD_TRANSFERS = ("NONE", "WITH_WRITTEN_CONSENT")
 MODES = ("pilot", "operation")
@@ -100,10 +89,6 @@ class Party:
     name: str
     administration: str
     key: Mapping[str, str]
-
-    def kid(self) -> str:
-        """Name the key as signatures do: the country, a colon, the JWK thumbprint (RFC 7638)."""
-        return f"{self.country}:{ECKey.import_key(dict(self.key)).thumbprint()}"
 
     def to_json(self) -> Json:
         """Give the party as it stands in the document."""

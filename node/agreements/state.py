@@ -8,8 +8,7 @@ is live before the agreement is signed (P8). Refuses (`Conflict`) to propose an 
 from collections.abc import Iterable
 from datetime import date
 
-from contracts import load
-from node.agreements.act import ACTS, Act, Instrument, merge
+from node.agreements.act import ACTS, STOPPING, Act, Instrument
 from node.agreements.document import Agreement
 from node.errors import Conflict
 
@@ -34,25 +33,26 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
 _NOTICE = {"suspend": "suspension_notice_days", "terminate": "termination_notice_days"}
 
 
-def direction_state(
-    agreement: Agreement, instruments: Iterable[Instrument], issuer: str, partner: str, today: str
-) -> str:
-    """Give the state of one direction on a day, from every instrument held, in any order."""
-    return fold(complete_acts(agreement, instruments, today), issuer, partner, today)
+def withdrawn_by(
+    agreement: Agreement, instruments: Iterable[Instrument], act: Act | None = None
+) -> tuple[str, ...]:
+    """Give the parties, in order, that took back a proposed act, or the draft itself when none is given.
 
-
-def states(agreement: Agreement, instruments: Iterable[Instrument], today: str) -> dict[tuple[str, str], str]:
-    """Give the state of every direction, by (issuer, partner); checks each signature once."""
-    acts = complete_acts(agreement, instruments, today)
-    directions = [name.split("-") for name in sorted(agreement.terms["directions"])]
-    return {(issuer, partner): fold(acts, issuer, partner, today) for issuer, partner in directions}
-
-
-def complete_acts(agreement: Agreement, instruments: Iterable[Instrument], today: str) -> tuple[Act, ...]:
-    """Give the acts that the agreement's own contract accepts with the signatures that hold."""
-    contract = load(agreement.contract_text)
-    gathered = merge(instruments)
-    return tuple(i.act for i in gathered if i.complete(agreement, today, contract).allowed)
+    Depends on the set of instruments only. Whoever restricts cannot take it back: it counted at once.
+    It never undoes what counts: see decision 8.
+    """
+    if act and act.act in STOPPING:
+        return ()
+    named = (act.id,) if act else ()
+    about = [
+        each
+        for each in instruments
+        if each.act.act == "withdraw"
+        and (each.act.lifts == named or (act and act.act == "sign" and not each.act.lifts))
+    ]
+    signed = {country for each in about for country in each.signed_by(agreement)}
+    bound = (act.issuer, act.partner) if act and act.issuer else agreement.countries
+    return tuple(str(country) for country in bound if country in signed)
 
 
 def fold(acts: Iterable[Act], issuer: str, partner: str, today: str) -> str:

@@ -1,22 +1,36 @@
 """Routes about agreements and peers: draft, sign, start, suspend; pin a card."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from node.api import schemas
 from node.api.edge import Administrator, Node, Reader, durable, json
 from node.errors import NotFound
 from node.exchange import card
-from node.exchange.standing import Standing
+from node.exchange.standing import HeldAct, Standing
 from node.service.admission import AdmitPeer
 from node.service.parts import Parts
-from node.service.signing import Draft, Sign
+from node.service.signing import Draft, Sign, Withdraw, withdrawn_by
 from node.store import access, channels
 
+SHORTEST_ID = 6
+
 router = APIRouter(prefix="/v1", tags=["agreements"])
+
+
+class NewWithdrawal(schemas.Request):
+    """What to take back: an act that is not signed by all it takes, or the whole draft."""
+
+    act: str | None = Field(
+        default=None, max_length=64, description="The act's id or how it begins; the draft itself if absent."
+    )
+    reason: str = Field(default="", max_length=500)
 
 
 @router.get("/agreements")
@@ -46,6 +60,7 @@ def show(agreement: str, node: Node, _caller: Reader) -> Response:
             "signed_by": list(held.instrument.signed_by(standing.agreement)),
             "complete": standing.is_complete(held, today),
             "counts": standing.counts(held, today),
+            "withdrawn_by": _withdrawn(standing, held, today),
             "own_ledger_seq": held.ledger_seq,
             "proven_in_ledgers_of": sorted(held.receipts),
         }
@@ -59,8 +74,9 @@ async def act(
     agreement: str, new: schemas.NewAct, request: Request, node: Node, _caller: Administrator
 ) -> Response:
     """Sign an act for this administration: the one a partner proposed in these words, or a new proposal."""
+    standing = await run_in_threadpool(_standing, node, agreement)
     work = Sign(
-        agreement,
+        standing.agreement.id,
         new.act,
         new.issuer,
         new.partner,
@@ -69,6 +85,18 @@ async def act(
         new.reason,
         tuple(new.preconditions_met),
     )
+    return json(await durable(node, request.app.state.sequencer, work))
+
+
+@router.post("/agreements/{agreement}/withdraw")
+async def withdraw(
+    agreement: str, new: NewWithdrawal, request: Request, node: Node, _caller: Administrator
+) -> Response:
+    """Take back a draft or a proposal, or decline a partner's; refused once all have signed it."""
+    standing = await run_in_threadpool(_standing, node, agreement)
+    known = [held.act.id for held in standing.held]
+    named = None if new.act is None else _one(new.act, known, "act", "`aeo mra show`")
+    work = Withdraw(standing.agreement.id, named, new.reason)
     return json(await durable(node, request.app.state.sequencer, work))
 
 
@@ -116,17 +144,7 @@ def summary(standing: Standing, node: Parts) -> dict[str, Any]:
     directions = [
         {"issuer": i, "partner": p, "state": standing.state(i, p, today)} for i, p in standing.directions()
     ]
-    waiting = [
-        {
-            "act": held.act.act,
-            "issuer": held.act.issuer,
-            "partner": held.act.partner,
-            "mode": held.act.mode,
-            "signed_by": list(held.instrument.signed_by(agreement)),
-        }
-        for held in standing.held
-        if not standing.is_complete(held, today)
-    ]
+    signed = standing.is_signed(today)
     told = {
         "agreement": agreement.id,
         "title": agreement.title,
@@ -136,27 +154,52 @@ def summary(standing: Standing, node: Parts) -> dict[str, Any]:
     return told | {
         "contract": agreement.contract_sha256,
         "directions": directions,
-        "waiting": waiting,
-        "signed": standing.is_signed(today),
+        "waiting": _waiting(standing, today),
+        "withdrawn_by": [] if signed else list(withdrawn_by(standing)),
+        "signed": signed,
     }
+
+
+def _waiting(standing: Standing, today: str) -> list[dict[str, Any]]:
+    """What waits for a signature, and whose; a draft that nobody has signed waits for all."""
+    agreement = standing.agreement
+    open_ones = [
+        {
+            "act": held.act.act,
+            "issuer": held.act.issuer,
+            "partner": held.act.partner,
+            "mode": held.act.mode,
+            "signed_by": list(held.instrument.signed_by(agreement)),
+            "missing": list(ruling.missing),
+        }
+        for held in standing.held
+        if not (ruling := held.instrument.complete(agreement, today, standing.contract)).allowed
+        and not withdrawn_by(standing, held.act)
+    ]
+    begun = any(held.act.act == "sign" and not withdrawn_by(standing, held.act) for held in standing.held)
+    if begun or withdrawn_by(standing):
+        return open_ones
+    fresh: dict[str, Any] = {"act": "sign", "issuer": None, "partner": None, "mode": None, "signed_by": []}
+    return [fresh | {"missing": list(agreement.countries)}, *open_ones]
+
+
+def _withdrawn(standing: Standing, held: HeldAct, today: str) -> list[str]:
+    return [] if standing.counts(held, today) else list(withdrawn_by(standing, held.act))
 
 
 def _standing(node: Parts, agreement: str) -> Standing:
     """An agreement by its id, or by the beginning of it where only one begins so."""
     with node.database.read() as connection:
         standings = node.standings.current(connection)
-    found = [
-        standing
-        for number, standing in standings.items()
-        if len(agreement) >= 6 and number.startswith(agreement)
-    ]
+    return standings[_one(agreement, standings, "agreement", "`aeo mra list`")]
+
+
+def _one(start: str, known: Iterable[str], what: str, see: str) -> str:
+    """The one id that begins so."""
+    found = [number for number in known if len(start) >= SHORTEST_ID and number.startswith(start)]
     if len(found) != 1:
-        raise NotFound(
-            "there is no such agreement here",
-            where=agreement,
-            why="several begin so" if found else "",
-            do="list them with `aeo mra list`",
-        )
+        why = "several begin so" if found else f"give at least {SHORTEST_ID} characters of an id known here"
+        raise NotFound(f"there is no such {what} here", where=start, why=why, do=f"list them with {see}")
     return found[0]
 
 

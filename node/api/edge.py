@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,15 +31,18 @@ class BodyLimit(RequestBodyLimitMiddleware):
     """Bounds the size of bodies; one that says itself that it is too large is refused unread."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or answer 413."""
-        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        """Let the request through, or answer 413; one that announces no body has none (RFC 9112, 6.3)."""
+        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
+        length = headers.get(b"content-length", b"").decode("latin-1")
         if length.isdecimal() and int(length) > self.max_body_size:
             refusal = TooMuch(
                 "the body is too large", why=f"the bound is {self.max_body_size} bytes", do="send it in parts"
             )
             await problems.answer(refusal)(scope, receive, send)
-            return
-        await super().__call__(scope, receive, send)
+        elif length or b"transfer-encoding" in headers:
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class RateLimit:

@@ -1,9 +1,10 @@
 """Routes for peers and for anyone who checks: news over signed requests, the log as static tiles."""
 
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
@@ -28,8 +29,23 @@ FRESH = {"cache-control": "no-cache"}
 CURSORS_LIMIT = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The newest request for news of one peer: when it came, and the cursors it was signed with."""
+
+    at_ms: int
+    cursors: Cursors
+
+
+def asked_by(app: FastAPI) -> dict[str, Asked]:
+    """The newest request of each peer, by country; kept in memory, since the start of this node only."""
+    asked: dict[str, Asked] = app.state.asked
+    return asked
+
+
 @peers.get("/news")
 async def news(
+    request: Request,
     node: Node,
     peer: FromPeer,
     rev: Annotated[int, Query(ge=0, description="Revision of the agreements the peer has seen.")],
@@ -42,6 +58,7 @@ async def news(
 ) -> Response:
     """What is new for the peer that signed this request; waits when there is nothing."""
     cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
+    asked_by(request.app)[peer.country] = Asked(node.now_ms(), cursors)
     deadline = min(wait, node.settings.wait_limit_s)
     await _until_news(node, peer, cursors, deadline)
     return json(await run_in_threadpool(_news, node, peer, cursors))

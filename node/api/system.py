@@ -7,13 +7,17 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Administrator, Auditor, Node, Reader, json
+from node.api.exchange import Asked, asked_by
 from node.errors import Busy, NotFound
 from node.ledger import moment
 from node.ledger.canonical import MAX_INTEGER
+from node.ledger.encoding import b64
 from node.service.answers import Answers, Reach
 from node.service.parts import Parts
 from node.store import channels, logs
 from node.store.tables import LEDGER
+
+Number = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
 
 router = APIRouter(tags=["node"])
 
@@ -32,16 +36,22 @@ def health(request: Request, node: Node) -> Response:
 @router.get("/v1/card")
 def card(node: Node) -> Response:
     """This node's signed card; compare its fingerprint with the administration over another channel."""
-    return json({"card": node.card.text, "fingerprint": node.card.fingerprint, "name": node.card.name})
+    own = node.card
+    told = {"card": own.text, "fingerprint": own.fingerprint, "name": own.name, "country": own.country}
+    return json(told)
 
 
 @router.get("/v1/channels")
 def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
-    """Every channel: what goes out, what comes in, how fresh it is."""
+    """Every channel: what goes out and what the partner has of it, what comes in and how fresh it is."""
     answers: Answers = request.app.state.answers
+    asked = asked_by(request.app)
     with node.database.read() as connection:
         reaches = answers.reaches()
-        outgoing = [_outgoing(node, connection, line) for line in node.lines(connection, node.today())]
+        outgoing = [
+            _outgoing(node, connection, line) | _fetched(asked.get(line.channel.partner), line)
+            for line in node.lines(connection, node.today())
+        ]
         incoming = [_incoming(node, connection, reach) for reach in reaches.values()]
     return json({"channels": outgoing + incoming})
 
@@ -53,10 +63,20 @@ def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Res
         return json({"incidents": channels.incidents(connection, only_open=open_only)})
 
 
+@router.get("/v1/incidents/{incident}")
+def show_incident(incident: Number, node: Node, _caller: Auditor) -> Response:
+    """One incident with its evidence (base64): what the peer signed, or the entry that failed."""
+    with node.database.read() as connection:
+        found = channels.incident_evidence(connection, incident)
+    if found is None:
+        raise NotFound(
+            "there is no incident of this number", where=str(incident), do="list them with `aeo incidents`"
+        )
+    return json(found | {"evidence": b64(found["evidence"])})
+
+
 @router.post("/v1/incidents/{incident}/close")
-def close_incident(
-    incident: Annotated[int, Path(ge=1, le=MAX_INTEGER)], node: Node, _caller: Administrator
-) -> Response:
+def close_incident(incident: Number, node: Node, _caller: Administrator) -> Response:
     """Close an incident that people have settled with the peer.
 
     Needed only where an entry could not be read at all: until then nothing on its channel is recognised.
@@ -88,6 +108,15 @@ def _outgoing(node: Parts, connection: Any, line: Any) -> dict[str, Any]:
         "size": head.size if head else 0,
         "shared": channels.shared_count(connection, line.channel.log),
     }
+
+
+def _fetched(asked: Asked | None, line: Any) -> dict[str, Any]:
+    """How far the partner says it has come, signed by it; None: it has not asked since the start."""
+    told = asked and {
+        "at": moment.format(asked.at_ms),
+        "size": asked.cursors.channels.get(line.channel.agreement),
+    }
+    return {"partner_asked": told}
 
 
 def _incoming(node: Parts, connection: Any, reach: Reach) -> dict[str, Any]:

@@ -13,22 +13,23 @@ Each entry by itself (a failure sets that entry apart, with its reason, and the 
  9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
    country, TIN, status, scope;
 10. the record's ledger position does not go backwards.
+
+All of it is worked out from what is handed in, so that it can be checked again by anyone who holds the
+same; check 3 is made where the copy is written (`LogWriter.copy`).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from sqlalchemy import Connection
 
 from node.agreements.document import REQUIRED_FIELDS
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
-from node.exchange.card import Card, channel_origin, ledger_origin
-from node.exchange.log_writer import LogWriter, begin
-from node.exchange.outgoing import epoch_owner
+from node.exchange.card import Card, ledger_origin
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
@@ -37,14 +38,17 @@ from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from node.ledger.note import open_note
 from node.records import credential, model
-from node.store import channels, logs
-from node.store.channels import StoredChannel, StoredEpoch
-from node.store.database import Row
 from node.store.logs import Head
 
-SKEW_S = 60
+Row = dict[str, Any]
+Newest = Callable[[Collection[str]], Mapping[str, int]]
+"""The newest ledger positions that we were shown of some records; it has none for those never shown."""
+
 NEVER = moment.format(0)
 """The time of a copy that nothing was proven of yet."""
+NEVER_SHOWN = -1
+"""The ledger position of a record of which no entry has held yet."""
+BROKEN = (Refusal, TypeError, ValueError, KeyError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +85,38 @@ class SetApart:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a channel may carry: the agreement, and the field paths its terms list for this direction."""
+class Reading:
+    """What entries are read by: the issuer, the field paths its terms list, its ledger, our epoch keys."""
 
-    agreement: str
+    peer: Card
     fields: tuple[str, ...]
+    ledger: Checkpoint
+    keys: Mapping[int, bytes] = field(repr=False)
+    newest: Newest
 
 
-def prove(note: str, peer: Card, origin: str, now_s: float) -> Proven:
-    """Checks 1 and 4 on one checkpoint note: who signed, and as of when."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One entry whose body opened: the body's members, of which nothing is proven yet."""
+
+    entry: ChannelEntry
+    item: EntryPart
+    body: bytes
+    content: Row
+    record_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What entries say: those that hold, those set apart, and the epochs whose keys opened any."""
+
+    disclosed: list[Disclosed]
+    set_apart: list[SetApart]
+    epochs: frozenset[int]
+
+
+def prove(note: str, peer: Card, origin: str, latest_s: float) -> Proven:
+    """Checks 1 and 4 on one checkpoint note: who signed, and as of when (`latest_s` at the latest)."""
     opened = open_note(note, peer.verifiers(origin))
     checkpoint = opened_checkpoint(opened, origin)
     times = [
@@ -101,174 +128,122 @@ def prove(note: str, peer: Card, origin: str, now_s: float) -> Proven:
         raise Unproven(
             "a checkpoint has no time on it", where=origin, why="the issuer's cosignature is missing"
         )
-    if times[0] > now_s + SKEW_S:
+    if times[0] > latest_s:
         raise Unproven("a checkpoint is from the future", where=origin, do="set the clocks of both nodes")
     return Proven(checkpoint, note, times[0])
 
 
-def check_ledger(page: LedgerPart, peer: Card, last: Head | None, now_s: float) -> Proven:
+def check_ledger(page: LedgerPart, peer: Card, last: Head | None, latest_s: float) -> Proven:
     """Check 1: the peer's ledger goes on from where we last saw it."""
     origin = ledger_origin(peer.name)
-    proven = prove(page.checkpoint, peer, origin, now_s)
+    proven = prove(page.checkpoint, peer, origin, latest_s)
     if last is not None:
-        proof = _hashes(page.consistency)
+        proof = hashes(page.consistency)
         new = proven.checkpoint
         if new.size < last.size:
             raise Unproven(
                 "a ledger has become shorter", where=origin, why=f"it had {last.size} entries, now {new.size}"
             )
         verify_consistency(last.size, new.size, last.root, new.root, proof)
-        _check_not_older(proven, last)
+        check_not_older(proven, last)
     return proven
 
 
-class ChannelReader:
-    """One incoming channel inside one transaction."""
+def check_entries(items: Sequence[EntryPart], head: Head, last_ms: int, latest_ms: int) -> list[ChannelEntry]:
+    """Checks 2 and 4 on the entries behind `head`: no gap, and their times in order, up to `latest_ms`."""
+    prev, entries = head.last_leaf, list[ChannelEntry]()
+    for seq, item in enumerate(items, head.size):
+        encoded = item.entry.encode()
+        entry = ChannelEntry.decode(encoded)
+        check_chain(prev, seq, entry)
+        if entry.channel != head.origin:
+            raise Unproven("an entry belongs to another channel", where=head.origin, why=entry.channel)
+        if not last_ms <= entry.time <= latest_ms:
+            raise Unproven("an entry's time is out of order", where=f"{head.origin}, entry {seq}")
+        prev, last_ms = leaf_hash(encoded), entry.time
+        entries.append(entry)
+    return entries
 
-    def __init__(
-        self, connection: Connection, channel: StoredChannel, head: Head, peer: Card, terms: Terms
-    ) -> None:
-        """`head` is where our copy ends."""
-        self._connection, self.channel, self._head, self._peer, self._terms = (
-            connection,
-            channel,
-            head,
-            peer,
-            terms,
-        )
-        self.disclosed: list[Disclosed] = []
-        self.set_apart: list[SetApart] = []
-        self._newest: dict[str, int] = {}
-        self._last_ms = _time_of_last(connection, head)
-        self._opened: dict[int, bytes] = {}
-        self._credential_key = peer.credential_key
 
-    def read(self, page: ChannelPart, ledger: Checkpoint, own: "Opener", now_s: float) -> Head:
-        """Verify a page and copy it; `Unproven` or `Malformed` when it as a whole does not hold."""
-        proven = prove(page.checkpoint, self._peer, self._head.origin, now_s)
-        writer = LogWriter(self._connection, self._head)
-        keys = own.epoch_keys(self._connection, self.channel.log, self._head.origin, page.epochs)
-        for item in page.entries:
-            entry = ChannelEntry.decode(item.entry.encode())
-            check_chain(writer.prev, writer.seq, entry)
-            if entry.channel != self._head.origin:
-                raise Unproven(
-                    "an entry belongs to another channel", where=self._head.origin, why=entry.channel
-                )
-            self._check_time(entry, proven.time_s)
-            writer.append(entry)
-            self._open(entry, item, keys, ledger)
-        _check_not_older(proven, self._head)
-        # Only a whole copy is as new as its proof: who keeps entries back must not look up to date.
-        is_new = writer.seq == proven.checkpoint.size or self._head.time == NEVER
-        time = moment.format(proven.time_s * 1000) if is_new else self._head.time
-        own.keep(self._connection, self.channel.log, self._head.origin, self._opened)
-        return writer.copy(proven.checkpoint, proven.note, _hashes(page.consistency), time)
-
-    def _check_time(self, entry: ChannelEntry, proven_s: int) -> None:
-        """The rest of check 4: no entry is older than the one before it or newer than the checkpoint."""
-        if not self._last_ms <= entry.time <= (proven_s + SKEW_S) * 1000:
-            raise Unproven("an entry's time is out of order", where=f"{self._head.origin}, entry {entry.seq}")
-        self._last_ms = entry.time
-
-    def _open(
-        self, entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes], ledger: Checkpoint
-    ) -> None:
-        record_id: str | None = None
-        try:
-            body = unsealed(entry, item, keys)
-            self._opened[entry.epoch] = keys[entry.epoch]
-            content = _members(body)
-            record_id = _text(content, "record_id") if "record_id" in content else None
-            self.disclosed.append(self._checked(entry, body, content, item, ledger))
-        except (Refusal, TypeError, ValueError, KeyError, AttributeError) as refusal:
-            evidence = canonical.encode({"entry": item.entry, "body": item.body})
-            why = refusal.sentence() if isinstance(refusal, Refusal) else f"it is out of form: {refusal!r}"
-            self.set_apart.append(SetApart(entry.seq, record_id, why, evidence))
-
-    def _checked(
-        self, entry: ChannelEntry, body: bytes, content: Row, item: EntryPart, ledger: Checkpoint
-    ) -> Disclosed:
-        time = moment.format(entry.time)
-        _check_members(entry.kind, content)
-        if entry.kind == "notice":
-            return Disclosed(entry.seq, entry.kind, time, None, body)
-        record_id = _text(content, "record_id")
-        if entry.kind == "tombstone":
-            return Disclosed(
-                entry.seq, entry.kind, time, record_id, body, ledger_seq=self._newest_of(record_id)
-            )
-        ledger_entry = check_opening(content, item.proof, self._peer, ledger)
-        verified = credential.verify(
-            _text(content, "presentation"), self._credential_key, issuer=self._peer.name
-        )
-        check_names_credential(content, verified.digest)
-        check_fields(verified, record_id, self._peer.country, self._terms.fields)
-        self._check_forward(record_id, ledger_entry.seq)
-        return Disclosed(
-            entry.seq,
-            entry.kind,
-            time,
-            record_id,
-            body,
-            verified.fields,
-            ledger_entry.seq,
-            b64u(verified.digest),
+def check_not_older(proven: Proven, last: Head) -> None:
+    """The first part of check 4, against the last checkpoint seen."""
+    time = moment.format(proven.time_s * 1000)
+    if time < last.time:
+        raise Unproven(
+            "a checkpoint is older than the last one", where=last.origin, why=f"{time} after {last.time}"
         )
 
-    def _check_forward(self, record_id: str, ledger_seq: int) -> None:
-        """Check 10."""
-        if ledger_seq < self._newest_of(record_id):
-            raise Unproven("an older version of a record was disclosed after a newer one", where=record_id)
-        self._newest[record_id] = ledger_seq
 
-    def _newest_of(self, record_id: str) -> int:
-        """The newest ledger position that we were shown of a record; it outlives a tombstone."""
-        if record_id not in self._newest:
-            stored = channels.mirror_row(self._connection, self.channel.log, record_id)
-            self._newest[record_id] = stored.ledger_seq if stored else -1
-        return self._newest[record_id]
+def epoch_keys(
+    held: Mapping[int, bytes], page: ChannelPart, own: X25519PrivateKey, origin: str
+) -> dict[int, bytes]:
+    """The epoch keys of a page: those we hold, and those it brings, of which nothing is proven yet.
 
-
-@dataclass(frozen=True, slots=True)
-class Opener:
-    """The keys with which this node opens what was sealed for it."""
-
-    seal: X25519PrivateKey = field(repr=False)
-    store: bytes = field(repr=False)
-    entropy: sealing.Entropy
-
-    def epoch_keys(
-        self, connection: Connection, log: int, origin: str, envelopes: Mapping[str, str]
-    ) -> dict[int, bytes]:
-        """The epoch keys a page needs: those we hold, and those it brings, of which nothing is proven yet.
-
-        An envelope that does not open leaves its epoch out: its entries are then set apart.
-        """
-        numbers = [int(number) for number in envelopes]
-        held = channels.epochs(connection, log, numbers)
-        keys = {
-            number: sealing.unwrap(self.store, epoch.wrapped, epoch_owner(origin, number))
-            for number, epoch in held.items()
-        }
-        for number in set(numbers) - set(held):
+    An envelope that does not open leaves its epoch out: its entries are then set apart.
+    """
+    keys = dict(held)
+    for number, envelope in ((int(number), envelope) for number, envelope in page.epochs.items()):
+        if number not in held:
             try:
-                keys[number] = sealing.receive(unb64(envelopes[str(number)]), self.seal, origin, number)
+                keys[number] = sealing.receive(unb64(envelope), own, origin, number)
             except Unproven:
                 continue
-        return keys
+    return keys
 
-    def keep(self, connection: Connection, log: int, origin: str, opened: Mapping[int, bytes]) -> None:
-        """Store the new ones among the epoch keys that opened an entry the issuer signed.
 
-        Anyone can seal a key for us; one that opened nothing must not stand in the way of the true one.
-        """
-        held = channels.epochs(connection, log, list(opened))
-        for number, key in opened.items():
-            if number not in held:
-                owner = epoch_owner(origin, number)
-                wrapped = sealing.wrap(self.store, key, owner, self.entropy(sealing.NONCE_BYTES))
-                channels.add_epoch(connection, StoredEpoch(log, number, wrapped, None))
+def read(entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading) -> Found:
+    """Checks 5 to 10 on entries that are the issuer's; the bodies are opened before `newest` is asked."""
+    set_apart, opened, epochs = list[SetApart](), list[Opened](), set[int]()
+    for entry, item in zip(entries, items, strict=True):
+        try:
+            body = unsealed(entry, item, by.keys)
+            epochs.add(entry.epoch)
+            opened.append(_opened(entry, item, body))
+        except BROKEN as error:
+            set_apart.append(_apart(entry, item, None, error))
+    newest = dict(by.newest({each.record_id for each in opened if each.record_id is not None}))
+    key, disclosed = by.peer.credential_key, list[Disclosed]()
+    for each in opened:
+        try:
+            shown = _checked(each, by, key, newest.get(each.record_id or "", NEVER_SHOWN))
+            if each.record_id is not None:
+                newest[each.record_id] = shown.ledger_seq
+            disclosed.append(shown)
+        except BROKEN as error:
+            set_apart.append(_apart(each.entry, each.item, each.record_id, error))
+    set_apart.sort(key=lambda each: each.seq)
+    return Found(disclosed, set_apart, frozenset(epochs))
+
+
+def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
+    content = canonical.decode(body)
+    if not isinstance(content, dict) or content.get("v") != 1:
+        raise Malformed("a body is not of version 1")
+    record_id = _text(content, "record_id") if "record_id" in content else None
+    return Opened(entry, item, body, content, record_id)
+
+
+def _apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
+    evidence = canonical.encode({"entry": item.entry, "body": item.body})
+    why = error.sentence() if isinstance(error, Refusal) else f"it is out of form: {error!r}"
+    return SetApart(entry.seq, record_id, why, evidence)
+
+
+def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey, newest: int) -> Disclosed:
+    """Checks 6 to 10; `newest` is the ledger position that we were last shown of the record."""
+    entry, content, record_id = each.entry, each.content, each.record_id
+    time = moment.format(entry.time)
+    _check_members(entry.kind, content)
+    if record_id is None or entry.kind == "tombstone":
+        return Disclosed(entry.seq, entry.kind, time, record_id, each.body, ledger_seq=newest)
+    ledger_seq = check_opening(content, each.item.proof, by.peer, by.ledger).seq
+    verified = credential.verify(_text(content, "presentation"), key, issuer=by.peer.name)
+    digest = b64u(verified.digest)
+    check_names_credential(content, digest)
+    check_fields(verified, record_id, by.peer.country, by.fields)
+    if ledger_seq < newest:
+        raise Unproven("an older version of a record was disclosed after a newer one", where=record_id)
+    return Disclosed(entry.seq, entry.kind, time, record_id, each.body, verified.fields, ledger_seq, digest)
 
 
 def unsealed(entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes]) -> bytes:
@@ -298,7 +273,7 @@ def check_opening(content: Row, proof: list[str] | None, peer: Card, ledger: Che
     entry = LedgerEntry.decode(encoded)
     if entry.country != peer.country or entry.type != "record":
         raise Unproven("the ledger entry is not a record of the issuer", where=f"ledger entry {entry.seq}")
-    verify_inclusion(entry.seq, ledger.size, leaf_hash(encoded), _hashes(proof or []), ledger.root)
+    verify_inclusion(entry.seq, ledger.size, leaf_hash(encoded), hashes(proof or []), ledger.root)
     if commitment(unb64u(_text(opening, "salt")), canonical.encode(opening["body"])) != entry.commit:
         raise Unproven("the ledger entry commits to another body", where=f"ledger entry {entry.seq}")
     if not isinstance(opening["body"], dict) or opening["body"].get("record_id") != content["record_id"]:
@@ -306,9 +281,9 @@ def check_opening(content: Row, proof: list[str] | None, peer: Card, ledger: Che
     return entry
 
 
-def check_names_credential(content: Row, digest: bytes) -> None:
+def check_names_credential(content: Row, digest: str) -> None:
     """The rest of check 7: the ledger commits to this very credential."""
-    if content["ledger"]["body"].get("credential") != b64u(digest):
+    if content["ledger"]["body"].get("credential") != digest:
         raise Unproven("the ledger entry names another credential", where=str(content["record_id"]))
 
 
@@ -333,37 +308,6 @@ def check_fields(
     model.check_fields(verified.fields)
 
 
-def start_copy(
-    connection: Connection, agreement: str, peer: Card, own_country: str, time: str
-) -> StoredChannel:
-    """Begin our copy of a peer's channel to us, empty."""
-    head = begin(connection, channel_origin(peer.name, agreement, own_country), time, [])
-    new = StoredChannel(head.log, agreement, peer.country, own_country, "", "")
-    channels.add_channel(connection, new)
-    return new
-
-
-def _time_of_last(connection: Connection, head: Head) -> int:
-    last = logs.entries(connection, head.log, head.size - 1, head.size)
-    return ChannelEntry.decode(last[0]).time if last else 0
-
-
-def _check_not_older(proven: Proven, last: Head) -> None:
-    """The first part of check 4, against the last checkpoint seen."""
-    time = moment.format(proven.time_s * 1000)
-    if time < last.time:
-        raise Unproven(
-            "a checkpoint is older than the last one", where=last.origin, why=f"{time} after {last.time}"
-        )
-
-
-def _members(body: bytes) -> Row:
-    content = canonical.decode(body)
-    if not isinstance(content, dict) or content.get("v") != 1:
-        raise Malformed("a body is not of version 1")
-    return content
-
-
 MEMBERS = {
     "disclosure": {"v", "record_id", "presentation", "ledger"},
     "tombstone": {"v", "record_id"},
@@ -385,5 +329,6 @@ def _text(members: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _hashes(texts: Sequence[str]) -> list[bytes]:
+def hashes(texts: Sequence[str]) -> list[bytes]:
+    """The hashes of a proof as it travels."""
     return [unb64(text) for text in texts]

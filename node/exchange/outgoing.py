@@ -81,13 +81,8 @@ def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
 
 def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:
     """The body of a disclosure: the presentation, and what opens the ledger entry's commitment."""
-    known = [path for path in paths if path.split(".")[0] in version.fields]
-    presentation = credential.present(version.jwt, version.disclosures(), known)
-    opening = {
-        "entry": ledger_entry.decode(),
-        "salt": b64u(version.salt()),
-        "body": canonical.decode(version.body()),
-    }
+    presentation = credential.present(version.jwt, version.disclosures(), paths)
+    opening = {"entry": ledger_entry.decode(), "salt": b64u(version.salt()), "body": version.body()}
     return canonical.encode(
         {"v": 1, "record_id": version.record_id, "presentation": presentation, "ledger": opening}
     )

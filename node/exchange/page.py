@@ -11,6 +11,12 @@ Base64 = Annotated[str, Field(max_length=2**20)]
 Hashes = Annotated[list[Annotated[str, Field(max_length=44)]], Field(max_length=128)]
 
 
+ENTRIES_LIMIT_BYTES = 8 * 2**20
+"""What the entries of one answer take, but for the end of the last; an issuer keeps to it."""
+ANSWER_LIMIT_BYTES = 8 * ENTRIES_LIMIT_BYTES
+"""What a reader takes in of any answer: those entries, and agreements with all their acts and receipts."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -20,9 +20,9 @@ from sqlalchemy import Connection
 from node.errors import Busy, Forbidden, Malformed, NotFound, Refusal, TooMuch, Unauthenticated
 from node.exchange import card, requests
 from node.exchange.card import Card
+from node.exchange.page import ANSWER_LIMIT_BYTES
 from node.store import access
 
-ANSWER_LIMIT_BYTES = 64 * 2**20
 REFUSALS: dict[int, type[Refusal]] = {
     401: Unauthenticated,
     403: Forbidden,

@@ -24,6 +24,7 @@ from node.errors import Unproven
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+SALT_BYTES = 16
 CLASS_BYTES = 512
 
 SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
@@ -62,14 +63,18 @@ def unwrap(store_key: bytes, wrapped: bytes, owner: str) -> bytes:
         ) from None
 
 
-def salts(record_key: bytes, record_id: str, version: int) -> Callable[[str], bytes]:
-    """The field salts (16 bytes) of one record version, derived when asked."""
-    prefix = f"aeo/salt/{record_id}/{version}/"
-    return lambda label: expand(record_key, prefix + label, 16)
+def salts(record_key: bytes, record_id: str, version: int) -> Callable[[str, int], list[bytes]]:
+    """The salts (16 bytes each) of one record version, derived when asked: so many of one group."""
+
+    def derive(group: str, count: int) -> list[bytes]:
+        drawn = expand(record_key, f"aeo/salt/{record_id}/{version}/{group}", SALT_BYTES * count)
+        return [drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)]
+
+    return derive
 
 
 def expand(key: bytes, label: str, size: int) -> bytes:
-    """HKDF-Expand (RFC 5869, SHA-256) of a uniformly random key."""
+    """HKDF-Expand (RFC 5869, SHA-256) of a uniformly random key: up to 8,160 bytes."""
     return HKDFExpand(hashes.SHA256(), size, label.encode()).derive(key)
 
 

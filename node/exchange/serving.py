@@ -6,14 +6,16 @@ checkpoints that carry this node's cosignature *as of now*, so that "nothing new
 A channel is read by its two parties only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection
 
 from node.agreements.act import Instrument
 from node.errors import Damaged
+from node.exchange.page import ENTRIES_LIMIT_BYTES
 from node.exchange.standing import HeldAct, Standing
 from node.ledger import canonical
 from node.ledger.checkpoint import Checkpoint
@@ -28,6 +30,9 @@ from node.store.tables import LEDGER
 
 OpenBody = Callable[[int, bytes], tuple[bytes, bytes]]
 Beat = Callable[[str], str]
+
+CHUNK = 100
+"""Entries read from the store at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,12 @@ def has_news(
 ) -> bool:
     """Whether there is anything behind a peer's cursors, or less here than the peer has proven."""
     if (
-        revision(shared_with(standings, own, peer)) > cursors.rev
+        revision(shared_with(standings, own, peer)) != cursors.rev
         or _head(connection, LEDGER).size < cursors.ledger
     ):
         return True
     return any(
-        _head(connection, channel.log).size > cursors.channels[channel.agreement]
+        _head(connection, channel.log).size != cursors.channels[channel.agreement]
         for channel in _channels_to(connection, own, peer, cursors)
     )
 
@@ -73,16 +78,16 @@ def news(
     tree = Tree(logs.tile_reader(connection, LEDGER), ledger.size)
     shared = shared_with(standings, own, peer)
     rev = revision(shared)
-    pages, left = [], page_limit
-    for channel in _channels_to(connection, own, peer, cursors):
-        page = _page(connection, channel, cursors.channels[channel.agreement], left, tree, beat)
-        left -= len(page["entries"])
-        pages.append(page)
+    room = Room(page_limit, ENTRIES_LIMIT_BYTES)
+    pages = [
+        _page(connection, channel, cursors.channels[channel.agreement], room, tree, beat)
+        for channel in _channels_to(connection, own, peer, cursors)
+    ]
     return {
         "v": 1,
         "rev": rev,
         "agreements": [_agreement(connection, each, tree, ledger, open_body) for each in shared]
-        if rev > cursors.rev
+        if rev != cursors.rev
         else None,
         "ledger": {
             "checkpoint": _beaten(ledger, beat),
@@ -98,13 +103,13 @@ def shared_with(standings: Mapping[str, Standing], own: str, peer: str) -> list[
 
 
 def revision(shared: Sequence[Standing]) -> int:
-    """Grows with every document, act, signature and receipt of these agreements, and with nothing else.
+    """Names all that a peer is told of these agreements: each document, act, signature and receipt.
 
-    So a peer cannot tell from it how much happens between this node and others.
+    It is a digest and no count: a node restored from an older backup is heard whatever it lost, and a
+    peer cannot tell from it how much happens between this node and others. 53 bits, as JSON has them.
     """
-    acts = [held for each in shared for held in each.held]
-    proofs = sum(len(held.receipts) + (held.ledger_seq is not None) for held in acts)
-    return len(shared) + len(acts) + proofs + sum(len(held.instrument.signatures) for held in acts)
+    told = sorted(b64u(each.told) for each in shared)
+    return int.from_bytes(canonical.digest(told)[:7], "big") & canonical.MAX_INTEGER if told else 0
 
 
 def receipt(
@@ -139,33 +144,57 @@ def _act(
     return {"instrument": instrument.to_json(), "receipt": proven}
 
 
+@dataclass(slots=True)
+class Room:
+    """What one answer may still hold: entries, and their bytes as they travel."""
+
+    entries: int
+    size_bytes: int
+
+    def take(self, part: Mapping[str, Any]) -> bool:
+        """Take in one entry, if there is room left; the last may go over, so that any entry finds room."""
+        if self.entries <= 0 or self.size_bytes <= 0:
+            return False
+        self.entries -= 1
+        self.size_bytes -= len(part["entry"]) + len(part["body"] or "") + sum(map(len, part["proof"] or ()))
+        return True
+
+
 def _page(
-    connection: Connection, channel: StoredChannel, after: int, limit: int, tree: Tree, beat: Beat
+    connection: Connection, channel: StoredChannel, after: int, room: Room, tree: Tree, beat: Beat
 ) -> dict[str, Any]:
     head = _head(connection, channel.log)
     after = min(after, head.size)
-    stop = min(head.size, after + limit)
-    entries = logs.entries(connection, channel.log, after, stop)
-    bodies = channels.bodies(connection, channel.log, after, stop)
-    ledger_seqs = channels.ledger_seqs(connection, channel.log, after, stop)
-    epochs = channels.epochs(
-        connection, channel.log, sorted({ChannelEntry.decode(entry).epoch for entry in entries})
+    parts = list(
+        takewhile(
+            room.take, _parts(connection, channel.log, after, min(head.size, after + room.entries), tree)
+        )
     )
-    proof = Tree(logs.tile_reader(connection, channel.log), head.size).consistency_proof(stop)
+    epochs = channels.epochs(
+        connection, channel.log, sorted({ChannelEntry.decode(part["entry"].encode()).epoch for part in parts})
+    )
+    proof = Tree(logs.tile_reader(connection, channel.log), head.size).consistency_proof(after + len(parts))
     return {
         "agreement": channel.agreement,
         "checkpoint": _beaten(head, beat),
         "consistency": _texts(proof),
         "epochs": {str(number): b64(epoch.envelope or b"") for number, epoch in epochs.items()},
-        "entries": [
-            {
+        "entries": parts,
+    }
+
+
+def _parts(connection: Connection, log: int, start: int, stop: int, tree: Tree) -> Iterator[dict[str, Any]]:
+    """The entries of a channel as they travel, read a few at a time: bodies may be large."""
+    for at in range(start, stop, CHUNK):
+        until = min(stop, at + CHUNK)
+        bodies = channels.bodies(connection, log, at, until)
+        ledger_seqs = channels.ledger_seqs(connection, log, at, until)
+        for seq, entry in enumerate(logs.entries(connection, log, at, until), at):
+            yield {
                 "entry": entry.decode(),
                 "body": b64(bodies[seq]) if seq in bodies else None,
                 "proof": _texts(tree.inclusion_proof(ledger_seqs[seq])) if seq in ledger_seqs else None,
             }
-            for seq, entry in enumerate(entries, after)
-        ],
-    }
 
 
 def _channels_to(connection: Connection, own: str, peer: str, cursors: Cursors) -> list[StoredChannel]:

@@ -6,6 +6,7 @@ signatures. So nothing is shared before both signatures are in both ledgers, and
 waits for anybody.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -18,8 +19,6 @@ from node.agreements.document import Agreement
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.store import agreements as store
-
-RESTRICTING = ("suspend", "terminate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class Standing:
     contract: Contract
     held: tuple[HeldAct, ...]
     own: str
+    told: bytes
+    """Digest of all that a party is told of it: document, acts, signatures, places in the own ledger."""
     _counted: dict[str, tuple[Act, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def parties_of(self, act: Act) -> frozenset[str]:
@@ -60,7 +61,7 @@ class Standing:
         """Whether an act has effect here (from its effective date on)."""
         if not self.is_complete(held, today):
             return False
-        if held.act.act in RESTRICTING:
+        if held.act.act in acts.STOPPING:
             return True
         others = self.parties_of(held.act) - {self.own}
         return held.ledger_seq is not None and others <= held.receipts.keys()
@@ -121,5 +122,21 @@ def load_standings(connection: Connection, own: str) -> dict[str, Standing]:
     found = {}
     for number, content in store.documents(connection).items():
         agreement = document.parse(canonical.decode(content))
-        found[number] = Standing(agreement, load(agreement.contract_text), tuple(held.get(number, ())), own)
+        under = tuple(held.get(number, ()))
+        contract = load(agreement.contract_text)
+        found[number] = Standing(agreement, contract, under, own, _told(agreement, under))
     return found
+
+
+def _told(agreement: Agreement, held: Sequence[HeldAct]) -> bytes:
+    """Order independent: it names a set of acts, each with a set of signatures."""
+    acts_told = [
+        {
+            "act": b64u(each.act.digest()),
+            "signatures": sorted(f"{s.protected}.{s.signature}" for s in each.instrument.signatures),
+            "ledger_seq": each.ledger_seq,
+        }
+        for each in held
+    ]
+    acts_told.sort(key=canonical.encode)
+    return canonical.digest({"document": b64u(agreement.digest()), "acts": acts_told})

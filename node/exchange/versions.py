@@ -51,16 +51,14 @@ class Version:
             name: value for name, value in self.fields.items() if name not in ("record_id", "recorded_at")
         }
 
-    def body(self) -> bytes:
-        """The canonical body that the ledger entry commits to."""
-        return canonical.encode(
-            {
-                "v": 1,
-                "record_id": self.record_id,
-                "credential": b64u(hashlib.sha256(self.jwt.encode()).digest()),
-                "private": b64u(commitment(self._derive("private"), canonical.encode(self.private))),
-            }
-        )
+    def body(self) -> dict[str, canonical.Json]:
+        """The body that the ledger entry commits to, in canonical JSON."""
+        return {
+            "v": 1,
+            "record_id": self.record_id,
+            "credential": b64u(hashlib.sha256(self.jwt.encode()).digest()),
+            "private": b64u(commitment(self._derive("private"), canonical.encode(self.private))),
+        }
 
     def salt(self) -> bytes:
         """The salt of the ledger commitment."""
@@ -68,13 +66,13 @@ class Version:
 
     def commit(self) -> bytes:
         """The commitment that stands in the ledger entry."""
-        return commitment(self.salt(), self.body())
+        return commitment(self.salt(), canonical.encode(self.body()))
 
     def disclosures(self) -> tuple[Disclosure, ...]:
         """Every field of the credential, ready to be disclosed one by one."""
         if self.issued is not None:
             return self.issued
-        return credential.disclosures(self.fields, salt=sealing.salts(self.key, self.record_id, self.number))
+        return credential.disclosures(self.fields, salts=sealing.salts(self.key, self.record_id, self.number))
 
     def seal(self, nonce: bytes) -> bytes:
         """The version as it rests in the store."""
@@ -100,7 +98,7 @@ def issue(
     """Make and sign a new version."""
     fields = {**operator, "record_id": record_id, "recorded_at": recorded_at}
     salts = sealing.salts(key, record_id, number)
-    issued = credential.issue(fields, salt=salts, issuer=issuer, kid=kid, sign=sign)
+    issued = credential.issue(fields, salts=salts, issuer=issuer, kid=kid, sign=sign)
     private = {"version": number, **private}
     return Version(record_id, number, ledger_seq, key, fields, issued.jwt, private, issued.disclosures)
 

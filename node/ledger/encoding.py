@@ -6,14 +6,14 @@ Refuses stray characters, wrong or missing padding, non-zero trailing bits, lead
 and the digits of other scripts, all of which Python's own decoders let through.
 """
 
-from base64 import b64decode
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 
 from node.errors import Malformed, problem
 
 DECIMAL_DIGITS = 20
 
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 def b64(value: bytes) -> str:
@@ -24,7 +24,7 @@ def b64(value: bytes) -> str:
 def unb64(text: str) -> bytes:
     """The bytes that `b64` writes as `text`; `Malformed` for any other spelling."""
     try:
-        value = b64decode(text)
+        value = a2b_base64(text)
     except ValueError:
         raise _not_base64(text, "standard base64 with padding") from None
     if b64(value) != text:
@@ -40,7 +40,8 @@ def b64u(value: bytes) -> str:
 def unb64u(text: str) -> bytes:
     """The bytes that `b64u` writes as `text`; `Malformed` for any other spelling."""
     try:
-        value = b64decode(text + "=" * (-len(text) % 4), altchars=b"-_")
+        # Spare padding is ignored, and whatever else is let through is spelt otherwise when written again.
+        value = a2b_base64(text.encode("ascii").translate(_FROM_URL_SAFE) + b"==")
     except ValueError:
         raise _not_base64(text, "URL-safe base64 without padding") from None
     if b64u(value) != text:

@@ -16,7 +16,6 @@ HASH_BYTES = 32
 MAX_SIZE = (1 << 63) - 1
 EMPTY_ROOT = sha256(b"").digest()
 
-_SIZE_BYTES = 8
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -173,19 +172,6 @@ class Frontier:
     def root(self) -> bytes:
         """The root of the whole tree."""
         return fold(self.hashes) if self.hashes else EMPTY_ROOT
-
-    def encode(self) -> bytes:
-        """Size (8 bytes, big-endian), then the hashes."""
-        return self.size.to_bytes(_SIZE_BYTES, "big") + b"".join(self.hashes)
-
-    @classmethod
-    def decode(cls, encoded: bytes) -> "Frontier":
-        """What `encode` wrote; anything else is `Malformed`."""
-        starts = range(_SIZE_BYTES, len(encoded), HASH_BYTES)
-        if len(encoded) < _SIZE_BYTES:
-            raise _no_frontier(len(encoded), "must begin with a size of 8 bytes")
-        size = int.from_bytes(encoded[:_SIZE_BYTES], "big")
-        return cls(size, tuple(encoded[at : at + HASH_BYTES] for at in starts))
 
 
 def fold(hashes: Sequence[bytes]) -> bytes:

@@ -7,6 +7,7 @@ years outside 1970 to 9999.
 """
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from node.errors import Malformed, problem
 
@@ -14,15 +15,22 @@ LATEST_MS = 253_402_300_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST_DAY = date(1970, 1, 1).toordinal()
+_DAY_MS = 86_400_000
+_RANGE = "must be milliseconds since 1970, up to the end of the year 9999"
+_REMEMBERED = 4096
+"""The entries of a batch or a page share few moments."""
 
 
+@lru_cache(_REMEMBERED, typed=True)
 def format(ms: int) -> str:
     """Milliseconds since the epoch as `2026-11-22T14:00:00.123Z`; `Malformed` outside 1970 to 9999."""
     if type(ms) is not int or not 0 <= ms <= LATEST_MS:
-        raise _refused(ms, "must be milliseconds since 1970, up to the end of the year 9999")
+        raise _refused(ms, _RANGE)
     return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@lru_cache(_REMEMBERED)
 def parse(text: str) -> int:
     """The milliseconds that `format` writes as `text`; `Malformed` for any other spelling."""
     if not text.endswith("Z"):
@@ -38,7 +46,9 @@ def parse(text: str) -> int:
 
 def date_of(ms: int) -> str:
     """The UTC day `YYYY-MM-DD` on which a moment falls; `Malformed` outside 1970 to 9999."""
-    return format(ms)[:10]
+    if type(ms) is not int or not 0 <= ms <= LATEST_MS:
+        raise _refused(ms, _RANGE)
+    return date.fromordinal(_FIRST_DAY + ms // _DAY_MS).isoformat()
 
 
 def parse_date(text: str) -> str:

@@ -47,10 +47,6 @@ class Tile:
         """The path below the log's prefix, such as `tile/0/x001/x234/067` or `tile/1/000.p/17`."""
         return f"tile/{self.level}/{_place(self.index, self.width)}"
 
-    def within(self, size: int) -> bool:
-        """Whether a tree of `size` entries has every hash of this tile."""
-        return self.index * TILE_WIDTH + self.width <= size >> (TILE_HEIGHT * self.level)
-
 
 def parse_path(path: str) -> Tile:
     """The tile at a path; `Malformed` unless the path is what `Tile.path` writes."""

@@ -12,7 +12,7 @@ The bare name of a list stands for all of its elements.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, TypeGuard, cast
@@ -37,15 +37,17 @@ MAX_SALT_BYTES: Final = 64
 MAX_PRESENTATION_BYTES: Final = 1 << 20
 MAX_DISCLOSURES: Final = 256
 
+FIELDS: Final = "fields"
 LISTS: Final = ("identifiers", "roles", "sites")
-_RESERVED_KEYS: Final = (b'"_sd":', b'"...":')
 _NAME: Final = re.compile("[a-z][0-9a-z_]{0,63}")
 _SCHEME: Final = re.compile("[0-9A-Z_]{1,35}")
 # 22 to 86 characters of base64url carry 16 to 64 bytes; decoding each salt would cost a fifth of `verify`.
 _SALT: Final = re.compile("[0-9A-Za-z_-]{22,86}")
+_SALT_SIZES: Final = frozenset(range(SALT_BYTES, MAX_SALT_BYTES + 1))
 _COORDINATE_BYTES: Final = 32
 
-Salt = Callable[[str], bytes]
+Salts = Callable[[str, int], Sequence[bytes]]
+"""Gives so many secret salts for the `FIELDS` of a version, or for the elements of one of its lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +82,25 @@ class Verified:
 
 
 def issue(
-    fields: Mapping[str, Json], *, salt: Salt, issuer: str, kid: str, sign: Callable[[bytes], bytes]
+    fields: Mapping[str, Json], *, salts: Salts, issuer: str, kid: str, sign: Callable[[bytes], bytes]
 ) -> Credential:
     """Sign a credential over `fields`; `sign` gives the raw 64-byte ES256 signature (RFC 7518, 3.4).
 
-    `salt` maps a label ("legal_name", "identifiers/0", "decoy/7", "identifiers/decoy/1") to 16 or more
-    secret bytes, never the same for two labels or versions. Raises `Malformed` for reserved names,
-    values outside canonical JSON, short salts; `TooMuch` for more than `DIGESTS` fields.
+    `salts("fields", 40)` or `salts("identifiers", 4)` gives that many times 16 or more secret bytes, no two
+    of them the same, nor those of two versions. Fields take theirs in the order of their names, elements
+    in their own order, and decoys the rest. Raises `Malformed` for reserved names, values outside
+    canonical JSON, short salts; `TooMuch` for more than `DIGESTS` fields.
     """
-    opened, digests = _hide(fields, salt)
+    opened, digests = _hide(fields, salts)
     header = canonical.encode({"alg": ALG, "kid": kid, "typ": TYP})
     payload = canonical.encode({"_sd": digests, "_sd_alg": "sha-256", "iss": issuer})
     signed = f"{b64u(header)}.{b64u(payload)}"
     return Credential(f"{signed}.{b64u(sign(signed.encode('ascii')))}", opened)
 
 
-def disclosures(fields: Mapping[str, Json], *, salt: Salt) -> tuple[Disclosure, ...]:
+def disclosures(fields: Mapping[str, Json], *, salts: Salts) -> tuple[Disclosure, ...]:
     """The disclosures that `issue` made from the same fields and salts; raises as it does."""
-    return _hide(fields, salt)[0]
+    return _hide(fields, salts)[0]
 
 
 def present(jwt: str, opened: Iterable[Disclosure], paths: Iterable[str]) -> str:
@@ -107,7 +110,8 @@ def present(jwt: str, opened: Iterable[Disclosure], paths: Iterable[str]) -> str
     itself, which shows neither how many other numbers there are nor of which schemes.
     """
     wanted = frozenset(paths)
-    chosen = [disclosure.text for disclosure in opened if _wanted(disclosure.path, wanted)]
+    shown = wanted | {"identifiers"} if any(covered(each, ("identifiers",)) for each in wanted) else wanted
+    chosen = [each.text for each in opened if each.path in shown or each.path.partition(".")[0] in wanted]
     return "~".join([jwt, *chosen, ""])
 
 
@@ -141,12 +145,6 @@ def verify(presentation: str, public_key: ec.EllipticCurvePublicKey, *, issuer: 
     return Verified(fields, jwt, sha256(jwt.encode("ascii")).digest(), _paths(fields), kid)
 
 
-def key_id(presentation: str) -> str:
-    """The `kid` a presentation names, to choose the key for `verify`; by itself it proves nothing."""
-    jwt, _ = _split(presentation)
-    return _header(jwt.partition(".")[0])
-
-
 def es256_signer(private_key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
     """A signing function giving raw `r || s`, 64 bytes, for a P-256 key (`Malformed` for another curve)."""
     _check_curve(private_key.curve)
@@ -172,21 +170,20 @@ def es256_verify(public_key: ec.EllipticCurvePublicKey, signature: bytes, messag
         raise Unproven("the signature does not hold", where="signature", do="ask the issuer again") from None
 
 
-def _hide(fields: Mapping[str, Json], salt: Salt) -> tuple[tuple[Disclosure, ...], list[str]]:
+def _hide(fields: Mapping[str, Json], salts: Salts) -> tuple[tuple[Disclosure, ...], list[str]]:
     _check_fields(fields)
+    secrets = _drawn(salts, FIELDS, DIGESTS)
     opened: list[Disclosure] = []
     digests: list[str] = []
-    for name, value in fields.items():
-        *elements, field = _hide_field(name, value, salt)
-        opened += [*elements, field]
-        digests.append(_digest(field.text))
-    return tuple(opened), _among_decoys(digests, DIGESTS, "decoy", salt)
-
-
-def _hide_field(name: str, value: Json, salt: Salt) -> list[Disclosure]:
-    elements = _hide_elements(name, value, salt) if name in LISTS else []
-    hidden = _shuffled(name, elements, salt) if name in LISTS else value
-    return [*elements, Disclosure(name, _text([b64u(_salted(salt, name)), name, hidden]))]
+    for secret, name in zip(secrets, sorted(fields), strict=False):
+        value = fields[name]
+        if name in LISTS:
+            elements, value = _hide_elements(name, value, salts)
+            opened += elements
+        text = _text([b64u(secret), name, value])
+        opened.append(Disclosure(name, text))
+        digests.append(_digest(text))
+    return tuple(opened), _among_decoys(digests, secrets)
 
 
 def _check_fields(fields: Mapping[str, Json]) -> None:
@@ -198,31 +195,31 @@ def _check_fields(fields: Mapping[str, Json]) -> None:
     _check_keys(canonical.encode(dict(fields)))
 
 
-def _hide_elements(name: str, elements: Json, salt: Salt) -> list[Disclosure]:
+def _hide_elements(name: str, elements: Json, salts: Salts) -> tuple[list[Disclosure], Json]:
+    """The disclosures of a list's elements, and the placeholders that stand in the list for them."""
     if type(elements) is not list:
         raise _malformed(name, elements, "must be a list")
-    return [
-        Disclosure(_element_path(name, element), _text([b64u(_salted(salt, f"{name}/{n}")), element]))
-        for n, element in enumerate(elements)
+    secrets = _drawn(salts, name, max(FEWEST_ELEMENTS, 1 << (len(elements) - 1).bit_length()))
+    opened = [
+        Disclosure(_element_path(name, element), _text([b64u(secret), element]))
+        for secret, element in zip(secrets, elements, strict=False)
     ]
+    digests = _among_decoys([_digest(each.text) for each in opened], secrets)
+    return opened, [{"...": digest} for digest in digests]
 
 
-def _shuffled(name: str, elements: list[Disclosure], salt: Salt) -> Json:
-    size = max(FEWEST_ELEMENTS, 1 << (len(elements) - 1).bit_length())
-    digests = [_digest(element.text) for element in elements]
-    return [{"...": digest} for digest in _among_decoys(digests, size, f"{name}/decoy", salt)]
-
-
-def _among_decoys(digests: list[str], size: int, label: str, salt: Salt) -> list[str]:
-    decoys = [b64u(sha256(_salted(salt, f"{label}/{n}")).digest()) for n in range(size - len(digests))]
+def _among_decoys(digests: list[str], secrets: Sequence[bytes]) -> list[str]:
+    """The digests in an order that tells nothing, with one that opens nothing for each salt left over."""
+    decoys = [b64u(sha256(secret).digest()) for secret in secrets[len(digests) :]]
     return sorted(digests + decoys)
 
 
-def _salted(salt: Salt, label: str) -> bytes:
-    value = salt(label)
-    if not SALT_BYTES <= len(value) <= MAX_SALT_BYTES:
-        raise _malformed(label, f"{len(value)} bytes", f"a salt has {SALT_BYTES} to {MAX_SALT_BYTES} bytes")
-    return value
+def _drawn(salts: Salts, group: str, count: int) -> Sequence[bytes]:
+    secrets = salts(group, count)
+    if len(secrets) != count or not set(map(len, secrets)) <= _SALT_SIZES:
+        rule = f"takes {count} salts of {SALT_BYTES} to {MAX_SALT_BYTES} bytes"
+        raise _malformed(group, len(secrets), rule)
+    return secrets
 
 
 def _text(disclosure: list[Json]) -> str:
@@ -240,12 +237,6 @@ def _element_path(name: str, element: Json) -> str:
     if type(scheme) is not str or _SCHEME.fullmatch(scheme) is None:
         raise _malformed(name, element, "each element must be an object with a scheme")
     return f"{name}.{scheme}"
-
-
-def _wanted(path: str, wanted: frozenset[str]) -> bool:
-    if path == "identifiers":
-        return any(covered(want, ("identifiers",)) for want in wanted)
-    return covered(path, wanted)
 
 
 def _split(presentation: str) -> tuple[str, list[str]]:
@@ -361,7 +352,7 @@ def _check_name(name: str) -> None:
 
 def _check_keys(encoded: bytes) -> None:
     # In canonical JSON a quote inside text is escaped, so these bytes can only be a key.
-    if any(key in encoded for key in _RESERVED_KEYS):
+    if b'"_sd":' in encoded or b'"...":' in encoded:
         raise _malformed("credential", encoded, 'the keys "_sd" and "..." are reserved')
 
 

@@ -4,11 +4,12 @@ A change looks at the state through the batch, so it sees the changes before it 
 It first works everything out, which may refuse, and only then adds; a refused change leaves no trace.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
+from contracts.evaluation import Answer
 from node.errors import Damaged
 from node.exchange import outgoing, sealing, versions
 from node.exchange.card import channel_origin
@@ -58,6 +59,7 @@ class Batch:
         self._versions: dict[str, Version | None] = {}
         self._seen: dict[tuple[int, str], bytes | None] = {}
         self._known_views: set[str] = set()
+        self._new: set[str] = set()
         self._index: dict[str, Row] = {}
         self._entries: dict[int, bytes] = {}
         self._writers: dict[int, ChannelWriter] = {}
@@ -131,6 +133,7 @@ class Batch:
         self.append("record", version.commit())
         if version.number == 1:
             self._known_views.add(version.record_id)
+            self._new.add(version.record_id)
         wrapped = sealing.wrap(self.parts.keys.store, version.key, version.record_id, self.parts.entropy(12))
         row = {
             "record_id": version.record_id,
@@ -150,18 +153,22 @@ class Batch:
         self._versions[version.tin] = version
         self._index[version.record_id] = index_row(version.fields)
         self.change(LEDGER, version.record_id, version.tin, "recorded")
-        for line in self.lines():
-            self.show(line, version)
+        self.show(self.lines(), version)
 
-    def show(self, line: Line, version: Version, last_answer: str | None = None) -> None:
-        """Run the contract, keep the decision, and write what changes in the partner's view.
+    def show(self, lines: Sequence[Line], version: Version, last_answer: str | None = None) -> None:
+        """Run each contract, keep the decision, and write what changes in the partner's view.
 
         `last_answer`: the answer kept before; a repeated one is not kept twice.
         """
-        answer = line.decide(version.fields, self.today)
-        decision = line.decision(version, answer, self.today, b64u(canonical.digest(version.fields)))
-        if decision["answer"] != last_answer:
-            self._rows.setdefault(Decision, []).append(decision)
+        digest = b64u(canonical.digest(version.fields)) if lines else ""
+        for line in lines:
+            answer = line.decide(version.fields, self.today)
+            decision = line.decision(version, answer, self.today, digest)
+            if decision["answer"] != last_answer:
+                self._rows.setdefault(Decision, []).append(decision)
+            self._bring_in_line(line, version, answer)
+
+    def _bring_in_line(self, line: Line, version: Version, answer: Answer) -> None:
         log, record_id = line.channel.log, version.record_id
         seen = self._view(log, record_id)
         if answer.shared:
@@ -208,7 +215,7 @@ class Batch:
         for model, by_key in self._puts.items():
             put(self.connection, model, list(by_key.values()))
         if self._index:
-            records.index(self.connection, LEDGER, self._index)
+            records.index(self.connection, LEDGER, self._index, self._new)
         access.remember_answers(self.connection, self._answers)
         for writer in self._writers.values():
             add(self.connection, ChannelBody, writer.bodies)

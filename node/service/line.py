@@ -26,6 +26,8 @@ class Keeper:
     def __init__(self) -> None:
         self._after: dict[tuple[int, str], str] = {}
         self._checked: tuple[int, str] | None = None
+        self._at: int | None = None
+        self._failing: set[int] = set()
         self.is_busy = False
 
     def is_due(self, parts: Parts) -> bool:
@@ -34,7 +36,12 @@ class Keeper:
             return self._mark(parts, connection) != self._checked
 
     def rest(self) -> None:
-        """Pause after a failure; the next look begins anew, for the last step was not stored."""
+        """Pause after a failure; the next look begins anew, for the last step was not stored.
+
+        The channel that failed comes last from now on, so that it holds up no other.
+        """
+        if self._at is not None:
+            self._failing.add(self._at)
         self._after.clear()
         self._checked, self.is_busy = None, False
 
@@ -42,7 +49,8 @@ class Keeper:
         """Mend one thing: open a channel, announce a state, or decide up to `limit` records again."""
         mark = self._mark(batch.parts, batch.connection)
         self._open_channels(batch)
-        for line in batch.lines():
+        for line in sorted(batch.lines(), key=lambda line: line.channel.log in self._failing):
+            self._at = line.channel.log
             if line.channel.state != line.state:
                 self._announce(batch, line)
                 self.is_busy = True
@@ -51,6 +59,8 @@ class Keeper:
                 self._decide_again(batch, line, limit)
                 self.is_busy = True
                 return
+        self._at = None
+        self._failing.clear()
         access.forget_answers(batch.connection, moment.format(max(0, batch.now_ms - REMEMBER_MS)))
         self._checked, self.is_busy = mark, False
 
@@ -79,7 +89,7 @@ class Keeper:
         batch.prepare_views([stored.record_id for stored in found])
         known = channels.newest_answers(batch.connection, log, [stored.record_id for stored in found])
         for stored in found:
-            batch.show(line, versions.unseal(stored, batch.parts.keys.store), known.get(stored.record_id))
+            batch.show([line], versions.unseal(stored, batch.parts.keys.store), known.get(stored.record_id))
         if len(found) < limit:
             channels.set_line(batch.connection, log, line.state, batch.today)
             self._after.pop(place, None)

@@ -1,33 +1,35 @@
-"""Taking over what a peer's page proves: mirror, cursors and incidents, all in one transaction."""
+"""Taking over what a peer's page proves: mirror, cursors and incidents, all in one transaction.
 
-from dataclasses import dataclass
+What a page is checked against is read first, and checked without holding up the one writer; the
+transaction that stores it makes sure that nothing of that has moved meanwhile.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import orjson
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms
-from node.errors import Gap, Refusal, Unproven
-from node.exchange.card import Card, ledger_origin
-from node.exchange.incoming import (
-    NEVER,
-    ChannelReader,
-    Disclosed,
-    Opener,
-    Terms,
-    check_ledger,
-    start_copy,
-)
-from node.exchange.page import ChannelPart, LedgerPart, News
+from node.errors import Conflict, Gap, Refusal, Unproven
+from node.exchange import incoming, sealing
+from node.exchange.card import Card, channel_origin, ledger_origin
+from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Reading
+from node.exchange.log_writer import LogWriter, begin
+from node.exchange.outgoing import epoch_owner
+from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
 from node.exchange.serving import Cursors
 from node.exchange.standing import Standing
 from node.ledger import moment
-from node.ledger.checkpoint import Checkpoint, open_checkpoint
+from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64u
+from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, logs, records
+from node.store.channels import Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
 from node.store.logs import Head
 from node.store.tables import Change
@@ -36,14 +38,35 @@ STRUCTURAL = ("missing", "replaced", "late")
 CURSORS_LIMIT = 64
 WHOLE_PEER = -1
 """The log number of an incident that is about a peer's answer as a whole."""
+NOT_BEGUN = -1
+"""The log number of a copy that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a page brought: entries copied, and whether the peer has more."""
+class Held:
+    """Our copy of a channel before a page: where it ends, and the epoch keys that we hold."""
 
-    entries: int
-    more: bool
+    channel: StoredChannel
+    head: Head
+    keys: Mapping[int, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One channel's part of a page that goes on from our copy, and what its entries say."""
+
+    held: Held
+    page: ChannelPart
+    proven: Proven
+    entries: list[ChannelEntry]
+    found: Found
+    keys: Mapping[int, bytes] = field(repr=False)
+    before: Mapping[str, Mirrored]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether our copy is complete with these entries."""
+        return self.held.head.size + len(self.entries) == self.proven.checkpoint.size
 
 
 def cursors(parts: Parts, connection: Connection, peer: Card, rev: int) -> Cursors:
@@ -69,85 +92,191 @@ def expected(parts: Parts, connection: Connection, peer: Card) -> list[tuple[str
     return found[:CURSORS_LIMIT]
 
 
-def take(parts: Parts, connection: Connection, peer: Card, news: News) -> Taken:
-    """Verify a page and store what it proves; a `Refusal` means that nothing of it was stored."""
+def take(parts: Parts, peer: Card, news: News) -> bool:
+    """Verify a page and store what it proves; gives whether the peer has more.
+
+    A `Refusal` means that nothing of it was stored.
+    """
     now_ms = parts.now_ms()
+    with parts.database.read() as connection:
+        last = logs.head_of(connection, ledger_origin(peer.name))
+        ledger = incoming.check_ledger(news.ledger, peer, last, _latest_s(parts, now_ms))
+        known = dict(expected(parts, connection, peer))
+        checked = [
+            _checked(parts, connection, peer, page, known.pop(page.agreement, None), ledger, now_ms)
+            for page in news.channels
+        ]
     time = moment.format(now_ms)
-    ledger = _take_ledger(connection, peer, news, now_ms)
-    known = dict(expected(parts, connection, peer))
-    copied, more = 0, False
-    for page in news.channels:
-        if page.agreement not in known:
-            raise Unproven("a peer sends a channel of an agreement that is not signed", where=page.agreement)
-        reader, head = _read_channel(parts, connection, peer, page, known[page.agreement], ledger, now_ms)
-        _store(parts, connection, peer, reader, time)
-        copied += len(page.entries)
-        signed = open_checkpoint(page.checkpoint, head.origin, peer.verifiers(head.origin))
-        more = more or head.size < signed.size
-        if head.size == signed.size:
-            channels.close_incidents(connection, peer.name, head.log, STRUCTURAL, time)
-    channels.close_incidents(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
-    return Taken(copied, more)
+    with parts.database.write() as connection:
+        _take_ledger(connection, last, ledger)
+        for each in checked:
+            log = _take_channel(parts, connection, peer, each, time)
+            if each.is_whole:
+                channels.close_incidents(connection, peer.name, log, STRUCTURAL, time)
+        channels.close_incidents(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
+    return not all(each.is_whole for each in checked)
 
 
-def _take_ledger(connection: Connection, peer: Card, news: News, now_ms: int) -> Checkpoint:
-    last = logs.head_of(connection, ledger_origin(peer.name))
-    proven = check_ledger(news.ledger, peer, last, now_ms / 1000)
-    time = moment.format(proven.time_s * 1000)
-    if last is None:
-        number = logs.begin(connection, proven.checkpoint.origin, EMPTY_ROOT, time, "")
-        last = Head(number, proven.checkpoint.origin, 0, EMPTY_ROOT, None, time, "")
-    new = Head(last.log, last.origin, proven.checkpoint.size, proven.checkpoint.root, None, time, proven.note)
-    logs.advance(connection, last.size, new)
-    return proven.checkpoint
+def _latest_s(parts: Parts, now_ms: int) -> float:
+    """The newest time that a peer's clock may show now."""
+    return now_ms / 1000 + parts.settings.clock_skew_s
 
 
-def _read_channel(
+def _checked(
     parts: Parts,
     connection: Connection,
     peer: Card,
     page: ChannelPart,
-    standing: Standing,
-    ledger: Checkpoint,
+    standing: Standing | None,
+    ledger: Proven,
     now_ms: int,
-) -> tuple[ChannelReader, Head]:
+) -> Checked:
+    if standing is None:
+        what = "a peer sends a channel twice, or of an agreement that is not signed"
+        raise Unproven(what, where=page.agreement)
+    held = _held(parts, connection, peer, page)
+    proven = incoming.prove(page.checkpoint, peer, held.head.origin, _latest_s(parts, now_ms))
+    last = logs.entries(connection, held.head.log, held.head.size - 1, held.head.size)
+    latest_ms = 1000 * proven.time_s + int(1000 * parts.settings.clock_skew_s)
+    entries = incoming.check_entries(
+        page.entries, held.head, ChannelEntry.decode(last[0]).time if last else 0, latest_ms
+    )
+    incoming.check_not_older(proven, held.head)
+    keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
+    before: dict[str, Mirrored] = {}
+    newest = _newest(connection, held.head.log, held.head.size, before)
+    by = Reading(peer, _fields(parts, peer, standing), ledger.checkpoint, keys, newest)
+    found = incoming.read(entries, page.entries, by)
+    return Checked(held, page, proven, entries, found, keys, before)
+
+
+def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -> Held:
     channel = channels.channel(connection, page.agreement, peer.country, parts.country)
     if channel is None:
-        channel = start_copy(connection, page.agreement, peer, parts.country, NEVER)
+        new = StoredChannel(NOT_BEGUN, page.agreement, peer.country, parts.country, "", "")
+        origin = channel_origin(peer.name, page.agreement, parts.country)
+        return Held(new, Head(NOT_BEGUN, origin, 0, EMPTY_ROOT, None, NEVER, ""), {})
     head = logs.head(connection, channel.log)
     assert head is not None, "a channel is stored together with its log"
+    stored = channels.epochs(connection, channel.log, [int(number) for number in page.epochs])
+    keys = {
+        number: sealing.unwrap(parts.keys.store, epoch.wrapped, epoch_owner(head.origin, number))
+        for number, epoch in stored.items()
+    }
+    return Held(channel, head, keys)
+
+
+def _fields(parts: Parts, peer: Card, standing: Standing) -> tuple[str, ...]:
     terms = direction_terms(standing.agreement, peer.country, parts.country, "")
-    reader = ChannelReader(
-        connection, channel, head, peer, Terms(page.agreement, tuple(terms["direction"]["fields"]))
-    )
-    opener = Opener(parts.keys.seal, parts.keys.store, parts.entropy)
-    return reader, reader.read(page, ledger, opener, now_ms / 1000)
+    return tuple(terms["direction"]["fields"])
 
 
-def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelReader, time: str) -> None:
-    log = reader.channel.log
-    named = {each.record_id: each.fields for each in reader.disclosed if each.record_id and each.fields}
-    tins = _known_tins(connection, log, reader.disclosed)
-    tins |= {record_id: str(fields["tin"]) for record_id, fields in named.items()}
-    history = [_history_row(log, each, time) for each in reader.disclosed]
-    newest = {each.record_id: each for each in reader.disclosed if each.record_id is not None}
-    rows = [_mirror_row(log, each) for each in newest.values()]
-    channels.put_mirror(connection, rows, history)
+def _newest(connection: Connection, log: int, seq: int, before: dict[str, Mirrored]) -> Newest:
+    """Reads the mirror rows of records into `before`; counts those that rest on an entry before `seq`."""
+
+    def newest(record_ids: Collection[str]) -> dict[str, int]:
+        rows = channels.mirrored(connection, [(log, record_id) for record_id in record_ids])
+        before.update({record_id: row for (_, record_id), row in rows.items()})
+        return {record_id: row.ledger_seq for record_id, row in before.items() if row.seq < seq}
+
+    return newest
+
+
+def _take_ledger(connection: Connection, last: Head | None, proven: Proven) -> None:
+    checkpoint, time = proven.checkpoint, moment.format(proven.time_s * 1000)
+    _check_unmoved(connection, checkpoint.origin, last)
+    if last is None:
+        number = logs.begin(connection, checkpoint.origin, EMPTY_ROOT, time, "")
+        last = Head(number, checkpoint.origin, 0, EMPTY_ROOT, None, time, "")
+    new = Head(last.log, last.origin, checkpoint.size, checkpoint.root, None, time, proven.note)
+    logs.advance(connection, last.size, new)
+
+
+def _take_channel(parts: Parts, connection: Connection, peer: Card, each: Checked, time: str) -> int:
+    """Copy the entries, mirror what they say, and note what was set apart; gives the log."""
+    held, proven = each.held, each.proven
+    _check_unmoved(connection, held.head.origin, None if held.head.log == NOT_BEGUN else held.head)
+    if held.head.log == NOT_BEGUN:
+        held = _begin(connection, held)
+    writer = LogWriter(connection, held.head)
+    for entry in each.entries:
+        writer.append(entry)
+    # Only a whole copy is as new as its proof: who keeps entries back must not look up to date.
+    is_new = each.is_whole or held.head.time == NEVER
+    proven_at = moment.format(proven.time_s * 1000) if is_new else held.head.time
+    writer.copy(proven.checkpoint, proven.note, incoming.hashes(each.page.consistency), proven_at)
+    _keep_epochs(parts, connection, held, each.keys, each.found.epochs)
+    _mirror(connection, held.head.log, each.found.disclosed, each.before, time)
+    _settle(connection, peer, held.head.log, each.found, time)
+    return held.head.log
+
+
+def _begin(connection: Connection, held: Held) -> Held:
+    """Begin our copy of a channel, empty."""
+    head = begin(connection, held.head.origin, NEVER, [])
+    channel = replace(held.channel, log=head.log)
+    channels.add_channel(connection, channel)
+    return Held(channel, head, {})
+
+
+def _check_unmoved(connection: Connection, origin: str, seen: Head | None) -> None:
+    if logs.head_of(connection, origin) != seen:
+        raise Conflict("a copy moved while a page for it was verified", where=origin, do="ask again")
+
+
+def _keep_epochs(
+    parts: Parts, connection: Connection, held: Held, keys: Mapping[int, bytes], opened: Collection[int]
+) -> None:
+    """Store the new ones among the epoch keys that opened an entry the issuer signed.
+
+    Anyone can seal a key for us; one that opened nothing must not stand in the way of the true one.
+    """
+    for number in sorted(set(opened) - held.keys.keys()):
+        nonce = parts.entropy(sealing.NONCE_BYTES)
+        wrapped = sealing.wrap(parts.keys.store, keys[number], epoch_owner(held.head.origin, number), nonce)
+        channels.add_epoch(connection, StoredEpoch(held.head.log, number, wrapped, None))
+
+
+def _mirror(
+    connection: Connection,
+    log: int,
+    disclosed: list[Disclosed],
+    before: Mapping[str, Mirrored],
+    time: str,
+    doubt: str | None = None,
+) -> None:
+    """Store what verified entries say: newest row of each record, history, index, change feed."""
+    named = {each.record_id: each.fields for each in disclosed if each.record_id and each.fields}
+    history = [_history_row(log, each, time) for each in disclosed]
+    newest = {each.record_id: each for each in disclosed if each.record_id is not None}
+    channels.put_mirror(connection, [_mirror_row(log, each, doubt) for each in newest.values()], history)
     # What was disclosed and left our view again within one page must be found too: it is not unknown.
     records.index(connection, log, {record_id: index_row(fields) for record_id, fields in named.items()})
     gone = [record_id for record_id, each in newest.items() if each.fields is None]
     records.clear_names(connection, log, gone)
+    add(connection, Change, _changes(log, disclosed, before, time))
+
+
+def _changes(log: int, disclosed: list[Disclosed], before: Mapping[str, Mirrored], time: str) -> list[Row]:
+    """One row of the change feed for each entry that opened, in the order in which they did."""
+    tins = {record_id: orjson.loads(row.fields)["tin"] for record_id, row in before.items() if row.fields}
+    tins |= {each.record_id: str(each.fields["tin"]) for each in disclosed if each.record_id and each.fields}
     changes = []
-    for each in reader.disclosed:
+    for each in disclosed:
         tin = (each.fields or {}).get("tin") or tins.get(each.record_id or "", "")
         changes.append(
             {"log": log, "record_id": each.record_id or "", "tin": tin, "kind": each.kind, "time": time}
         )
-    add(connection, Change, changes)
+    return changes
+
+
+def _settle(connection: Connection, peer: Card, log: int, found: Found, time: str) -> None:
+    """Close incidents about records that a verified entry replaced; note the entries set apart."""
+    newest = {each.record_id: each.seq for each in found.disclosed if each.record_id is not None}
     channels.settle_incidents(connection, log, list(newest), time)
-    for apart in reader.set_apart:
+    for apart in found.set_apart:
         row = incident(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
-        overtaken = apart.record_id in newest and newest[apart.record_id].seq > apart.seq
+        overtaken = newest.get(apart.record_id or "", -1) > apart.seq
         channels.note_incident(
             connection, row | {"record_id": apart.record_id, "closed": time if overtaken else None}
         )
@@ -155,21 +284,108 @@ def _store(parts: Parts, connection: Connection, peer: Card, reader: ChannelRead
             channels.doubt(connection, log, apart.record_id, apart.reason)
 
 
-def _known_tins(connection: Connection, log: int, disclosed: list[Disclosed]) -> dict[str, str]:
-    gone = [(log, each.record_id) for each in disclosed if each.kind == "tombstone" and each.record_id]
-    kept = channels.mirrored(connection, gone)
-    return {record_id: orjson.loads(row.fields)["tin"] for (_, record_id), row in kept.items() if row.fields}
-
-
 def _history_row(log: int, each: Disclosed, time: str) -> Row:
     row = {"log": log, "seq": each.seq, "record_id": each.record_id, "kind": each.kind}
     return row | {"time": each.time, "received_at": time, "body": each.body}
 
 
-def _mirror_row(log: int, each: Disclosed) -> Row:
+def _mirror_row(log: int, each: Disclosed, doubt: str | None) -> Row:
     fields = None if each.fields is None else orjson.dumps(each.fields)
     row = {"log": log, "record_id": each.record_id, "seq": each.seq, "fields": fields}
-    return row | {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": None}
+    return row | {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": doubt}
+
+
+def unopened(parts: Parts, connection: Connection, peer: Card) -> dict[str, list[Row]]:
+    """By agreement, in order: the open incidents about entries of which nobody can say whom they concern.
+
+    Only those due to be asked for again: the pause is as long as it has been tried for, so it doubles.
+    """
+    now_ms = parts.now_ms()
+    due = [row for row in _open_ones(connection) if row["record_id"] is None and _is_due(row, now_ms)]
+    found = {}
+    for number, _ in expected(parts, connection, peer):
+        channel = channels.channel(connection, number, peer.country, parts.country)
+        rows = [row for row in due if channel and row["log"] == channel.log]
+        if rows:
+            found[number] = sorted(rows, key=lambda row: int(row["seq"]))
+    return found
+
+
+def _open_ones(connection: Connection) -> list[Row]:
+    """The open incidents about single entries."""
+    listed = channels.incidents(connection, only_open=True, limit=channels.INCIDENTS_LIMIT)
+    return [row for row in listed if row["kind"] == "invalid" and row["log"] != WHOLE_PEER]
+
+
+def _is_due(row: Row, now_ms: int) -> bool:
+    first, last = moment.parse(row["first_seen"]), moment.parse(row["last_seen"])
+    return now_ms - last >= last - first
+
+
+def take_again(parts: Parts, peer: Card, news: News) -> None:
+    """Take over what did not open before and holds now; what still does not renews its incident.
+
+    Only entries that stand in our copy count, so nothing but their bodies, keys and proofs is new here.
+    """
+    now_ms = parts.now_ms()
+    pages = {page.agreement: page for page in news.channels}
+    with parts.database.write() as connection:
+        last = logs.head_of(connection, ledger_origin(peer.name))
+        ledger = incoming.check_ledger(news.ledger, peer, last, _latest_s(parts, now_ms)).checkpoint
+        standings = dict(expected(parts, connection, peer))
+        for number, rows in unopened(parts, connection, peer).items():
+            if number in pages:
+                fields = _fields(parts, peer, standings[number])
+                _open_again(parts, connection, peer, pages[number], fields, ledger, rows)
+
+
+def _open_again(
+    parts: Parts,
+    connection: Connection,
+    peer: Card,
+    page: ChannelPart,
+    fields: tuple[str, ...],
+    ledger: Checkpoint,
+    rows: list[Row],
+) -> None:
+    held, items = _held(parts, connection, peer, page), {item.entry: item for item in page.entries}
+    keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
+    log, time, epochs = held.head.log, moment.format(parts.now_ms()), set[int]()
+    for row in rows:
+        [encoded] = logs.entries(connection, log, row["seq"], row["seq"] + 1)
+        item = items.get(encoded.decode()) or EntryPart(entry=encoded.decode(), body=None, proof=None)
+        if item.body is None and row is not rows[0]:
+            continue  # perhaps behind the end of the page: the next time asks from there
+        before: dict[str, Mirrored] = {}
+        by = Reading(peer, fields, ledger, keys, _newest(connection, log, row["seq"], before))
+        found = incoming.read([ChannelEntry.decode(encoded)], [item], by)
+        epochs |= found.epochs
+        for each in found.disclosed:
+            _take_late(connection, log, each, before, time)
+            channels.close_incident(connection, row["incident"], time)
+        for apart in found.set_apart:
+            channels.note_incident(
+                connection, incident(peer.name, log, apart.seq, "invalid", apart.reason, b"", time)
+            )
+    _keep_epochs(parts, connection, held, keys, epochs)
+
+
+def _take_late(
+    connection: Connection, log: int, each: Disclosed, before: Mapping[str, Mirrored], time: str
+) -> None:
+    """Mirror an entry that opened late, behind what came after it about the same record."""
+    about = [row for row in _open_ones(connection) if (row["log"], row["record_id"]) == (log, each.record_id)]
+    about = about if each.record_id is not None else []
+    newer = before.get(each.record_id or "")
+    if newer is not None and newer.seq > each.seq:
+        channels.put_mirror(connection, [], [_history_row(log, each, time)])
+        add(connection, Change, _changes(log, [each], before, time))
+        return
+    doubts = [str(row["detail"]) for row in about if row["seq"] > each.seq]
+    _mirror(connection, log, [each], before, time, doubts[0] if doubts else None)
+    for row in about:
+        if row["seq"] < each.seq:
+            channels.close_incident(connection, row["incident"], time)
 
 
 def incident(
@@ -195,24 +411,44 @@ def failed(parts: Parts, peer: Card, refusal: Refusal, news: News | None) -> Non
     )
     # The cosignatures differ each time; what is claimed are the trees.
     claim = orjson.dumps([page.checkpoint.partition("\n\n")[0] for page in pages])
-    _note(parts, peer, kind, refusal, evidence, claim)
+    _note(parts, peer, kind, refusal.sentence(), evidence, claim)
 
 
 def altered(parts: Parts, peer: Card, refusal: Refusal) -> None:
     """Keep that re-reading the peer's ledger found an entry that is not the one signed."""
-    told = refusal.sentence().encode()
-    _note(parts, peer, "altered", refusal, told, told)
+    told = refusal.sentence()
+    _note(parts, peer, "altered", told, told.encode(), told.encode())
+
+
+def unaudited(parts: Parts, peer: Card, since_ms: int, error: Exception) -> None:
+    """Keep that a peer which serves news has not let its ledger be re-read since a moment.
+
+    Silence about both is lateness. The time allowed is the shortest that an agreement gives for a proof.
+    """
+    now_ms = parts.now_ms()
+    with parts.database.read() as connection:
+        head = logs.head_of(connection, ledger_origin(peer.name))
+        terms = [standing.agreement.terms for _, standing in expected(parts, connection, peer)]
+    limit_ms = 1000 * min((int(each["max_staleness_s"]) for each in terms), default=now_ms)
+    if head and now_ms - moment.parse(head.time) <= limit_ms < now_ms - since_ms:
+        why = _why(error)
+        told = f"its ledger could not be re-read since {moment.format(since_ms)}: {why}"
+        _note(parts, peer, "unaudited", told, why.encode(), b"")
 
 
 def unaltered(parts: Parts, peer: Card) -> None:
-    """A whole round of re-reading held: close what an earlier one found."""
+    """A whole round of re-reading held: close what earlier ones found, or could not."""
     with parts.database.write() as connection:
         time = moment.format(parts.now_ms())
-        channels.close_incidents(connection, peer.name, WHOLE_PEER, ("altered",), time)
+        channels.close_incidents(connection, peer.name, WHOLE_PEER, ("altered", "unaudited"), time)
 
 
-def _note(parts: Parts, peer: Card, kind: str, refusal: Refusal, evidence: bytes, claim: bytes) -> None:
+def _why(error: Exception) -> str:
+    return error.sentence() if isinstance(error, Refusal) else repr(error)
+
+
+def _note(parts: Parts, peer: Card, kind: str, detail: str, evidence: bytes, claim: bytes) -> None:
     time = moment.format(parts.now_ms())
     with parts.database.write() as connection:
-        row = incident(peer.name, WHOLE_PEER, -1, kind, refusal.sentence(), evidence, time, claim)
+        row = incident(peer.name, WHOLE_PEER, -1, kind, detail, evidence, time, claim)
         channels.note_incident(connection, row)

@@ -6,6 +6,7 @@ go on from what was proven before, and the peer is asked again after a pause.
 """
 
 import threading
+from dataclasses import replace
 from urllib.parse import quote
 
 import orjson
@@ -17,6 +18,7 @@ from node.exchange.audit import Progress, audit_bundle
 from node.exchange.card import Card, ledger_origin
 from node.exchange.page import News
 from node.exchange.peers import PeerClient
+from node.exchange.serving import Cursors
 from node.ledger import moment
 from node.service import mirror
 from node.service.parts import Parts
@@ -83,6 +85,7 @@ class Follower:
         ]
         self._rev = 0
         self._progress = Progress()
+        self._unread_since_ms: int | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -120,28 +123,18 @@ class Follower:
         parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
             at = mirror.cursors(parts, connection, peer, self._rev)
-        query = [
-            ("rev", at.rev),
-            ("ledger", at.ledger),
-            *(("at", f"{number}:{size}") for number, size in at.channels.items()),
-        ]
-        path = "/v1/peer/news?" + "&".join(f"{name}={quote(str(value), safe=':')}" for name, value in query)
-        answer = self._client.get_bytes(path + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
+        answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
         news = None
         try:
             news = page.read(_loads(answer), peer.name)
-            taken = self._take(news)
+            more = mirror.take(parts, peer, news)
         except (Malformed, Unproven) as refusal:
             mirror.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
         self._merge(news)
         parts.bell.ring()
-        return taken.more or news.agreements is not None
-
-    def _take(self, news: News) -> mirror.Taken:
-        with self._parts.database.write() as connection:
-            return mirror.take(self._parts, connection, self.peer, news)
+        return more or news.agreements is not None
 
     def _merge(self, news: News) -> None:
         if news.agreements is None:
@@ -178,12 +171,38 @@ class Follower:
     def _audit(self) -> None:
         """Re-read the peer's ledger, round after round: old entries must still be those signed."""
         while not self._stop.wait(self._parts.settings.audit_every_s):
-            try:
-                self._audit_round()
-            except Exception as error:  # noqa: BLE001  # an auditor must outlive whatever a peer sends
-                log.error("audit failed", peer=self.peer.name, why=repr(error))
+            for step in (self._audit_round, self._ask_again):
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001  # an auditor must outlive whatever a peer sends
+                    log.error("audit failed", peer=self.peer.name, why=repr(error))
 
     def _audit_round(self) -> None:
+        """Re-read the ledger; flag it when that has not been possible for longer than is allowed."""
+        try:
+            self._reread()
+            self._unread_since_ms = None
+        except Exception as error:
+            self._unread_since_ms = self._unread_since_ms or self._parts.now_ms()
+            mirror.unaudited(self._parts, self.peer, self._unread_since_ms, error)
+            self._parts.bell.ring()
+            raise
+
+    def _ask_again(self) -> None:
+        """Ask once more for entries that did not open: a fault of transport or storage may be repaired."""
+        parts = self._parts
+        with parts.database.read() as connection:
+            at = mirror.cursors(parts, connection, self.peer, self._rev)
+            first = {
+                number: rows[0]["seq"]
+                for number, rows in mirror.unopened(parts, connection, self.peer).items()
+            }
+        if first:
+            answer = self._client.get_bytes(_path(replace(at, channels=first)))
+            mirror.take_again(parts, self.peer, page.read(_loads(answer), self.peer.name))
+            parts.bell.ring()
+
+    def _reread(self) -> None:
         """Go on to the end of what was proven; a peer that cannot be reached is asked again from there."""
         parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
@@ -200,6 +219,15 @@ class Follower:
                 self._progress = Progress()
                 mirror.unaltered(parts, peer)
                 return
+
+
+def _path(at: Cursors) -> str:
+    """The request for what is behind these cursors."""
+    query = [("rev", at.rev), ("ledger", at.ledger)]
+    channels_at = [("at", f"{number}:{size}") for number, size in at.channels.items()]
+    return "/v1/peer/news?" + "&".join(
+        f"{name}={quote(str(value), safe=':')}" for name, value in [*query, *channels_at]
+    )
 
 
 def _loads(answer: bytes) -> object:

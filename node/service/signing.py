@@ -47,6 +47,14 @@ class Draft:
     def run(self, batch: Batch) -> str:
         """Store the draft and give its id; nobody has signed it yet."""
         parts = batch.parts
+        if len(set(self.countries)) != len(self.countries):
+            why = f"{parts.country} is this node's own country" if parts.country in self.countries else ""
+            raise Conflict(
+                "an agreement is between different administrations",
+                where=", ".join(self.countries),
+                why=why,
+                do="name each party once",
+            )
         cards = {parts.country: parts.card, **parts.peers.by_country(batch.connection)}
         missing = [country for country in self.countries if country not in cards]
         if missing or parts.country not in self.countries:
@@ -91,6 +99,8 @@ class Sign:
     def run(self, batch: Batch) -> dict[str, Any]:
         """Sign, record the act if that completes it, and say what is still missing."""
         standing = standing_of(batch, self.agreement)
+        if self.act == "sign":
+            _refuse_withdrawn_draft(standing)
         proposed = next((held for held in standing.held if self._is_awaited(held, standing, batch)), None)
         new = proposed.act if proposed else self._propose(standing, batch)
         signature = acts.sign(new, batch.parts.country, ECKey.import_key(batch.parts.keys.credential))
@@ -109,8 +119,9 @@ class Sign:
         """Whether a partner's proposal says what is asked for here, and waits for our signature."""
         if _says(held.act) != (self.act, self.issuer, self.partner, self.mode) or held.ledger_seq is not None:
             return False
-        same_day = self.effective in (None, held.act.effective)
-        return same_day and batch.parts.country not in held.instrument.signed_by(standing.agreement)
+        if self.effective not in (None, held.act.effective) or withdrawn_by(standing, held.act):
+            return False
+        return batch.parts.country not in held.instrument.signed_by(standing.agreement)
 
     def _propose(self, standing: Standing, batch: Batch) -> Act:
         says = {
@@ -126,30 +137,35 @@ class Sign:
             "reason": self.reason,
             "preconditions_met": list(self.preconditions_met),
         }
-        act = acts.parse_act(says | {"nonce": b64u(self._nonce(says, batch))})
+        act = acts.parse_act(says | {"nonce": b64u(self._nonce(says, standing, batch))})
         if self.issuer and (self.issuer, str(self.partner)) not in directions_of(standing.agreement):
             named = ", ".join(sorted(standing.agreement.terms["directions"]))
             raise NotFound(
                 f"the agreement has no direction {self.issuer}-{self.partner}", do=f"it has {named}"
             )
         issuer, partner = (self.issuer, self.partner) if self.issuer else _any_direction(standing)
-        if any(_says(held.act) == _says(act) and held.ledger_seq is None for held in standing.held):
+        if any(_says(held.act) == _says(act) and _is_open(held, standing) for held in standing.held):
             raise Conflict(
                 "this act is proposed already and waits for the partner",
                 where=self.act,
-                do="see `aeo mra show`",
+                do="see `aeo mra show`, or take it back with `aeo mra withdraw`",
             )
         state.propose(
             standing.agreement, act, standing.state(str(issuer), str(partner), batch.today), batch.today
         )
         return act
 
-    def _nonce(self, says: Mapping[str, Any], batch: Batch) -> bytes:
+    def _nonce(self, says: Mapping[str, Any], standing: Standing, batch: Batch) -> bytes:
         """Only a suspension is new each time; the same words of two parties are otherwise the same act.
 
-        So two that sign or start at the same moment, each unaware of the other, sign one act.
+        So two that sign or start at the same moment, each unaware of the other, sign one act. Words that
+        were withdrawn are said anew under another nonce, which both derive from what was withdrawn.
         """
-        return batch.parts.entropy(16) if self.act == "suspend" else canonical.digest(dict(says))[:16]
+        if self.act == "suspend":
+            return batch.parts.entropy(16)
+        before = [held.act for held in standing.held if says.items() <= held.act.to_json().items()]
+        withdrawn = sorted(each.id for each in before if withdrawn_by(standing, each))
+        return canonical.digest({**says, **({"withdrawn": withdrawn} if withdrawn else {})})[:16]
 
     def _lifts(self, standing: Standing, today: str) -> list[str]:
         """The suspensions that a resumption of this direction lifts: every one not lifted yet."""
@@ -163,6 +179,63 @@ class Sign:
             if act.act == "suspend" and act.concerns(str(self.issuer), str(self.partner))
         ]
         return sorted({act.id for act in open_ones} - lifted)
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """This administration takes back a proposal, or declines a partner's; `act` None: the draft itself.
+
+    From then on this node never enters it in its own ledger, without which it cannot count anywhere; so
+    what is in this ledger already is refused here, and a signature that crosses changes nothing.
+    """
+
+    agreement: str
+    act: str | None = None
+    reason: str = ""
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> dict[str, Any]:
+        """Sign the withdrawal and record it; it waits for nobody."""
+        standing = standing_of(batch, self.agreement)
+        self._refuse_late(standing, batch.parts.country)
+        says: dict[str, Any] = {
+            "v": 1,
+            "agreement": self.agreement,
+            "act": "withdraw",
+            "issuer": None,
+            "partner": None,
+            "mode": None,
+            "effective": batch.today,
+            "lifts": [self.act] if self.act else [],
+            "reason": self.reason,
+            "preconditions_met": [],
+        }
+        act = acts.parse_act(says | {"nonce": b64u(canonical.digest(says)[:16])})
+        signature = acts.sign(act, batch.parts.country, ECKey.import_key(batch.parts.keys.credential))
+        agreements.add_act(batch.connection, act.id, self.agreement, act.encode())
+        put_signature(batch, act, signature)
+        record_complete(batch, self.agreement)
+        return {"act": act.id, "complete": True, "missing": []}
+
+    def _refuse_late(self, standing: Standing, own: str) -> None:
+        """`Conflict` for what counts or stands in the own ledger, is withdrawn already, or is not ours."""
+        held = [each for each in standing.held if each.act.id == self.act]
+        if self.act and not held:
+            raise NotFound("there is no such act here", where=self.act, do="see `aeo mra show`")
+        named = held[0].act if held else None
+        entered = held or [each for each in standing.held if each.act.act == "sign"]
+        if any(each.ledger_seq is not None or each.act.act in acts.STOPPING for each in entered):
+            raise Conflict(
+                "what is signed by all it takes cannot be withdrawn",
+                where=self.act or self.agreement,
+                do="suspend the direction, or terminate: `aeo mra suspend`, `aeo mra terminate`",
+            )
+        if gone := withdrawn_by(standing, named):
+            raise Conflict("this is withdrawn already", where=self.act or self.agreement, why=_by(gone))
+        if named and own not in standing.parties_of(named):
+            raise Conflict("this act is not between us and others", where=named.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +329,13 @@ def check_receipt(
 
 
 def record_complete(batch: Batch, agreement: str) -> None:
-    """Write every act that has become complete into the ledger, with all its signatures."""
+    """Write every act that has become complete into the ledger, with all its signatures.
+
+    Never one that was withdrawn before: see `Withdraw`.
+    """
     standing = standing_of(batch, agreement)
     for held in standing.held:
-        if held.ledger_seq is None and standing.is_complete(held, batch.today):
+        if _is_open(held, standing) and standing.is_complete(held, batch.today):
             body: dict[str, Any] = {"v": 1, "agreement": agreement, "instrument": held.instrument.to_json()}
             if held.act.act == "sign":
                 body["document"] = standing.agreement.to_json()
@@ -273,6 +349,11 @@ def standing_of(batch: Batch, agreement: str) -> Standing:
     if standing is None:
         raise NotFound("there is no such agreement here", where=agreement, do="list them with `aeo mra list`")
     return standing
+
+
+def withdrawn_by(standing: Standing, act: Act | None = None) -> tuple[str, ...]:
+    """The parties that took an act back, or the draft itself; no matter whether it counts all the same."""
+    return state.withdrawn_by(standing.agreement, (held.instrument for held in standing.held), act)
 
 
 def party_of(card: Card) -> document.Party:
@@ -303,6 +384,21 @@ def put_signature(batch: Batch, act: Act, signature: Signature) -> None:
     """Store a verified signature."""
     text = canonical.encode({"protected": signature.protected, "signature": signature.signature}).decode()
     agreements.put_signature(batch.connection, act.id, signature.country, text)
+
+
+def _is_open(held: HeldAct, standing: Standing) -> bool:
+    return held.ledger_seq is None and not withdrawn_by(standing, held.act)
+
+
+def _refuse_withdrawn_draft(standing: Standing) -> None:
+    if gone := withdrawn_by(standing):
+        raise Conflict(
+            "the draft was withdrawn", where=standing.agreement.id, why=_by(gone), do="draft a new one"
+        )
+
+
+def _by(countries: Sequence[str]) -> str:
+    return f"by {', '.join(countries)}"
 
 
 def _says(act: Act) -> tuple[str, str | None, str | None, str | None]:

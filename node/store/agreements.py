@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, union_all, update
 
-from node.store.database import add, put, table
+from node.store.database import Prepared, add, put, table
 from node.store.tables import ActReceipt, ActRow, ActSignature, AgreementRow
 
 AGREEMENT, ACT = table(AgreementRow), table(ActRow)
 SIGNATURE, RECEIPT = table(ActSignature), table(ActReceipt)
+
+_NEWEST = Prepared(union_all(select(func.max(AGREEMENT.c.rev)), select(func.max(ACT.c.rev))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,7 @@ class StoredAct:
 
 def rev(connection: Connection) -> int:
     """The newest revision; 0 when there is nothing yet."""
-    both = union_all(select(func.max(AGREEMENT.c.rev).label("rev")), select(func.max(ACT.c.rev))).subquery()
-    return int(connection.execute(select(func.coalesce(func.max(both.c.rev), 0))).scalar_one())
+    return max(newest or 0 for (newest,) in _NEWEST.rows(connection, {}))
 
 
 def documents(connection: Connection) -> dict[str, bytes]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, update
 
-from node.store.database import Row, add, put, table
+from node.store.database import Prepared, Row, add, put, table
 from node.store.tables import (
     LEDGER,
     Change,
@@ -27,6 +27,12 @@ CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelB
 DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
 INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIdentifier)
 HEAD = table(LogHead)
+
+_CHANNELS = Prepared(select(CHANNEL).order_by(CHANNEL.c.log))
+_PAIR = (CHANNEL.c.issuer == bindparam("by"), CHANNEL.c.partner == bindparam("to"))
+_CHANNEL = Prepared(select(CHANNEL).where(CHANNEL.c.agreement == bindparam("under"), *_PAIR))
+_EPOCHS = select(EPOCH).where(EPOCH.c.log == bindparam("of")).order_by(EPOCH.c.epoch.desc())
+_NEWEST_EPOCH = Prepared(_EPOCHS.limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +72,13 @@ class Mirrored:
 
 def channels(connection: Connection) -> list[StoredChannel]:
     """Every channel, outgoing and incoming."""
-    return [StoredChannel(*row) for row in connection.execute(select(CHANNEL).order_by(CHANNEL.c.log))]
+    return [StoredChannel(*row) for row in _CHANNELS.rows(connection, {})]
 
 
 def channel(connection: Connection, agreement: str, issuer: str, partner: str) -> StoredChannel | None:
     """One channel, or None."""
-    found = select(CHANNEL).where(
-        CHANNEL.c.agreement == agreement, CHANNEL.c.issuer == issuer, CHANNEL.c.partner == partner
-    )
-    row = connection.execute(found).first()
-    return StoredChannel(*row) if row else None
+    rows = _CHANNEL.rows(connection, {"under": agreement, "by": issuer, "to": partner})
+    return StoredChannel(*rows[0]) if rows else None
 
 
 def add_channel(connection: Connection, new: StoredChannel) -> None:
@@ -98,10 +101,8 @@ def set_line(connection: Connection, log: int, state: str, day: str) -> None:
 
 def newest_epoch(connection: Connection, log: int) -> StoredEpoch | None:
     """The epoch key in use, or None."""
-    row = connection.execute(
-        select(EPOCH).where(EPOCH.c.log == log).order_by(EPOCH.c.epoch.desc()).limit(1)
-    ).first()
-    return StoredEpoch(*row) if row else None
+    rows = _NEWEST_EPOCH.rows(connection, {"of": log})
+    return StoredEpoch(*rows[0]) if rows else None
 
 
 def epochs(connection: Connection, log: int, numbers: Sequence[int]) -> dict[int, StoredEpoch]:
@@ -176,20 +177,25 @@ def look_up(
     One statement, so that an answer rests on one state of the store; own operators have no mirror row.
     """
     asked = {"scheme": scheme} if scheme else {}
-    wanted = {"value": values[0]} if len(values) == 1 else {"values": values}
-    rows = connection.execute(_looking_up(len(values) == 1, bool(scheme)), wanted | asked)
+    if len(values) == 1:
+        rows = _looking_up_one(bool(scheme)).rows(connection, {"value": values[0]} | asked)
+    else:
+        many = IDENTIFIER.c.value.in_(bindparam("values", expanding=True))
+        found = _looking_up(many, bool(scheme))
+        rows = [tuple(row) for row in connection.execute(found, {"values": values} | asked)]
     return [(*row[:3], Mirrored(*row[3:]) if row[3] is not None else None) for row in rows]
 
 
-@cache
-def _looking_up(one: bool, of_scheme: bool) -> Select[Any]:
-    """The statement of `look_up`, built once: building it takes longer than running it."""
+def _looking_up(which: ColumnElement[bool], of_scheme: bool) -> Select[Any]:
     of = (MIRROR.c.log == IDENTIFIER.c.log, MIRROR.c.record_id == IDENTIFIER.c.record_id)
     hit = (IDENTIFIER.c.value, IDENTIFIER.c.log, IDENTIFIER.c.record_id)
-    found = select(*hit, *MIRROR.c).outerjoin_from(IDENTIFIER, MIRROR, and_(*of))
-    many = IDENTIFIER.c.value.in_(bindparam("values", expanding=True))
-    found = found.where(IDENTIFIER.c.value == bindparam("value") if one else many)
+    found = select(*hit, *MIRROR.c).outerjoin_from(IDENTIFIER, MIRROR, and_(*of)).where(which)
     return found.where(IDENTIFIER.c.scheme == bindparam("scheme")) if of_scheme else found
+
+
+@cache
+def _looking_up_one(of_scheme: bool) -> Prepared:
+    return Prepared(_looking_up(IDENTIFIER.c.value == bindparam("value"), of_scheme))
 
 
 MIRROR_ROW = select(MIRROR).where(MIRROR.c.log == bindparam("of_log"), MIRROR.c.record_id == bindparam("of"))
@@ -349,3 +355,96 @@ def mirror_rows(connection: Connection) -> Iterator[tuple[StoredChannel, Mirrore
         select(MIRROR).order_by(MIRROR.c.log, MIRROR.c.seq)
     )
     return ((by_log[row.log], Mirrored(*row)) for row in rows)
+
+
+def incident_evidence(connection: Connection, incident: int) -> Row | None:
+    """One incident with its evidence bytes, or None."""
+    row = connection.execute(select(INCIDENT).where(INCIDENT.c.incident == incident)).mappings().first()
+    return dict(row) if row else None
+
+
+def sealed_behind(
+    connection: Connection, log: int, start: int, stop: int
+) -> dict[int, tuple[bytes, int | None]]:
+    """{entry: (sealed body, ledger entry it is about)} of this range of an outgoing channel."""
+    found = select(BODY.c.seq, BODY.c.sealed, BODY.c.ledger_seq)
+    found = found.where(BODY.c.log == log, BODY.c.seq >= start, BODY.c.seq < stop)
+    return {row.seq: (row.sealed, row.ledger_seq) for row in connection.execute(found)}
+
+
+def views_of(
+    connection: Connection, log: int, record_ids: Sequence[str]
+) -> dict[str, tuple[int, bytes | None]]:
+    """{record: (entry, digest)} of what the partner of an outgoing channel sees of these."""
+    found = select(VIEW).where(VIEW.c.log == log, VIEW.c.record_id.in_(record_ids))
+    return {row.record_id: (row.seq, row.digest) for row in connection.execute(found)}
+
+
+def decisions_on(connection: Connection, log: int, record_ids: Sequence[str]) -> list[Row]:
+    """Every decision on these records for the partner of a channel, oldest first."""
+    found = select(DECISION).where(DECISION.c.log == log, DECISION.c.record_id.in_(record_ids))
+    return [dict(row) for row in connection.execute(found.order_by(DECISION.c.decision)).mappings()]
+
+
+def told_behind(connection: Connection, log: int, start: int, stop: int) -> dict[int, Row]:
+    """What was opened of the entries `start` up to, not including, `stop` of an incoming channel."""
+    found = select(MIRROR_VERSION).where(
+        MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq >= start, MIRROR_VERSION.c.seq < stop
+    )
+    return {row["seq"]: dict(row) for row in connection.execute(found).mappings()}
+
+
+def disclosed_before(
+    connection: Connection, log: int, record_id: str, seq: int, received_at: str
+) -> Row | None:
+    """The newest disclosure of a record before one of its entries that had come by then."""
+    found = select(MIRROR_VERSION).where(
+        MIRROR_VERSION.c.log == log,
+        MIRROR_VERSION.c.record_id == record_id,
+        MIRROR_VERSION.c.kind == "disclosure",
+        MIRROR_VERSION.c.seq < seq,
+        MIRROR_VERSION.c.received_at <= received_at,
+    )
+    row = connection.execute(found.order_by(MIRROR_VERSION.c.seq.desc()).limit(1)).mappings().first()
+    return dict(row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class SetApart:
+    """An incident about one entry: which, about whom if that is known, why, and since when."""
+
+    seq: int
+    record_id: str | None
+    detail: str
+    first_seen: str
+
+
+def set_apart(connection: Connection, peer: str, log: int) -> tuple[list[SetApart], bool]:
+    """All entries that were set apart on a channel, and whether all of them were kept."""
+    kept = select(func.count()).select_from(INCIDENT).where(INCIDENT.c.peer == peer)
+    found = select(INCIDENT.c.seq, INCIDENT.c.record_id, INCIDENT.c.detail, INCIDENT.c.first_seen)
+    found = found.where(INCIDENT.c.log == log, INCIDENT.c.kind == "invalid", INCIDENT.c.peer == peer)
+    rows = [SetApart(*row) for row in connection.execute(found.order_by(INCIDENT.c.seq))]
+    return rows, connection.execute(kept).scalar_one() < INCIDENTS_LIMIT
+
+
+def feed_of(connection: Connection, log: int) -> Iterator[Row]:
+    """The change feed of one log, oldest first, streamed."""
+    found = select(CHANGE).where(CHANGE.c.log == log).order_by(CHANGE.c.change)
+    rows = connection.execution_options(yield_per=500).execute(found).mappings()
+    return (dict(row) for row in rows)
+
+
+def row_counts(connection: Connection) -> dict[tuple[str, int], int]:
+    """{(table, log): rows} of every table whose rows belong to a log; the ledger's own have log 0."""
+    of_log = ["log_entry", "log_tile", "channel_epoch", "channel_body", "channel_view", "decision", "mirror"]
+    of_log += ["mirror_version", "change", "operator_identifier", "operator_name"]
+    counts: dict[tuple[str, int], int] = {}
+    for name in of_log:
+        each = CHANGE.metadata.tables[name]
+        for row in connection.execute(select(each.c.log, func.count()).group_by(each.c.log)):
+            counts[name, row[0]] = row[1]
+    for name in ("ledger_body", "record_version", "record", "act", "act_signature", "act_receipt"):
+        found = select(func.count()).select_from(CHANGE.metadata.tables[name])
+        counts[name, LEDGER] = connection.execute(found).scalar_one()
+    return counts

@@ -6,13 +6,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, func, select, update
 
 from node.errors import Conflict, Damaged
-from node.store.database import add, put, table
+from node.store.database import Prepared, add, put, table
 from node.store.tables import LedgerBody, LogEntry, LogHead, LogTile
 
 HEAD, ENTRY, TILE, BODY = table(LogHead), table(LogEntry), table(LogTile), table(LedgerBody)
+
+_OF: BindParameter[int] = bindparam("of")
+_HEAD_OF_LOG = Prepared(select(HEAD).where(HEAD.c.log == _OF))
+_HEAD_OF_ORIGIN = Prepared(select(HEAD).where(HEAD.c.origin == _OF))
+_PREFIX: BindParameter[str] = bindparam("prefix")
+_OWN = func.substr(HEAD.c.origin, 1, func.length(_PREFIX)) == _PREFIX
+_NEWEST_TIME = Prepared(select(func.max(HEAD.c.time)).where(_OWN))
+_MOVE = update(HEAD).where(HEAD.c.log == _OF, HEAD.c.size == bindparam("old_size"))
+_RANGE = (ENTRY.c.log == _OF, ENTRY.c.seq >= bindparam("start"), ENTRY.c.seq < bindparam("stop"))
+_ENTRIES = Prepared(select(ENTRY.c.entry).where(*_RANGE).order_by(ENTRY.c.seq))
+_PLACE = (TILE.c.log == _OF, TILE.c.level == bindparam("at_level"), TILE.c.idx == bindparam("at"))
+_TILE = Prepared(select(TILE.c.hashes).where(*_PLACE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +42,20 @@ class Head:
 
 def head(connection: Connection, log: int) -> Head | None:
     """The head of a log, or None when there is no such log."""
-    row = connection.execute(select(HEAD).where(HEAD.c.log == log)).first()
-    return Head(*row) if row else None
+    rows = _HEAD_OF_LOG.rows(connection, {"of": log})
+    return Head(*rows[0]) if rows else None
 
 
 def head_of(connection: Connection, origin: str) -> Head | None:
     """The head of the log with this origin, or None."""
-    row = connection.execute(select(HEAD).where(HEAD.c.origin == origin)).first()
-    return Head(*row) if row else None
+    rows = _HEAD_OF_ORIGIN.rows(connection, {"of": origin})
+    return Head(*rows[0]) if rows else None
 
 
 def newest_time(connection: Connection, name: str) -> str:
     """The time of the newest head among the logs of the node of this name: none of them may go back."""
-    own = select(func.max(HEAD.c.time)).where(HEAD.c.origin.startswith(f"{name}/", autoescape=True))
-    return str(connection.execute(own).scalar_one())
+    ((newest,),) = _NEWEST_TIME.rows(connection, {"prefix": f"{name}/"})
+    return str(newest)
 
 
 def begin(
@@ -67,16 +79,8 @@ def begin(
 
 def advance(connection: Connection, old_size: int, new: Head) -> None:
     """Move a head from `old_size` to `new`; `Conflict` when another writer was there first."""
-    values = {
-        "size": new.size,
-        "root": new.root,
-        "last_leaf": new.last_leaf,
-        "time": new.time,
-        "checkpoint": new.checkpoint,
-    }
-    moved = connection.execute(
-        update(HEAD).where(HEAD.c.log == new.log, HEAD.c.size == old_size).values(values)
-    )
+    values = {name: getattr(new, name) for name in ("size", "root", "last_leaf", "time", "checkpoint")}
+    moved = connection.execute(_MOVE, values | {"of": new.log, "old_size": old_size})
     if moved.rowcount != 1:
         raise Conflict(
             "another writer moved this log",
@@ -105,14 +109,13 @@ def put_tiles(connection: Connection, log: int, tiles: dict[tuple[int, int], byt
 
 def entries(connection: Connection, log: int, start: int, stop: int) -> list[bytes]:
     """The bytes of the entries `start` up to, not including, `stop`."""
-    found = select(ENTRY.c.entry).where(ENTRY.c.log == log, ENTRY.c.seq >= start, ENTRY.c.seq < stop)
-    return list(connection.execute(found.order_by(ENTRY.c.seq)).scalars())
+    return [entry for (entry,) in _ENTRIES.rows(connection, {"of": log, "start": start, "stop": stop})]
 
 
 def tile(connection: Connection, log: int, level: int, index: int) -> bytes | None:
     """The stored hashes of one tile, or None."""
-    found = select(TILE.c.hashes).where(TILE.c.log == log, TILE.c.level == level, TILE.c.idx == index)
-    return connection.execute(found).scalar_one_or_none()
+    rows = _TILE.rows(connection, {"of": log, "at_level": level, "at": index})
+    return rows[0][0] if rows else None
 
 
 def tile_reader(connection: Connection, log: int) -> Callable[[int, int], bytes]:
@@ -138,3 +141,9 @@ def body(connection: Connection, seq: int) -> bytes:
     if sealed is None:
         raise Damaged("the body of a ledger entry is missing", where=f"entry {seq}", do="run `aeo fsck`")
     return bytes(sealed)
+
+
+def bodies(connection: Connection, start: int, stop: int) -> dict[int, bytes]:
+    """The sealed bodies behind the ledger entries `start` up to, not including, `stop`."""
+    found = select(BODY.c.seq, BODY.c.sealed).where(BODY.c.seq >= start, BODY.c.seq < stop)
+    return {row.seq: row.sealed for row in connection.execute(found)}

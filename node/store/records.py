@@ -1,6 +1,6 @@
 """Queries over own operators, and over the identifiers and names of all operators."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,6 @@ def versions(connection: Connection, record_id: str) -> list[StoredVersion]:
     return [StoredVersion(*row) for row in rows]
 
 
-def version_at(connection: Connection, ledger_seq: int) -> StoredVersion | None:
-    """The version that one ledger entry commits to, or None."""
-    row = connection.execute(_versions().where(VERSION.c.ledger_seq == ledger_seq)).first()
-    return StoredVersion(*row) if row else None
-
-
 def all_versions(connection: Connection) -> Iterator[StoredVersion]:
     """Every version in the order of the ledger, streamed."""
     rows = connection.execution_options(yield_per=500).execute(_versions().order_by(VERSION.c.ledger_seq))
@@ -116,9 +110,12 @@ def count(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(RECORD)).scalar_one())
 
 
-def index(connection: Connection, log: int, found: dict[str, Row]) -> None:
-    """Replace identifiers and names of the given records: {record_id: {"identifiers", "names"}}."""
-    clear_index(connection, log, found)
+def index(connection: Connection, log: int, found: dict[str, Row], new: Set[str] = frozenset()) -> None:
+    """Replace identifiers and names of the given records: {record_id: {"identifiers", "names"}}.
+
+    `new`: those of them that nothing can be found by yet.
+    """
+    clear_index(connection, log, found.keys() - new)
     identifiers = [
         {"log": log, "record_id": record_id, "scheme": scheme, "value": value}
         for record_id, entry in found.items()
@@ -141,7 +138,7 @@ def clear_names(connection: Connection, log: int, record_ids: Iterable[str]) -> 
 def clear_index(connection: Connection, log: int, record_ids: Iterable[str]) -> None:
     """Forget identifiers and names of these records."""
     ids = list(record_ids)
-    for index_table in (IDENTIFIER, NAME):
+    for index_table in (IDENTIFIER, NAME) if ids else ():
         connection.execute(
             delete(index_table).where(index_table.c.log == log, index_table.c.record_id.in_(ids))
         )
@@ -160,3 +157,34 @@ def find(
 def names(connection: Connection, limit: int) -> list[tuple[int, str, str, str]]:
     """(log, record_id, name, folded) of up to `limit` operators, own ones first."""
     return [tuple(row) for row in connection.execute(select(NAME).order_by(NAME.c.log).limit(limit))]
+
+
+def versions_behind(connection: Connection, start: int, stop: int) -> list[tuple[StoredVersion, int, bool]]:
+    """(version, which is named newest, whether it is the newest) behind entries `start` to `stop`."""
+    later = VERSION.alias()
+    follows = select(later.c.version).where(
+        later.c.record_id == VERSION.c.record_id, later.c.version > VERSION.c.version
+    )
+    found = _versions().add_columns(RECORD.c.version, ~follows.exists())
+    found = found.where(VERSION.c.ledger_seq >= start, VERSION.c.ledger_seq < stop)
+    return [(StoredVersion(*row[:6]), row[6], bool(row[7])) for row in connection.execute(found)]
+
+
+def versions_at(connection: Connection, ledger_seqs: Sequence[int]) -> dict[int, StoredVersion]:
+    """The versions that these ledger entries commit to, by entry."""
+    rows = connection.execute(_versions().where(VERSION.c.ledger_seq.in_(ledger_seqs)))
+    return {row.ledger_seq: StoredVersion(*row) for row in rows}
+
+
+Found = dict[str, tuple[set[tuple[str, str]], tuple[str, str] | None]]
+
+
+def indexed(connection: Connection, log: int, record_ids: Sequence[str]) -> Found:
+    """{record: ((scheme, value) of all it is found by, (name, folded) it is searched by)}."""
+    numbers = select(IDENTIFIER).where(IDENTIFIER.c.log == log, IDENTIFIER.c.record_id.in_(record_ids))
+    names_of = select(NAME).where(NAME.c.log == log, NAME.c.record_id.in_(record_ids))
+    carried: dict[str, set[tuple[str, str]]] = {}
+    for row in connection.execute(numbers):
+        carried.setdefault(row.record_id, set()).add((row.scheme, row.value))
+    named = {row.record_id: (row.name, row.folded) for row in connection.execute(names_of)}
+    return {each: (carried.get(each, set()), named.get(each)) for each in record_ids}

@@ -37,6 +37,7 @@ PERMISSIONS = {
     "GET /v1/changes": "look-up",
     "GET /v1/channels": "look-up",
     "GET /v1/incidents": "audit",
+    "GET /v1/incidents/{incident}": "audit",
     "GET /v1/operators": "look-up",
     "GET /v1/operators/{tin}": "look-up",
     "GET /v1/operators/{tin}/history": "look-up",
@@ -45,6 +46,7 @@ PERMISSIONS = {
     "GET /v1/search": "look-up",
     "POST /v1/agreements": "administer",
     "POST /v1/agreements/{agreement}/acts": "administer",
+    "POST /v1/agreements/{agreement}/withdraw": "administer",
     "POST /v1/incidents/{incident}/close": "administer",
     "POST /v1/operators": "change",
     "POST /v1/operators/import": "change",
@@ -484,6 +486,7 @@ def good_bodies(partner: Partner) -> dict[str, dict[str, Any]]:
             "reason": "x",
             "preconditions_met": ["x"],
         },
+        "POST /v1/agreements/{agreement}/withdraw": {"act": "x", "reason": "x"},
         "POST /v1/peers": {"card": partner.card.text, "fingerprint": partner.card.fingerprint},
     }
 

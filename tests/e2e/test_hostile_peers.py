@@ -224,9 +224,10 @@ def test_a_whole_request_may_wait_long_for_its_answer(listening: int) -> None:
 
 
 def test_there_are_only_so_many_connections(listening: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "CONNECTION_LIMIT", 1)
+    monkeypatch.setattr(connections, "CONNECTION_LIMIT", 2)
     with socket.create_connection(("127.0.0.1", listening), 5) as first:
         first.sendall(WHOLE)
+        time.sleep(0.1)  # the server has the whole request, and answers it
         with socket.create_connection(("127.0.0.1", listening), 5) as second, suppress(ConnectionResetError):
             assert second.recv(1) == b""
         assert first.recv(65536).startswith(b"HTTP/1.1 200")

@@ -47,7 +47,7 @@ def test_a_presentation_proves_exactly_the_paths_it_was_made_for(
 ) -> None:
     credential = issue(
         record,
-        salt=lambda label: sha256(seed + label.encode()).digest(),
+        salts=lambda group, count: [sha256(seed + f"{group}{n}".encode()).digest() for n in range(count)],
         issuer=ISSUER,
         kid="uy-1",
         sign=es256_signer(KEY),

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -252,3 +253,164 @@ def test_an_edit_of_what_is_answered_is_found_and_stops_nothing(lived: World, na
     connection.close()
     node_of(lived, name).parts.peers.forget()
     assert node_of(lived, name).findings()
+
+
+NEWEST = "decision = (SELECT max(decision) FROM decision WHERE record_id = (SELECT record_id FROM record"
+NEWEST += f" WHERE tin = '{ONE}'))"
+A_VIEW = f"{OUT} AND digest IS NOT NULL"
+A_TOMBSTONE = f"{OUT} AND digest IS NULL"
+SIGNED_IN = "(SELECT ledger_seq FROM act WHERE ledger_seq IS NOT NULL ORDER BY ledger_seq"
+DERIVED = [
+    ("br", "UPDATE operator_name SET folded = folded || 'x' WHERE log = 0", "is not found by its names"),
+    ("br", "UPDATE operator_name SET name = lower(name) WHERE log = 0", "is not found by its names"),
+    ("br", "DELETE FROM operator_name WHERE log = 0", "is not found by its names"),
+    ("br", "INSERT INTO operator_name VALUES (0, 'nobody', 'No', 'no')", "operator_name holds"),
+    ("uy", "UPDATE operator_name SET folded = folded || 'x'", "is not found by its names"),
+    ("uy", "DELETE FROM operator_name", "is not found by its names"),
+    ("br", f"UPDATE channel_view SET digest = zeroblob(32) WHERE {A_VIEW}", "is not what was told"),
+    ("br", f"UPDATE channel_view SET digest = zeroblob(32) WHERE {A_VIEW}", "is not what was decided"),
+    ("br", f"UPDATE channel_view SET digest = NULL WHERE {A_VIEW}", "is not what was told"),
+    ("br", f"UPDATE channel_view SET digest = zeroblob(32) WHERE {A_TOMBSTONE}", "is not what was told"),
+    ("br", f"UPDATE channel_view SET seq = seq - 1 WHERE {A_VIEW}", "but the view kept is another"),
+    ("br", f"UPDATE channel_view SET seq = 4000 WHERE {A_VIEW}", "channel_view holds"),
+    ("br", f"DELETE FROM channel_view WHERE {A_VIEW}", "but the view kept is another"),
+    ("br", "UPDATE channel_body SET ledger_seq = 5 WHERE ledger_seq IS NOT NULL", "about ledger entry"),
+    ("br", "UPDATE channel_body SET ledger_seq = 5 WHERE ledger_seq IS NULL", "about a ledger entry"),
+    ("br", f"UPDATE decision SET contract = 'f' || contract WHERE {NEWEST}", "its contract is not"),
+    ("br", f"UPDATE decision SET terms = 'x' WHERE {NEWEST}", "terms that no agreement has"),
+    ("br", f"UPDATE decision SET input = 'x' WHERE {NEWEST}", "its input is not"),
+    ("br", f"UPDATE decision SET day = '2026-11-21' WHERE {NEWEST}", "its input is not"),
+    ("br", f"UPDATE decision SET answer = replace(answer, 'status', 'roles') WHERE {NEWEST}", "its answer"),
+    ("br", f"UPDATE decision SET version = 9 WHERE {NEWEST}", "there is no decision on the newest version"),
+    ("br", f"DELETE FROM decision WHERE {NEWEST}", "there is no decision on the newest version"),
+    ("br", "UPDATE channel SET state = 'PILOT' WHERE issuer = 'BR'", "its state is kept as PILOT"),
+    ("br", "UPDATE change SET record_id = 'nobody' WHERE change = 2", "the change feed does not tell of"),
+    ("br", "UPDATE change SET tin = 'BR00' WHERE change = 2", "the change feed does not tell of"),
+    ("br", "UPDATE change SET kind = 'disclosure' WHERE change = 2", "the change feed does not tell of"),
+    ("br", "UPDATE change SET time = replace(time, '2026', '2025') WHERE change = 2", "does not tell of"),
+    ("br", "UPDATE change SET change = -change WHERE change = (SELECT max(change) FROM change WHERE log = 0)",
+     "the change feed does not tell of"),
+    ("br", "DELETE FROM change WHERE change = 2", "the change feed does not tell of"),
+    ("br", "INSERT INTO change SELECT 99, log, record_id, tin, kind, time FROM change LIMIT 1",
+     "change holds"),
+    ("uy", "UPDATE change SET tin = 'BR00'", "the change feed does not tell of"),
+    ("uy", "DELETE FROM change WHERE kind = 'tombstone'", "the change feed does not tell of"),
+    ("uy", "DELETE FROM change WHERE kind = 'notice'", "the change feed does not tell of"),
+    ("uy", "UPDATE mirror SET credential = 'x' WHERE fields IS NOT NULL",
+     "another ledger entry or credential"),
+    ("uy", "UPDATE mirror SET ledger_seq = 1", "another ledger entry or credential"),
+    ("uy", "UPDATE mirror SET ledger_seq = 1 WHERE fields IS NULL", "another ledger entry or credential"),
+    ("uy", "UPDATE mirror SET doubt = 'nothing'", "is not what was set apart"),
+    ("uy", "INSERT INTO mirror SELECT log, 'nobody', 0, NULL, -1, '', NULL FROM mirror LIMIT 1",
+     "mirror holds"),
+    ("uy", "UPDATE mirror_version SET time = replace(time, '2026', '2025')", "it is mirrored as another"),
+    ("uy", "UPDATE mirror_version SET received_at = replace(received_at, '2026', '2025')",
+     "does not tell of"),
+    ("uy", "DELETE FROM mirror_version WHERE kind = 'notice'", "neither mirrored nor set apart"),
+    ("uy", "DELETE FROM channel_epoch WHERE envelope IS NULL", "the key that opened it is gone"),
+    ("br", f"DELETE FROM act WHERE ledger_seq = {SIGNED_IN} LIMIT 1)", ", which is gone"),
+    ("br", f"UPDATE act SET ledger_seq = NULL WHERE ledger_seq = {SIGNED_IN} LIMIT 1)",
+     "hold the act; entry"),
+    ("br", f"UPDATE act SET ledger_seq = {SIGNED_IN} DESC LIMIT 1) WHERE ledger_seq > 0",
+     "hold the act; entry"),
+    ("br", "DELETE FROM agreement", ", which is gone or another"),
+    ("br", "DELETE FROM act_signature WHERE country = 'UY'", "the ledger holds signatures that are gone: UY"),
+    ("br", "DELETE FROM act_receipt", "is not proven to be signed by both"),
+    ("br",
+     "DELETE FROM act_receipt WHERE act IN (SELECT act FROM act WHERE CAST(content AS TEXT) LIKE '%start%')",
+     "but what is proven of its acts makes SIGNED"),
+    ("br", "DELETE FROM peer", "it records the card of UY, which is gone"),
+    ("br", "INSERT INTO ledger_body SELECT seq + 4000, sealed FROM ledger_body LIMIT 1", "ledger_body holds"),
+    ("br", "INSERT INTO ledger_body SELECT 6, sealed FROM ledger_body LIMIT 1", "two bodies are behind it"),
+    ("br", "INSERT INTO log_entry SELECT log, seq + 4000, entry FROM log_entry WHERE log = 0",
+     "log_entry holds"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "edit", "what"), DERIVED, ids=lambda value: value)
+def test_an_edit_of_what_is_derived_is_named(lived: World, name: str, edit: str, what: str) -> None:
+    node = node_of(lived, name)
+    connection = raw(node)
+    assert connection.execute(edit).rowcount
+    connection.close()
+    node.parts.peers.forget()
+    assert any(what in each.what for each in node.findings()), node.findings()
+
+
+def test_one_changed_row_of_the_feed_is_one_finding(lived: World) -> None:
+    version = (
+        "SELECT v.record_id, v.ledger_seq FROM record_version v JOIN record USING (record_id) WHERE tin = ?"
+    )
+    connection = raw(lived.br)
+    [(record_id, seq)] = connection.execute(version, (f"BR{CNPJS[3]}",)).fetchall()
+    assert connection.execute("UPDATE change SET kind = 'x' WHERE record_id = ?", (record_id,)).rowcount == 1
+    connection.close()
+    told = [each for each in lived.br.findings() if "change feed" in each.what]
+    assert [(each.log, each.entry) for each in told] == [("aeo.br.example/ledger", seq)]
+
+
+def test_what_was_set_apart_accounts_for_an_entry_and_for_the_doubt(known: World) -> None:
+    def spoil(page: dict[str, Any]) -> None:
+        for part in page["channels"]:
+            for item in part["entries"]:
+                item["proof"] = None
+
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.carry(known.uy, spoil)
+    assert known.uy.incidents()
+    assert known.uy.findings() == []
+    connection = raw(known.uy)
+    assert connection.execute("UPDATE mirror SET doubt = NULL WHERE doubt IS NOT NULL").rowcount
+    assert any("the doubt kept" in each.what for each in known.uy.findings())
+    connection.execute("DELETE FROM incident")
+    connection.close()
+    assert any("neither mirrored nor set apart" in each.what for each in known.uy.findings())
+
+
+UNREADABLE = [
+    "UPDATE log_head SET size = 4000000000000000 WHERE log = 0",
+    "UPDATE log_head SET size = 'many' WHERE log = 0",
+    "UPDATE log_head SET size = -1 WHERE log = 0",
+    "UPDATE log_head SET checkpoint = CAST(x'ff' AS TEXT) WHERE log = 0",
+    "UPDATE log_head SET checkpoint = 7 WHERE log = 0",
+    "UPDATE log_head SET last_leaf = 7 WHERE log = 0",
+    "UPDATE log_entry SET entry = CAST(entry AS TEXT) WHERE log = 0",
+    "UPDATE log_entry SET entry = 7 WHERE log = 0",
+    "DROP TABLE log_head",
+    "DROP TABLE log_entry",
+]
+
+
+@pytest.mark.parametrize("edit", UNREADABLE)
+def test_what_cannot_be_read_is_a_finding_and_no_traceback(lived: World, edit: str) -> None:
+    connection = raw(lived.br)
+    connection.execute(edit)
+    connection.close()
+    assert list(check_start(lived.br.parts))
+    assert lived.br.findings()
+
+
+LATER_ONLY = [
+    "UPDATE peer SET name = CAST(x'ff' AS TEXT)",
+    "UPDATE decision SET log = 'x'",
+    "UPDATE change SET log = 'x'",
+    "UPDATE record_version SET sealed = 'x'",
+    "UPDATE record SET wrapped_key = 7",
+    "UPDATE channel SET log = log + 77",
+    "UPDATE channel SET agreement = 'x'",
+    "UPDATE log_tile SET hashes = 7",
+    "DROP TABLE change",
+    "DROP TABLE mirror_version",
+    "DROP TABLE act_receipt",
+]
+
+
+@pytest.mark.parametrize("edit", LATER_ONLY)
+def test_what_stops_one_check_does_not_stop_the_ledgers(lived: World, edit: str) -> None:
+    connection = raw(lived.br)
+    connection.execute(edit)
+    connection.close()
+    lived.br.parts.peers.forget()
+    found = lived.br.findings()
+    assert found
+    assert all(each.what for each in found)

@@ -28,7 +28,6 @@ from node.service.answers import Answers
 from node.service.batch import Batch, open_body
 from node.service.check import Finding, check
 from node.service.line import Keeper
-from node.service.mirror import Taken
 from node.service.parts import Parts
 from node.service.signing import Draft, Merge, Sign
 from node.store import channels, logs
@@ -179,19 +178,27 @@ class World:
 
     def page(self, reader: Node) -> Json:
         """What the other node answers this one, as JSON that a test may damage."""
-        issuer = self.other(reader)
-        with reader.parts.database.read() as connection:
-            cursors = mirror.cursors(reader.parts, connection, issuer.parts.card, reader.rev)
-        answer: Json = orjson.loads(orjson.dumps(_news(issuer.parts, reader.country, cursors)))
+        return self.answer(reader, self.cursors(reader))
+
+    def answer(self, reader: Node, cursors: serving.Cursors) -> Json:
+        """What the other node answers to these cursors of this one."""
+        answer: Json = orjson.loads(orjson.dumps(_news(self.other(reader).parts, reader.country, cursors)))
         return answer
 
-    def take(self, reader: Node, answer: Any) -> Taken:
-        """Take a page over as replication does; what does not hold is kept as an incident and raised."""
+    def cursors(self, reader: Node) -> serving.Cursors:
+        """How far this node has come with the other."""
+        with reader.parts.database.read() as connection:
+            return mirror.cursors(reader.parts, connection, self.other(reader).parts.card, reader.rev)
+
+    def take(self, reader: Node, answer: Any) -> bool:
+        """Take a page over as replication does; what does not hold is kept as an incident and raised.
+
+        Gives whether there is more.
+        """
         parts, peer, news = reader.parts, self.other(reader).parts.card, None
         try:
             news = page.read(answer, peer.name)
-            with parts.database.write() as connection:
-                taken = mirror.take(parts, connection, peer, news)
+            more = mirror.take(parts, peer, news)
         except (Malformed, Unproven) as refusal:
             mirror.failed(parts, peer, refusal, news)
             parts.bell.ring()
@@ -200,9 +207,9 @@ class World:
             reader.settle(Merge(peer, tuple(news.agreements)))
             reader.rev = news.rev
         parts.bell.ring()
-        return taken
+        return more
 
-    def carry(self, reader: Node, tamper: Tamper | None = None) -> Taken:
+    def carry(self, reader: Node, tamper: Tamper | None = None) -> bool:
         """One page to this node."""
         answer = self.page(reader)
         if tamper:
@@ -212,9 +219,10 @@ class World:
     def exchange(self) -> None:
         """Both directions, and both keepers, until nothing is new."""
         for _ in range(ROUNDS):
-            taken = [self.carry(node) for node in self.nodes]
+            before = [self.cursors(node) for node in self.nodes]
+            more = [self.carry(node) for node in self.nodes]
             steps = [node.keep() for node in self.nodes]
-            if not any(each.entries or each.more for each in taken) and not any(steps):
+            if not any(more) and not any(steps) and before == [self.cursors(node) for node in self.nodes]:
                 return
         raise AssertionError("the nodes never came to rest")
 

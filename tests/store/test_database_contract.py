@@ -327,9 +327,6 @@ def test_versions_of_a_record_come_newest_or_all(store: Database) -> None:
         assert [each.ledger_seq for each in records.all_versions(connection)] == [1, 2, 3]
         assert [each.record_id for each in records.newest_after(connection, "", 1)] == ["a"]
         assert [each.record_id for each in records.newest_after(connection, "a", 9)] == ["b"]
-        at = records.version_at(connection, 1)
-        assert at is not None
-        assert (at.version, records.version_at(connection, 9)) == (1, None)
         assert records.newest(connection, "c") is None
         assert records.tins_after(connection, "BR1", 9) == ["BR2"]
         assert records.count(connection) == 2

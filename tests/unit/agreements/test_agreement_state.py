@@ -7,18 +7,9 @@ from joserfc.jwk import ECKey
 
 from contracts.rules import text as rules
 from contracts.terms import terms as ready_made
-from node.agreements.act import ACTS, Act, Instrument, sign
+from node.agreements.act import Act, Instrument, sign
 from node.agreements.document import Agreement, Party, draft
-from node.agreements.state import (
-    ALLOWED,
-    STATES,
-    complete_acts,
-    diagram,
-    direction_state,
-    fold,
-    propose,
-    states,
-)
+from node.agreements.state import ALLOWED, STATES, diagram, fold, propose, withdrawn_by
 from node.errors import Conflict
 
 KEYS = {country: ECKey.generate_key("P-256", private=True) for country in ("BR", "UY")}
@@ -95,34 +86,58 @@ def test_a_state_begins_on_the_effective_day() -> None:
     ]
 
 
-def test_an_act_without_its_signatures_moves_nothing() -> None:
-    instruments = [signed(SIGN, "BR", "UY"), signed(PILOT, "BR", "UY"), signed(OPERATION, "BR")]
-    assert direction_state(AGREEMENT, instruments, "BR", "UY", TODAY) == "PILOT"
-    assert direction_state(AGREEMENT, [signed(SIGN, "BR")], "BR", "UY", TODAY) == "NEGOTIATING"
-    assert states(AGREEMENT, instruments, TODAY) == {("BR", "UY"): "PILOT", ("UY", "BR"): "SIGNED"}
-
-
-def test_one_party_suspends_and_only_both_resume() -> None:
-    running = [signed(SIGN, "BR", "UY"), signed(OPERATION, "BR", "UY"), signed(SUSPEND, "UY")]
-    assert direction_state(AGREEMENT, running, "BR", "UY", TODAY) == "SUSPENDED"
-    assert direction_state(AGREEMENT, [*running, signed(RESUME, "BR")], "BR", "UY", TODAY) == "SUSPENDED"
-    resumed = [*running, signed(RESUME, "BR"), signed(RESUME, "UY")]
-    assert direction_state(AGREEMENT, resumed, "BR", "UY", TODAY) == "IN_OPERATION"
+def test_an_act_without_its_signatures_is_not_complete() -> None:
+    assert signed(OPERATION, "BR", "UY").complete(AGREEMENT, TODAY).allowed
+    for half in (signed(SIGN, "BR"), signed(OPERATION, "BR"), signed(RESUME, "UY")):
+        assert not half.complete(AGREEMENT, TODAY).allowed
+    assert signed(SUSPEND, "UY").complete(AGREEMENT, TODAY).allowed
 
 
 EVERYTHING = [SIGN, PILOT, OPERATION, SUSPEND, SUSPEND_AGAIN, RESUME, BACKWARD, TERMINATE]
-HALVES = [signed(act, country) for act in EVERYTHING for country in ("BR", "UY")]
+
+DRAFT = replace(SIGN, act="withdraw", nonce=b"w" * 16)
+START = replace(DRAFT, lifts=(OPERATION.id,))
+
+
+def test_a_withdrawal_names_one_proposal_and_nothing_else() -> None:
+    by_uy = [signed(START, "UY")]
+    assert withdrawn_by(AGREEMENT, by_uy, OPERATION) == ("UY",)
+    for other in (PILOT, BACKWARD, SIGN, None):
+        assert withdrawn_by(AGREEMENT, by_uy, other) == ()
+
+
+def test_a_withdrawn_draft_takes_every_signature_on_it_back() -> None:
+    by_br = [signed(DRAFT, "BR")]
+    assert withdrawn_by(AGREEMENT, by_br) == ("BR",)
+    assert withdrawn_by(AGREEMENT, by_br, replace(SIGN, reason="in other words")) == ("BR",)
+    assert withdrawn_by(AGREEMENT, by_br, OPERATION) == ()
+
+
+def test_a_withdrawal_counts_for_those_who_signed_it_only() -> None:
+    assert withdrawn_by(AGREEMENT, [Instrument(START, ())], OPERATION) == ()
+    forged = Instrument(START, (replace(signed(START, "UY").signatures[0], country="BR"),))
+    assert withdrawn_by(AGREEMENT, [forged], OPERATION) == ()
+
+
+@pytest.mark.parametrize("act", [SUSPEND, TERMINATE, DRAFT])
+def test_what_restricts_counts_at_once_and_cannot_be_withdrawn(act: Act) -> None:
+    assert withdrawn_by(AGREEMENT, [signed(replace(DRAFT, lifts=(act.id,)), "BR", "UY")], act) == ()
+
+
+def test_a_withdrawal_never_waits_for_anybody() -> None:
+    assert signed(START, "UY").complete(AGREEMENT, TODAY).allowed
+    assert not signed(START).complete(AGREEMENT, TODAY).allowed
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.data())
-def test_order_and_repetition_of_instruments_change_nothing(data: st.DataObject) -> None:
-    held = data.draw(st.lists(st.sampled_from(HALVES), min_size=1, max_size=10))
-    repeated = data.draw(st.lists(st.sampled_from(held), max_size=4))
-    shuffled = data.draw(st.permutations(held + repeated))
-    for day in ("2027-01-15", TODAY):
-        assert complete_acts(AGREEMENT, held, day) == complete_acts(AGREEMENT, shuffled, day)
-        assert states(AGREEMENT, held, day) == states(AGREEMENT, shuffled, day)
+@given(st.randoms(use_true_random=False))
+def test_withdrawals_add_up_to_the_same_in_any_order(random: object) -> None:
+    held = [signed(START, "BR"), signed(START, "UY"), signed(DRAFT, "UY"), signed(OPERATION, "BR")]
+    random.shuffle(held)  # type: ignore[attr-defined]
+    for told in (held, held + held[:2]):
+        assert withdrawn_by(AGREEMENT, told, OPERATION) == ("BR", "UY")
+        assert withdrawn_by(AGREEMENT, told, SIGN) == withdrawn_by(AGREEMENT, told) == ("UY",)
+        assert fold([each.act for each in told], "BR", "UY", TODAY) == "NEGOTIATING"
 
 
 @settings(deadline=None, max_examples=200)
@@ -150,7 +165,7 @@ PROPOSED = {
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("act", PROPOSED)
 def test_only_what_the_table_lists_may_be_proposed(state: str, act: str) -> None:
     if act in ALLOWED[state]:
         propose(AGREEMENT, PROPOSED[act], state, TODAY)

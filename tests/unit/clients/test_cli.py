@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from clients.cli import local, main, output, session
+from clients.cli import agreements, local, main, output, session, watching
 from clients.cli.output import printable
 from node.errors import Malformed
 from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, free_port, make, run_all, until
@@ -416,11 +417,80 @@ def signed(aeo: Aeo, br: Node, uy: Node) -> str:
     return agreement
 
 
-@pytest.mark.parametrize("start", ["Zk3c1", "", "AAAAAAAAAAAAAA", "-AAAAAAAA"])
-def test_an_id_that_begins_no_agreement_or_is_too_short_is_refused(aeo: Aeo, pair: Pair, start: str) -> None:
-    done = aeo("mra", "sign", start, at=pair.br)
+@pytest.mark.parametrize("command", ["show", "sign", "withdraw", "decisions"])
+@pytest.mark.parametrize("start", ["Zk3c1", "AAAAAAAAAAAAAA"])
+def test_an_id_that_begins_no_agreement_or_is_too_short_is_refused(
+    aeo: Aeo, pair: Pair, command: str, start: str
+) -> None:
+    done = aeo("mra", command, start, at=pair.br)
     assert done.code == 2
     assert done.err.startswith("Refused: there is no such agreement")
+    assert "at least 6 characters" in done.err
+
+
+def test_an_empty_id_is_refused(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("mra", "sign", "", at=pair.br)
+    assert (done.code, "an identifier is empty" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("act", ["-AAAAAAA", ""])
+def test_an_act_that_is_not_there_is_refused(aeo: Aeo, pair: Pair, act: str) -> None:
+    done = aeo("mra", "withdraw", pair.agreement[:8], "--act", act, at=pair.br)
+    assert done.code == 2
+    assert done.err.startswith("Refused: there is no such act")
+
+
+def test_a_draft_says_who_has_to_sign_and_can_be_withdrawn(aeo: Aeo, lone: Node, tmp_path: Path) -> None:
+    words = {"withdrawn_by": [], "signed": False}
+    assert "proof" in agreements._waiting(words | {"waiting": []})
+    refused = {"act": "start", "issuer": "BR", "partner": "UY", "mode": "pilot", "missing": []}
+    assert agreements._waiting(words | {"waiting": [refused]}).startswith("start BR-UY pilot by nobody:")
+    [uy] = make(("UY",), tmp_path / "partner")
+    card = uy.command("card")
+    (tmp_path / "uy.card").write_text(card.stdout, encoding="utf-8")
+    fingerprint = card.stderr.rpartition("fingerprint: ")[2].strip()
+    assert aeo("peer", "add", str(tmp_path / "uy.card"), "--fingerprint", fingerprint, at=lone).code == 0
+    draft = ("mra", "draft", "--with", "UY", "--terms", "br_uy", "--json")
+    agreement = aeo(*draft, at=lone).json["agreement"]
+    assert "sign by BR, UY" in aeo("mra", "list", at=lone).out
+    assert aeo("mra", "sign", agreement[:8], at=lone).code == 0
+    assert "sign by UY" in aeo("mra", "show", agreement[:8], at=lone).out
+    done = aeo("mra", "withdraw", agreement[:8], "--reason", "superseded", at=lone)
+    assert done.out == "The draft is withdrawn; this node will never let it count.\n"
+    assert "nobody: withdrawn by BR" in aeo("mra", "list", at=lone).out
+    shown = aeo("mra", "show", agreement[:8], at=lone).out
+    row = next(line for line in shown.splitlines() if "withdraw " in line)
+    assert "the draft" in row
+    again = aeo("mra", "sign", agreement[:8], at=lone)
+    assert (again.code, again.err.startswith("Refused: the draft was withdrawn")) == (2, True)
+
+
+def test_a_draft_with_the_own_country_is_refused(aeo: Aeo, pair: Pair) -> None:
+    for partners in (["--with", "br"], ["--with", "BR", "--with", "UY"]):
+        done = aeo("mra", "draft", *partners, "--terms", "br_uy", at=pair.br)
+        assert done.code == 2
+        assert done.err.startswith("Refused: --with BR is this node's own country")
+
+
+def test_what_the_partner_has_fetched_is_told_to_the_issuer(aeo: Aeo, pair: Pair) -> None:
+    pair.await_copy()
+    size = pair.br.channel("out")["size"]
+    until(lambda: f"{size} of {size}, asked at 20" in aeo("channels", at=pair.br).out, what="the cursor")
+    assert "has not asked" in watching._partner_has({"partner_asked": None})
+    assert "not about this" in watching._partner_has({"partner_asked": {"at": "x", "size": None}})
+
+
+def test_an_incident_is_shown_with_its_evidence(aeo: Aeo, lone: Node) -> None:
+    row = "'aeo.uy.example', -1, -1, 'replaced', NULL, 'shorter', ?, 'd', '2026', '2026', NULL"
+    with lone.store() as store:
+        store.execute(f"INSERT INTO incident VALUES (7, {row})", [b'[{"checkpoint":"S\xc3\xa3o"}]'])
+    shown = aeo("incidents", "--show", "7", at=lone)
+    assert shown.code == 0
+    assert "replaced" in shown.out
+    assert shown.out.endswith('[{"checkpoint":"São"}]\n')
+    assert aeo("incidents", "--show", "7", "--json", at=lone).json["evidence"].startswith("W3si")
+    missing = aeo("incidents", "--show", "8", at=lone)
+    assert (missing.code, missing.err.startswith("Refused: there is no incident")) == (2, True)
 
 
 def test_a_signer_is_shown_every_term(aeo: Aeo, pair: Pair) -> None:
@@ -445,6 +515,9 @@ def test_ready_made_texts_that_do_not_exist_are_refused(aeo: Aeo, pair: Pair, op
     done = aeo("mra", "draft", "--with", "UY", *(part for item in told.items() for part in item), at=pair.br)
     assert done.code == 2
     assert name in done.err
+    assert re.search(
+        {"--terms": r"ready-made are: .*br_uy\b", "--contract": r"are: .*mra_v1\b"}[option], done.err
+    )
 
 
 def test_a_direction_out_of_form_is_refused(aeo: Aeo, pair: Pair) -> None:

@@ -13,8 +13,9 @@ from clients.sdk.importing import (
     operator_from_row,
     read_import,
     read_rows,
+    refused_by_node,
 )
-from node.errors import Malformed, TooMuch
+from node.errors import Malformed, Problem, TooMuch
 from node.records import model
 
 LISTS = Path(__file__).parents[3] / "clients" / "demo" / "data"
@@ -132,7 +133,10 @@ def test_an_oec_counts_as_security_and_compliance() -> None:
     ("column", "cell", "rule"),
     [
         ("RUT", "049000010018", "Uruguay: 12 digits, the last a check digit"),
-        ("RUT", "", "Uruguay: 12 digits, the last a check digit"),
+        ("RUT", "049000010018", "the check digit of this RUT does not fit"),
+        ("RUT", "04900001001", "this is no RUT"),
+        ("RUT", "", "must not be empty"),
+        ("Fecha del estado", "", "must not be empty"),
         ("Denominación", "", "must not be empty"),
         ("Denominación", "N" * 71, "must have 1 to 70 characters (has 71)"),
         ("Denominación", "N" * 1001, "must have at most 1000 characters"),
@@ -149,9 +153,9 @@ def test_an_oec_counts_as_security_and_compliance() -> None:
         ("Fecha de certificación", "21/03/2026", "must be a date written yyyy-mm-dd"),
         ("Fecha de certificación", "２０２６-03-21", "must be a date written yyyy-mm-dd"),
         ("Válido hasta", "2025-01-01", "must not lie before authorised_on"),
-        ("Estado", "ZOMBI", "must be one of vigente"),
-        ("Estado", "", "must be one of vigente"),
-        ("Consentimiento ARM", "TALVEZ", "must be one of si, no"),
+        ("Estado", "ZOMBI", "must be one of VIGENTE"),
+        ("Estado", "", "must not be empty; must be one of VIGENTE"),
+        ("Consentimiento ARM", "TALVEZ", "must be one of SI, NO"),
         ("Departamento", "0123456789", "must have 1 to 9 characters"),
     ],
 )
@@ -175,7 +179,7 @@ def test_what_only_begins_like_a_formula_is_text(cell: str) -> None:
 
 
 def test_case_and_spaces_of_words_and_numbers_do_not_matter() -> None:
-    changes = {"RUT": " 04-900001-001-7", "Estado": "Vigente ", "Rol": "Agente  de carga; EXPORTADOR"}
+    changes = {"RUT": " 04-900001-001-7", "Estado": "Vigente ", "Rol": "Agente  decarga; EXPORTADOR"}
     operator = operator_from_row(row(**changes), UY)
     assert operator["tin"] == "UY049000010017"
     assert (operator["status"], operator["roles"]) == ("ACTIVE", ["forwarder", "exporter"])
@@ -198,7 +202,11 @@ def test_a_bad_row_does_not_hide_the_next(listed: Callable[..., Path]) -> None:
     assert bad == ImportedRow(
         2,
         None,
-        (ImportProblem(2, "Estado", "ZOMBI", "must be one of vigente, suspendido, cancelado, vencido"),),
+        (
+            ImportProblem(
+                2, "Estado", "ZOMBI", "must be one of VIGENTE, SUSPENDIDO, CANCELADO, VENCIDO", "status"
+            ),
+        ),
     )
     assert (good.line, good.operator is not None) == (3, True)
 
@@ -215,9 +223,9 @@ def test_lines_are_counted_as_an_editor_counts_them(listed: Callable[..., Path])
 
 @pytest.mark.parametrize("cells", ["x\r\n", line().replace("\r\n", ",more\r\n")])
 def test_a_row_with_other_cells_than_the_header_is_refused(listed: Callable[..., Path], cells: str) -> None:
-    [(number, column, _, rule)] = problems(listed(cells))
-    assert (number, column) == (2, "row")
-    assert "must have 13 cells" in rule
+    [found] = [broken for imported in read_import(listed(cells), UY) for broken in imported.problems]
+    assert (found.line, found.column, found.field) == (2, "", "row")
+    assert "must have 13 cells" in found.rule
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_header(listed: Callable[..., Path]) -> None:
@@ -268,6 +276,34 @@ def test_another_header_refuses_the_file(
 ) -> None:
     refusal = refused(listed(line(), header=header + "\n"))
     assert [(broken.field, broken.rule) for broken in refusal.problems] == [fault]
+
+
+@pytest.mark.parametrize(("separator", "told"), [(";", "between these stands ';'"), ("#", "has one column")])
+def test_another_separator_is_told_once_and_as_such(
+    listed: Callable[..., Path], separator: str, told: str
+) -> None:
+    refusal = refused(listed(header=separator.join(HEADER) + "\n"))
+    assert refusal.problems == ()
+    assert refusal.what == "the list has another separator"
+    assert "expects 13 with ',' between" in refusal.why
+    assert told in refusal.why
+
+
+def test_what_a_node_refuses_is_told_under_the_column_it_came_from() -> None:
+    operator = operator_from_row(row(), UY)
+    named = [
+        (found.column, found.field)
+        for found in (
+            refused_by_node(7, Problem(field, "x", "rule"), operator, UY)
+            for field in ("legal_name", "identifiers[0].value", "address.city", "country")
+        )
+    ]
+    assert named == [
+        ("Denominación", "legal_name"),
+        ("RUT", "identifiers[0].value"),
+        ("Localidad", "address.city"),
+        ("", "country"),
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "\r\n\r\n"])

@@ -263,7 +263,8 @@ def test_an_agreement_is_drafted_signed_and_read(br: Node, places: list[nodes.No
     assert br.add_peer(card.stdout, fingerprint)["country"] == "UY"
     assert [peer["name"] for peer in br.peers()] == ["aeo.uy.example"]
     agreement = br.draft_agreement("Test", ["BR", "UY"], terms.terms("br_uy"), rules.text("mra_v1"))
-    answer = br.act(agreement, "sign")
+    assert br.agreements()[0]["waiting"][0]["missing"] == ["BR", "UY"]
+    answer = br.act(agreement[:8], "sign")
     assert (answer["complete"], answer["missing"]) == (False, ["UY"])
     shown = br.agreement(agreement[:8])
     assert shown["agreement"] == agreement
@@ -271,6 +272,10 @@ def test_an_agreement_is_drafted_signed_and_read(br: Node, places: list[nodes.No
     assert not shown["signed"]
     assert [each["agreement"] for each in br.agreements()] == [agreement]
     assert br.decisions(agreement)["agreement"] == agreement
+    assert br.withdraw(agreement, reason="superseded")["complete"]
+    assert br.agreement(agreement)["withdrawn_by"] == [br.card()["country"]] == ["BR"]
+    with pytest.raises(Malformed, match="empty"):
+        br.agreement("")
 
 
 def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
@@ -292,9 +297,11 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.draft_agreement("Test", ["BR", "AR"], {}, ""),
             lambda: br.agreement("unknown"),
             lambda: br.act("unknown", "sign"),
+            lambda: br.withdraw("unknown"),
             lambda: br.decisions("unknown"),
             lambda: br.add_peer("no card", ""),
             lambda: br.close_incident(1),
+            lambda: br.incident(1),
         ):
             with pytest.raises(NodeError):
                 ask_in_vain()

@@ -94,15 +94,6 @@ def test_a_tile_that_cannot_be_has_no_address(level: int, index: int, width: int
         Tile(level, index, width)
 
 
-def test_a_tile_is_within_the_trees_that_have_all_its_hashes() -> None:
-    assert Tile(0, 273, 112).within(70_000)
-    assert not Tile(0, 273, 113).within(70_000)
-    assert Tile(1, 1, 17).within(70_000)
-    assert not Tile(1, 1, 18).within(70_000)
-    assert Tile(2, 0, 1).within(65_536)
-    assert not Tile(2, 0, 1).within(65_535)
-
-
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=256))
 def test_a_bundle_gives_back_its_entries(entries: list[bytes]) -> None:
@@ -143,23 +134,15 @@ FRONTIER = Frontier().extend([leaf_hash(b"%d" % seq) for seq in range(11)])
 
 
 @pytest.mark.parametrize(
-    "encoded",
+    ("size", "hashes"),
     [
-        b"",
-        bytes(7),
-        FRONTIER.encode()[:-1],
-        FRONTIER.encode()[:-32],
-        FRONTIER.encode() + b"\x00",
-        FRONTIER.encode() + bytes(32),
-        b"\x80" + FRONTIER.encode()[1:] + bytes(32),
-        (12).to_bytes(8, "big") + FRONTIER.encode()[8:],
+        (11, FRONTIER.hashes[:-1]),
+        (11, (*FRONTIER.hashes, bytes(32))),
+        (11, (*FRONTIER.hashes[:-1], bytes(31))),
+        (12, FRONTIER.hashes),
+        (-1, FRONTIER.hashes),
     ],
 )
-def test_a_frontier_that_no_tree_has_is_not_read(encoded: bytes) -> None:
+def test_a_frontier_that_no_tree_has_is_refused(size: int, hashes: tuple[bytes, ...]) -> None:
     with pytest.raises(Malformed):
-        Frontier.decode(encoded)
-
-
-def test_a_frontier_is_its_size_and_its_hashes() -> None:
-    assert FRONTIER.encode() == (11).to_bytes(8, "big") + b"".join(FRONTIER.hashes)
-    assert Frontier.decode(bytes(8)) == Frontier()
+        Frontier(size, hashes)

@@ -1,0 +1,281 @@
+"""What stands behind the entries of a channel: what we told a partner, or what a partner told us."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from node.errors import Damaged
+from node.exchange import sealing, versions
+from node.exchange.card import Card
+from node.exchange.outgoing import CLOCKS, epoch_owner
+from node.ledger import canonical, moment
+from node.ledger.encoding import b64u, unb64u
+from node.ledger.entry import ChannelEntry, LedgerEntry, commitment
+from node.records import credential
+from node.service.check_ledger import check_index
+from node.service.check_logs import Entries
+from node.service.findings import Feed, Finding, Seen, Telling, guarded
+from node.service.parts import Parts
+from node.store import channels, records
+from node.store.channels import Mirrored, SetApart, StoredChannel
+from node.store.database import Row
+from node.store.logs import Head
+from node.store.records import Found, StoredVersion
+
+
+@dataclass(slots=True)
+class Keys:
+    """The epoch keys of a channel, each opened once."""
+
+    store: bytes = field(repr=False)
+    connection: Connection
+    seen: Seen
+    _opened: dict[int, bytes | None] = field(default_factory=dict, repr=False)
+
+    def key(self, head: Head, epoch: int) -> bytes | None:
+        """The key of an epoch, None when none is stored; `Unproven` when it does not open."""
+        if epoch not in self._opened:
+            stored = channels.epochs(self.connection, head.log, [epoch]).get(epoch)
+            self.seen["channel_epoch", head.log] += stored is not None
+            owner = epoch_owner(head.origin, epoch)
+            self._opened[epoch] = None
+            if stored is not None:
+                self._opened[epoch] = sealing.unwrap(self.store, stored.wrapped, owner)
+        return self._opened[epoch]
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """Every body opens and is the one its entry names; the view kept of each record is the newest told."""
+
+    parts: Parts
+    connection: Connection
+    seen: Seen
+    channel: StoredChannel
+    state: str = ""
+    _keys: "Keys" = field(init=False)
+
+    def __post_init__(self) -> None:
+        """No key is open yet."""
+        self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
+
+    def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
+        """One bundle."""
+        log, stop = self.channel.log, start + len(entries)
+        sealed = channels.sealed_behind(self.connection, log, start, stop)
+        self.seen["channel_body", log] += len(sealed)
+        opened: list[tuple[ChannelEntry, Row, int | None]] = []
+        for seq, entry in enumerate(entries, start):
+            if isinstance(entry, ChannelEntry):
+                yield from guarded(head.origin, self._open(head, entry, sealed.get(seq), opened), seq)
+        about = [body["record_id"] for _, body, _ in opened if "record_id" in body]
+        views = channels.views_of(self.connection, log, about)
+        known = records.versions_at(self.connection, [at for _, _, at in opened if at is not None])
+        for entry, body, at in opened:
+            if entry.kind == "notice":
+                self.state = body["detail"] if body["notice"] == "state" else self.state
+                if at is not None:
+                    yield Finding(head.origin, entry.seq, "a notice is kept as being about a ledger entry")
+                continue
+            view = views.get(body["record_id"])
+            version = None if at is None else known.get(at)
+            yield from guarded(head.origin, self._view(head, entry, body, at, view, version), entry.seq)
+
+    def rest(self) -> Iterator[Finding]:
+        """The state kept is the one the partner was told last."""
+        if self.state != self.channel.state:
+            what = f"its state is kept as {self.channel.state or 'none'}; the partner was told {self.state}"
+            yield Finding(f"channel {self.channel.log}", -1, what)
+
+    def _open(
+        self,
+        head: Head,
+        entry: ChannelEntry,
+        stored: tuple[bytes, int | None] | None,
+        opened: list[tuple[ChannelEntry, Row, int | None]],
+    ) -> Iterator[Finding]:
+        if stored is None or hashlib.sha256(stored[0]).digest() != entry.body:
+            raise Damaged("the sealed body is not the one the entry names")
+        if (key := self._keys.key(head, entry.epoch)) is None:
+            raise Damaged("there is no key for the entry's epoch", where=f"epoch {entry.epoch}")
+        body = canonical.decode(sealing.unseal(key, stored[0], entry.header()))
+        if not isinstance(body, dict):
+            raise Damaged("the sealed body is out of form")
+        opened.append((entry, body, stored[1]))
+        yield from ()
+
+    def _view(
+        self,
+        head: Head,
+        entry: ChannelEntry,
+        body: Row,
+        ledger_seq: int | None,
+        view: tuple[int, bytes | None] | None,
+        version: StoredVersion | None,
+    ) -> Iterator[Finding]:
+        record_id, about = body["record_id"], None
+        if entry.kind == "disclosure":
+            about = LedgerEntry.decode(body["ledger"]["entry"].encode()).seq
+        if about != ledger_seq:
+            raise Damaged(f"it is kept as being about ledger entry {ledger_seq}", why=f"it is about {about}")
+        if view is None or view[0] < entry.seq:
+            raise Damaged(f"it is the newest of {record_id}, but the view kept is another")
+        if view[0] > entry.seq:
+            return
+        self.seen["channel_view", head.log] += 1
+        shown = None if about is None else self._shown(body, version)
+        if shown != view[1]:
+            yield Finding(head.origin, entry.seq, f"the view kept of {record_id} is not what was told")
+
+    def _shown(self, body: Row, version: StoredVersion | None) -> bytes:
+        """The view digest of what a disclosure opened."""
+        if version is None:
+            raise Damaged("the record version that was disclosed is gone")
+        told = versions.unseal(version, self.parts.keys.store)
+        jwt, *texts = body["presentation"].split("~")[:-1]
+        if jwt != told.jwt or told.record_id != body["record_id"]:
+            raise Damaged("it discloses another version than it says")
+        opened = [orjson.loads(unb64u(text)) for text in texts]
+        names = {each[1] for each in opened if len(each) == 3} - CLOCKS
+        schemes = {each[1].get("scheme") for each in opened if len(each) == 2 and isinstance(each[1], dict)}
+        seen = {name: value for name, value in told.fields.items() if name in names}
+        if "identifiers" in seen:
+            seen["identifiers"] = [each for each in seen["identifiers"] if each["scheme"] in schemes]
+        return canonical.digest(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One opened entry of a partner, proven again: what it disclosed (None: nothing), and by what."""
+
+    row: Row
+    fields: dict[str, Any] | None = None
+    ledger_seq: int = -1
+    credential: str = ""
+
+
+@dataclass(slots=True)
+class Incoming:
+    """Every entry was opened or set apart; what is answered is what the newest one proves."""
+
+    parts: Parts
+    connection: Connection
+    seen: Seen
+    channel: StoredChannel
+    issuer: Card
+    feed: Feed
+    _apart: list[SetApart] = field(default_factory=list)
+    _is_apart_whole: bool = True
+    _keys: Keys = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read what was set apart: it is bounded."""
+        self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
+        self._apart, self._is_apart_whole = channels.set_apart(
+            self.connection, self.issuer.name, self.channel.log
+        )
+
+    def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
+        """One bundle."""
+        log = self.channel.log
+        rows = channels.told_behind(self.connection, log, start, start + len(entries))
+        self.seen["mirror_version", log] += len(rows)
+        about = sorted({row["record_id"] for row in rows.values() if row["record_id"] is not None})
+        mirrored = channels.mirrored(self.connection, [(log, each) for each in about])
+        index = records.indexed(self.connection, log, about)
+        apart = {each.seq for each in self._apart}
+        for seq, entry in enumerate(entries, start):
+            row = rows.get(seq)
+            if isinstance(entry, ChannelEntry):
+                yield from guarded(head.origin, self._key(head, entry, is_opened=row is not None), seq)
+            if row is not None and isinstance(entry, ChannelEntry):
+                newest = mirrored.get((log, row["record_id"]))
+                yield from guarded(head.origin, self._entry(head, entry, row, newest, index), seq)
+            elif seq not in apart and self._is_apart_whole:
+                yield Finding(head.origin, seq, "it is neither mirrored nor set apart")
+
+    def rest(self) -> Iterator[Finding]:
+        """What the feed does not tell."""
+        yield from self.feed.rest()
+
+    def _entry(
+        self, head: Head, entry: ChannelEntry, row: Row, newest: Mirrored | None, index: Found
+    ) -> Iterator[Finding]:
+        if (row["kind"], row["time"]) != (entry.kind, moment.format(entry.time)):
+            yield Finding(
+                head.origin, entry.seq, f"it is mirrored as another: {row['kind']} of {row['time']}"
+            )
+        told = self._proven(row)
+        last = self._last(told) if entry.kind == "tombstone" else told
+        tins = {_tin(last.fields if last else None)}
+        if entry.kind == "tombstone":
+            tins |= {"", _tin(orjson.loads(newest.fields) if newest and newest.fields else None)}
+        key = (row["record_id"] or "", row["kind"], row["received_at"])
+        yield from self.feed.tells(Telling(head.origin, entry.seq, key, tins))
+        if row["record_id"] is None:
+            return
+        if newest is None or newest.seq < entry.seq:
+            raise Damaged(f"it is the newest of {row['record_id']}, but not mirrored")
+        if newest.seq == entry.seq:
+            self.seen["mirror", head.log] += 1
+            yield from self._newest(newest, told, last)
+            fields = (last.fields if last else None) or {}
+            is_in_view = told.fields is not None
+            yield from check_index(self.seen, head.log, newest.record_id, fields, index, is_named=is_in_view)
+
+    def _key(self, head: Head, entry: ChannelEntry, *, is_opened: bool) -> Iterator[Finding]:
+        if self._keys.key(head, entry.epoch) is None and is_opened:
+            yield Finding(head.origin, entry.seq, "the key that opened it is gone")
+
+    def _proven(self, row: Row) -> Told:
+        """What the stored body of an entry proves by itself."""
+        body = canonical.decode(row["body"])
+        if not isinstance(body, dict) or body.get("record_id") != row["record_id"]:
+            raise Damaged("what was opened is about another record", where=str(row["record_id"]))
+        if row["kind"] != "disclosure":
+            if "presentation" in body:
+                raise Damaged("a disclosure is kept as another kind", where=row["kind"])
+            return Told(row)
+        opening: Any = body["ledger"]
+        entry = LedgerEntry.decode(opening["entry"].encode())
+        verified = credential.verify(
+            str(body["presentation"]), self.issuer.credential_key, issuer=self.issuer.name
+        )
+        digest = b64u(verified.digest)
+        named = (opening["body"]["record_id"], opening["body"]["credential"], entry.country)
+        if named != (row["record_id"], digest, self.issuer.country):
+            raise Damaged("the ledger entry it rests on is about something else", where=row["record_id"])
+        if commitment(unb64u(opening["salt"]), canonical.encode(opening["body"])) != entry.commit:
+            raise Damaged("the ledger entry commits to another body", where=row["record_id"])
+        return Told(row, verified.fields, entry.seq, digest)
+
+    def _last(self, told: Told) -> Told | None:
+        """The disclosure that a tombstone ended; one that opened later is not what it ended."""
+        about = (told.row["record_id"], told.row["seq"], told.row["received_at"])
+        row = channels.disclosed_before(self.connection, self.channel.log, *about)
+        return self._proven(row) if row else None
+
+    def _newest(self, row: Mirrored, told: Told, last: Told | None) -> Iterator[Finding]:
+        """The mirror row is what the newest entry proves; doubt on it is what was set apart since."""
+        where, record_id = f"mirror of {self.issuer.country}", row.record_id
+        if (row.fields and orjson.loads(row.fields)) != told.fields:
+            what = f"the stored fields of {record_id} are not those that were disclosed"
+            yield Finding(where, row.seq, what)
+        ledger_seq = last.ledger_seq if last else -1
+        if (row.ledger_seq, row.credential) != (ledger_seq, told.credential):
+            what = f"{record_id} is kept as resting on another ledger entry or credential than was disclosed"
+            yield Finding(where, row.seq, what)
+        since = [each for each in self._apart if each.record_id == record_id and each.seq > row.seq]
+        is_known = row.doubt in {each.detail for each in since} or not self._is_apart_whole
+        # An incident older than the row may have been closed before the row came: the entry opened late.
+        must = any(each.first_seen >= told.row["received_at"] for each in since)
+        if (row.doubt is None and must) or (row.doubt is not None and not is_known):
+            yield Finding(where, row.seq, f"the doubt kept about {record_id} is not what was set apart")
+
+
+def _tin(fields: Row | None) -> str:
+    return str(fields["tin"]) if fields else ""

@@ -1,0 +1,230 @@
+"""What stands behind the own ledger: record versions, other bodies, and all that is derived from them.
+
+Each version is opened once. Held against it are its commitment and credential, its row in the change
+feed, every decision on it (run again), and, where it is the newest, the index and what partners see.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from node.agreements import act as acts
+from node.agreements import state
+from node.agreements.act import Instrument
+from node.agreements.document import direction_terms
+from node.errors import Damaged
+from node.exchange import outgoing, versions
+from node.exchange.outgoing import Line
+from node.exchange.standing import Standing
+from node.exchange.versions import Version
+from node.ledger import canonical, moment
+from node.ledger.encoding import b64u
+from node.ledger.entry import LedgerEntry, commitment
+from node.records import credential
+from node.service.batch import index_row, open_body
+from node.service.check_logs import Entries
+from node.service.findings import Feed, Finding, Seen, Telling, guarded
+from node.service.parts import Parts
+from node.store import channels, logs, records
+from node.store.channels import StoredChannel
+from node.store.database import Row
+from node.store.logs import Head
+from node.store.records import Found, StoredVersion
+from node.store.tables import LEDGER
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the ledger itself holds of acts and peers: the newest entry about each."""
+
+    acts: dict[str, tuple[int, Instrument]] = field(default_factory=dict)
+    documents: dict[str, tuple[int, canonical.Json]] = field(default_factory=dict)
+    cards: dict[str, int] = field(default_factory=dict)
+
+    def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
+        """Remember what an entry is about."""
+        if entry.type == "member":
+            self.cards[str(body["card"])] = entry.seq
+        if entry.type == "agreement":
+            instrument = acts.parse(body["instrument"])
+            self.acts[instrument.act.id] = (entry.seq, instrument)
+            if "document" in body:
+                self.documents[str(body["agreement"])] = (entry.seq, body["document"])
+
+
+class Directions:
+    """The own outgoing directions in every state they can be in, to run decisions again."""
+
+    def __init__(self, own: list[StoredChannel], standings: dict[str, Standing]) -> None:
+        """`own` are the outgoing channels."""
+        self.channels = own
+        self._lines: dict[tuple[int, str], Line] = {}
+        for each in own:
+            standing = standings.get(each.agreement)
+            for told in state.STATES if standing else ():
+                terms = direction_terms(standing.agreement, each.issuer, each.partner, told)  # type: ignore[union-attr]
+                line = Line(each, standing.contract, terms, b64u(canonical.digest(terms)), told)  # type: ignore[union-attr]
+                self._lines[each.log, line.terms_digest] = line
+
+    def again(self, kept: Row, version: Version, record_digest: str) -> tuple[Row, Sequence[str] | None]:
+        """A kept decision made again, and the fields it shares (None: it withholds)."""
+        line = self._lines.get((kept["log"], kept["terms"]))
+        if line is None:
+            raise Damaged("a decision rests on terms that no agreement has", where=kept["terms"])
+        answer = line.decide(version.fields, kept["day"])
+        made = line.decision(version, answer, kept["day"], record_digest)
+        return {"decision": kept["decision"], **made}, answer.fields if answer.shared else None
+
+
+@dataclass(slots=True)
+class LedgerBodies:
+    """Checks the bodies behind the ledger, bundle by bundle; `recorded` is what they tell."""
+
+    parts: Parts
+    connection: Connection
+    seen: Seen
+    directions: Directions
+    feed: Feed
+    recorded: Recorded = field(default_factory=Recorded)
+
+    def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
+        """Every entry is committed to a version or another body that opens."""
+        stop = start + len(entries)
+        stored = {each[0].ledger_seq: each for each in records.versions_behind(self.connection, start, stop)}
+        bodies = logs.bodies(self.connection, start, stop)
+        self.seen["record_version", LEDGER] += len(stored)
+        self.seen["ledger_body", LEDGER] += len(bodies)
+        behind = _Behind.read(self, [each[0].record_id for each in stored.values()])
+        for seq, entry in enumerate(entries, start):
+            if seq in stored and seq in bodies:
+                yield Finding(head.origin, seq, "two bodies are behind it")
+            if not isinstance(entry, LedgerEntry):
+                continue
+            if entry.type == "record":
+                yield from guarded(head.origin, self._version(head, entry, stored.get(seq), behind), seq)
+            else:
+                yield from guarded(head.origin, self._body(entry, bodies.get(seq)), seq)
+
+    def _body(self, entry: LedgerEntry, sealed: bytes | None) -> Iterator[Finding]:
+        if sealed is None:
+            raise Damaged("no body is behind it")
+        salt, content = open_body(self.parts, entry.seq, sealed)
+        if commitment(salt, content) != entry.commit:
+            raise Damaged("its body is not what the entry commits to")
+        body = canonical.decode(content)
+        if isinstance(body, dict):
+            self.recorded.note(entry, body)
+        yield from ()
+
+    def _version(
+        self, head: Head, entry: LedgerEntry, told: tuple[StoredVersion, int, bool] | None, behind: "_Behind"
+    ) -> Iterator[Finding]:
+        if told is None:
+            raise Damaged("no record version is behind it")
+        stored, named, is_newest = told
+        version = versions.unseal(stored, self.parts.keys.store)
+        where = f"version {stored.version} of {stored.record_id}"
+        if entry.commit != version.commit():
+            yield Finding(head.origin, entry.seq, f"{where} is not what the entry commits to")
+        presentation = credential.present(version.jwt, version.disclosures(), list(version.fields))
+        verified = credential.verify(
+            presentation, self.parts.card.credential_key, issuer=self.parts.settings.name
+        )
+        if set(verified.fields) != set(version.fields):
+            yield Finding(head.origin, entry.seq, "the credential does not hold every field of the record")
+        key = (stored.record_id, "recorded", moment.format(entry.time))
+        yield from self.feed.tells(Telling(head.origin, entry.seq, key, (version.tin,)))
+        shown = yield from self._decided(version, behind)
+        if is_newest:
+            yield from self._newest(stored, named, version, behind, shown)
+
+    def _decided(
+        self, version: Version, behind: "_Behind"
+    ) -> Generator[Finding, None, dict[int, Sequence[str] | None]]:
+        """Each decision comes out again; gives, by channel, the newest one's fields (None: withheld)."""
+        digest = b64u(canonical.digest(version.fields))
+        newest: dict[int, Sequence[str] | None] = {}
+        for kept in behind.decisions.get((version.record_id, version.number), ()):
+            self.seen["decision", kept["log"]] += 1
+            where = f"decision {kept['decision']} on version {version.number} of {version.record_id}"
+            try:
+                made, newest[kept["log"]] = self.directions.again(kept, version, digest)
+            except Damaged as error:
+                yield Finding(f"channel {kept['log']}", -1, f"{where}: {error.sentence()}")
+                continue
+            for name in sorted(name for name in kept if kept[name] != made[name]):
+                what = f"{where}: its {name} is not the one that contract, terms and record give"
+                yield Finding(f"channel {kept['log']}", -1, what)
+        return newest
+
+    def _newest(
+        self,
+        stored: StoredVersion,
+        named: int,
+        version: Version,
+        behind: "_Behind",
+        shown: dict[int, Sequence[str] | None],
+    ) -> Iterator[Finding]:
+        """The newest version is the one named, indexed, and shown to partners as decided."""
+        self.seen["record", LEDGER] += 1
+        if (named, stored.tin) != (version.number, version.tin):
+            what = (
+                f"it names version {named} of {stored.tin}; the newest is {version.number} of {version.tin}"
+            )
+            yield Finding(f"record {stored.record_id}", stored.ledger_seq, what)
+        yield from check_index(self.seen, LEDGER, stored.record_id, version.fields, behind.index)
+        for channel in self.directions.channels:
+            log, where = channel.log, f"channel {channel.log}"
+            if channel.day and log not in shown:
+                yield Finding(where, -1, f"there is no decision on the newest version of {stored.record_id}")
+            if channel.day or log in shown:
+                paths = shown.get(log)
+                view = None if paths is None else outgoing.view_digest(version.fields, paths)
+                if (behind.views[log].get(stored.record_id, (-1, None))[1]) != view:
+                    what = f"the view kept of {stored.record_id} is not what was decided"
+                    yield Finding(where, behind.views[log].get(stored.record_id, (-1, None))[0], what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What is stored about the records of one bundle."""
+
+    decisions: dict[tuple[str, int], list[Row]]
+    views: dict[int, dict[str, tuple[int, bytes | None]]]
+    index: Found
+
+    @classmethod
+    def read(cls, of: LedgerBodies, record_ids: list[str]) -> "_Behind":
+        decisions: dict[tuple[str, int], list[Row]] = {}
+        own = [each.log for each in of.directions.channels]
+        for log in own:
+            for row in channels.decisions_on(of.connection, log, record_ids):
+                decisions.setdefault((row["record_id"], row["version"]), []).append(row)
+        views = {log: channels.views_of(of.connection, log, record_ids) for log in own}
+        return cls(decisions, views, records.indexed(of.connection, LEDGER, record_ids))
+
+
+def check_index(
+    seen: Seen, log: int, record_id: str, fields: Row, index: Found, *, is_named: bool = True
+) -> Iterator[Finding]:
+    """An operator is found by every identifier it carries, and by its names while it is in view."""
+    carried, name = index[record_id]
+    expected = index_row(fields)
+    seen["operator_identifier", log] += len(carried)
+    seen["operator_name", log] += name is not None
+    if carried != set(expected["identifiers"]):
+        yield Finding(f"index of log {log}", -1, f"{record_id} is not found by what it carries")
+    wanted = (expected["name"], expected["folded"]) if is_named and expected["name"] else None
+    if name != wanted:
+        yield Finding(f"index of log {log}", -1, f"{record_id} is not found by its names")
+
+
+def surplus(connection: Connection, seen: Counter[tuple[str, int]]) -> Iterator[Finding]:
+    """Rows that belong to nothing that was checked."""
+    stored = channels.row_counts(connection)
+    for table, log in sorted(stored.keys() | seen.keys(), key=str):
+        held, looked_at = stored.get((table, log), 0), seen[table, log]
+        if held != looked_at:
+            yield Finding(f"log {log}", -1, f"{table} holds {held} rows of it; {looked_at} belong there")

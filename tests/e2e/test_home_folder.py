@@ -1,0 +1,111 @@
+"""The commands on a home folder, as real processes: making, serving once, tokens, refusals."""
+
+import json
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from node import __main__, settings
+from node.__main__ import LOCK
+from tests.nodes import ROOT, Node
+
+
+def test_serving_a_home_twice_is_refused_and_the_first_goes_on(lone: Node) -> None:
+    assert lone.process is not None
+    done = lone.command("serve")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Refused: this node is served already ({lone.home}); ")
+    assert f"process {lone.process.pid} serves it" in done.stderr
+    assert lone.http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_dead_process_leaves_no_lock(lone: Node, how: signal.Signals) -> None:
+    assert lone.process is not None
+    lone.process.send_signal(how)
+    lone.process.wait(15)
+    assert (lone.home / LOCK).exists()
+    lone.run()
+    assert (lone.home / LOCK).read_text(encoding="ascii") == str(lone.process.pid)
+
+
+def test_a_taken_port_is_refused_naming_it_and_the_way_out(unused: Node) -> None:
+    with socket.create_server(("127.0.0.1", unused.port)):
+        done = unused.command("serve")
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Refused: the port is taken (127.0.0.1, port {unused.port}); ")
+    assert "stop that program, or change `port`" in line
+    assert str(unused.home / settings.FILE) in line
+
+
+def test_a_node_listens_on_every_address_of_its_host(lone: Node) -> None:
+    lone.stop()
+    place = lone.home / settings.FILE
+    place.write_text(place.read_text("utf-8").replace('host = "127.0.0.1"', 'host = "localhost"'), "utf-8")
+    lone.run()
+    assert lone.http.get("/healthz").status_code == 200
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "node", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+
+
+def test_an_option_out_of_form_is_told_in_words_with_an_example(tmp_path: Path) -> None:
+    home = tmp_path / "new"
+    wrong = ("--name", "Foo Bar", "--country", "brazil", "--address", "127.0.0.1", "--port", "84310")
+    done = run("init", *wrong, "--home", str(home))
+    assert (done.returncode, home.exists()) == (2, False)
+    for option, example in (("name", "aeo.br.example"), ("country", "BR"), ("port", "8001")):
+        assert f"--{option}: {__main__.IN_WORDS[option]} (got " in done.stderr
+        assert f"such as {example}" in done.stderr
+    assert "pattern" not in done.stderr
+    assert "^" not in done.stderr
+
+
+def test_the_start_that_init_advises_can_be_pasted(tmp_path: Path) -> None:
+    home = tmp_path / "our node"
+    told = ("--name", "aeo.br.example", "--country", "BR", "--address", "http://127.0.0.1:1")
+    done = run("init", *told, "--home", str(home))
+    [start] = [line.removeprefix("Start it: ") for line in done.stdout.splitlines() if "Start it" in line]
+    program, *arguments = shlex.split(start)
+    assert (ROOT / program).exists() or shutil.which(program)
+    assert arguments == ["serve", "--home", str(home)]
+    again = run("init", *told, "--home", str(home))
+    assert f"serve --home {shlex.quote(str(home))}`" in again.stderr
+
+
+def test_a_refusal_is_json_where_json_was_asked_for(tmp_path: Path) -> None:
+    done = run("fsck", "--json", "--home", str(tmp_path / "none"))
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert (told["type"], told["title"]) == ("urn:aeo:problem:malformed", "no node lives here")
+    assert told["detail"].startswith("no node lives here")
+
+
+def test_a_token_without_a_label_is_refused(unused: Node) -> None:
+    for label in ("", "  ", "x" * 101):
+        done = unused.command("token", "create", "--role", "officer", "--label", label)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--label: must say whose the token is" in done.stderr
+
+
+def test_a_list_of_tokens_has_a_head(unused: Node) -> None:
+    head, first = unused.command("token", "list").stdout.splitlines()
+    assert head.split() == ["token", "role", "state", "label"]
+    assert head.index("label") == first.index("first administrator")
+
+
+def test_a_node_without_tokens_says_so_and_how_to_make_one(lone: Node) -> None:
+    with lone.store() as store:
+        store.execute("DELETE FROM token")
+    told = lone.command("token", "list").stdout
+    assert told.startswith("There is no token; make one with `")
+    assert f"token create --home {lone.home}`" in told

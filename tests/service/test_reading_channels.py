@@ -1,0 +1,378 @@
+"""P4, P9: a channel is verified from values alone, page by page, and what did not open is asked for again."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+import pytest
+from sqlalchemy import event
+
+from node.api import exchange
+from node.errors import Busy, Conflict, Unproven
+from node.exchange import incoming, page, serving
+from node.exchange.card import channel_origin
+from node.exchange.incoming import NEVER, Reading
+from node.exchange.serving import Cursors
+from node.ledger import canonical
+from node.ledger.merkle import EMPTY_ROOT
+from node.service import mirror, replication
+from node.service.replication import Follower
+from node.service.signing import Sign
+from node.store.logs import Head
+from tests.service.test_incoming import (
+    FOUR,
+    ONE,
+    TWO,
+    Liar,
+    entries_of,
+    flip_the_body,
+    is_up_to_date,
+    no_body,
+    no_proof,
+    told,
+    with_settings,
+)
+from tests.service.world import Json, Node, Tamper, World, operator
+
+__all__ = ["told"]  # a fixture
+
+MINUTE_MS = 60_000
+
+
+# Verification is a function
+
+
+def everything(world: World) -> tuple[Json, Cursors]:
+    """All of BR's channel to UY, as to a reader that holds nothing yet."""
+    cursors = Cursors(0, 0, {world.agreement: 0})
+    return world.answer(world.uy, cursors), cursors
+
+
+def test_a_channel_is_verified_without_a_store(known: World) -> None:
+    peer, latest_s = known.br.parts.card, known.clock.ms / 1000
+    news = page.read(everything(known)[0], peer.name)
+    [part] = news.channels
+    ledger = incoming.check_ledger(news.ledger, peer, None, latest_s).checkpoint
+    head = Head(0, channel_origin(peer.name, known.agreement, "UY"), 0, EMPTY_ROOT, None, NEVER, "")
+    entries = incoming.check_entries(part.entries, head, 0, known.clock.ms)
+    keys = incoming.epoch_keys({}, part, known.uy.parts.keys.seal, head.origin)
+    with known.uy.parts.database.read() as connection:
+        standing = known.uy.parts.standings.current(connection)[known.agreement]
+    fields = tuple(standing.agreement.terms["directions"]["BR-UY"]["fields"])
+    found = incoming.read(entries, part.entries, Reading(peer, fields, ledger, keys, lambda _: {}))
+    assert found.set_apart == []
+    shown = {each.fields["tin"]: each for each in found.disclosed if each.fields}
+    assert {ONE, TWO} <= set(shown)
+    later = {each.record_id: each.ledger_seq + 1 for each in shown.values() if each.record_id}
+    found = incoming.read(entries, part.entries, Reading(peer, fields, ledger, keys, lambda _: later))
+    assert {each.record_id for each in found.set_apart} == set(later)
+    assert all("older version" in each.reason for each in found.set_apart)
+
+
+@contextmanager
+def statements(node: Node) -> Iterator[list[str]]:
+    """The statements that a node's store runs meanwhile."""
+    seen = list[str]()
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    engine = node.parts.database._engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_a_page_of_many_records_costs_no_more_queries_than_one_of_few(world: World) -> None:
+    world.carry(world.uy)
+    counts = []
+    for numbers in ((1,), (2, 3, 4, 5, 6)):
+        for number in numbers:
+            world.br.admit(operator(number))
+        with statements(world.uy) as seen:
+            world.carry(world.uy)
+        counts.append([re.split(r"\s+", statement)[0] for statement in seen].count("SELECT"))
+    assert counts[0] == counts[1]
+
+
+def test_a_page_is_not_stored_over_a_copy_that_moved_while_it_was_verified(
+    told: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, honest = told.page(told.uy), mirror._checked
+
+    def overtaken(*args: Any) -> Any:
+        checked = honest(*args)
+        monkeypatch.setattr(mirror, "_checked", honest)
+        told.take(told.uy, answer)
+        return checked
+
+    monkeypatch.setattr(mirror, "_checked", overtaken)
+    with pytest.raises(Conflict, match="moved"):
+        told.take(told.uy, answer)
+    is_up_to_date(told)
+    assert told.uy.incidents() == []
+
+
+def test_a_channel_told_twice_in_one_answer_is_refused(told: World) -> None:
+    with pytest.raises(Unproven, match="twice"):
+        told.carry(told.uy, lambda answer: answer["channels"].append(answer["channels"][0]))
+    told.carry(told.uy)
+    is_up_to_date(told)
+
+
+# Bounds
+
+
+def test_a_page_of_large_bodies_is_bounded_in_bytes_and_all_of_them_arrive(world: World) -> None:
+    liar, count = Liar(world), 20
+    large = canonical.encode({"v": 1, "notice": "test", "detail": "x" * 700_000})
+    for _ in range(count):
+        liar.say("notice", large)
+    before, sizes, more = world.uy.channel_size("BR", "UY"), list[int](), True
+    while more:
+        answer = world.page(world.uy)
+        sizes.append(len(orjson.dumps(answer)))
+        more = world.take(world.uy, answer)
+    assert world.uy.channel_size("BR", "UY") == before + count
+    assert world.uy.incidents() == []
+    assert len(sizes) == 3
+    assert max(sizes) < page.ENTRIES_LIMIT_BYTES + 2**20 < page.ANSWER_LIMIT_BYTES
+
+
+def test_an_entry_larger_than_what_room_is_left_still_comes_alone(
+    told: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "ENTRIES_LIMIT_BYTES", 1)
+    before = told.uy.channel_size("BR", "UY")
+    assert [told.carry(told.uy) for _ in range(3)] == [True, True, False]
+    assert told.uy.channel_size("BR", "UY") == before + 3
+    is_up_to_date(told)
+
+
+@pytest.mark.parametrize(("skew_s", "holds"), [(5, False), (100, True)])
+def test_the_skew_that_is_allowed_is_the_one_in_the_settings(told: World, skew_s: int, holds: bool) -> None:
+    told.uy.parts = with_settings(told.uy.parts, clock_skew_s=float(skew_s))
+    told.clock.ms += 90_000
+    early = told.page(told.uy)
+    told.clock.ms -= 90_000
+    if holds:
+        told.take(told.uy, early)
+        return
+    with pytest.raises(Unproven, match="future"):
+        told.take(told.uy, early)
+
+
+# The revision of the agreements
+
+
+def test_an_issuer_that_lost_an_act_is_heard_again(known: World) -> None:
+    """Restored from a backup it holds less than it told; that is another state, not an older number."""
+    parts, peer = known.br.parts, known.uy.country
+    with parts.database.read() as connection:
+        backup = parts.standings.current(connection)
+    known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
+    known.exchange()
+    cursors = known.cursors(known.uy)
+    with parts.database.read() as connection:
+        now = parts.standings.current(connection)
+        assert not serving.has_news(connection, now, "BR", peer, cursors)
+        assert serving.has_news(connection, backup, "BR", peer, cursors)
+        assert serving.revision(list(backup.values())) != serving.revision(list(now.values()))
+
+
+def test_the_revision_tells_nothing_of_agreements_with_others(known: World) -> None:
+    with known.br.parts.database.read() as connection:
+        [standing] = known.br.parts.standings.current(connection).values()
+    before = serving.revision(serving.shared_with({"": standing}, "BR", "UY"))
+    parties = tuple(replace(party, country="AR") for party in standing.agreement.parties[1:])
+    foreign = replace(standing, agreement=replace(standing.agreement, parties=parties), told=bytes(32))
+    assert serving.revision(serving.shared_with({"": standing, "other": foreign}, "BR", "UY")) == before
+
+
+# What did not open
+
+
+@pytest.fixture
+def follower(told: World) -> Follower:
+    """UY's follower of BR, on a wire that is a call."""
+    found = Follower(told.uy.parts, None, told.br.parts.card)  # type: ignore[arg-type]
+    found._client.close()
+    found._client = Wire(told)  # type: ignore[assignment]
+    return found
+
+
+class Wire:
+    """Answers UY's requests as BR's node does; `tamper` may damage news, `fault` stops the log."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.tamper: Tamper | None = None
+        self.fault: Callable[[], None] = lambda: None
+        self.asked = list[str]()
+
+    def get_bytes(self, path: str) -> bytes:
+        self.asked.append(path)
+        if path.startswith("/log/tile/entries/"):
+            self.fault()
+            return bytes(exchange.bundle(path.removeprefix("/log/tile/entries/"), self._world.br.parts).body)
+        if path.startswith("/log/tile/"):
+            level, _, place = path.removeprefix("/log/tile/").partition("/")
+            return bytes(exchange.tile(level, place, self._world.br.parts).body)
+        pairs = parse_qsl(urlsplit(path).query)
+        named = dict(pairs)
+        at = {
+            number: int(size) for name, value in pairs if name == "at" for number, size in [value.split(":")]
+        }
+        answer = self._world.answer(self._world.uy, Cursors(int(named["rev"]), int(named["ledger"]), at))
+        if self.tamper:
+            self.tamper(answer)
+        return orjson.dumps(answer)
+
+
+def wire(follower: Follower) -> Wire:
+    assert isinstance(follower._client, Wire)
+    return follower._client
+
+
+@pytest.mark.parametrize("fault", [flip_the_body, no_body])
+def test_an_entry_that_came_damaged_is_asked_for_again_and_settles_its_incident(
+    told: World, follower: Follower, fault: Callable[[World, Json], None]
+) -> None:
+    told.carry(told.uy, lambda answer: fault(told, answer))
+    assert not told.uy.look_up(TWO)["recognition"]["applies"]
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert told.uy.incidents() == []
+    is_up_to_date(told)
+    assert told.uy.look_up(ONE)["recognition"]["applies"]
+    follower._ask_again()
+    assert len(wire(follower).asked) == 1, "nothing is left to be asked for"
+
+
+def test_the_pause_before_a_damaged_entry_is_asked_for_again_doubles(told: World, follower: Follower) -> None:
+    told.carry(told.uy, lambda answer: flip_the_body(told, answer))
+    wire(follower).tamper = lambda answer: flip_the_body(told, answer)
+    asked = []
+    for minute in range(1, 40):
+        told.clock.ms += MINUTE_MS
+        before = len(wire(follower).asked)
+        follower._ask_again()
+        asked += [minute] * (len(wire(follower).asked) - before)
+    assert asked == [1, 2, 4, 8, 16, 32]
+    assert len(told.uy.incidents()) == 1
+    wire(follower).tamper = None
+    told.clock.ms += 60 * MINUTE_MS
+    follower._ask_again()
+    told.carry(told.uy)
+    is_up_to_date(told)
+
+
+def test_another_entry_in_place_of_the_damaged_one_opens_nothing(told: World, follower: Follower) -> None:
+    told.carry(told.uy, lambda answer: flip_the_body(told, answer))
+    wire(follower).tamper = lambda answer: entries_of(answer).__delitem__(0)
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert [each["seq"] for each in told.uy.incidents()] == [5]
+    assert told.uy.look_up(ONE)["fields"]["legal_name"] == "Caatinga Eletrônica S/A"
+
+
+def test_an_entry_that_opens_late_does_not_replace_what_came_after_it(
+    told: World, follower: Follower
+) -> None:
+    told.br.amend(ONE, legal_name="Caatinga Terceira S/A")
+    told.carry(told.uy, lambda answer: flip_the_body(told, answer))
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert told.uy.incidents() == []
+    assert told.uy.look_up(ONE)["fields"]["legal_name"] == "Caatinga Terceira S/A"
+    assert told.uy.look_up(ONE)["recognition"]["applies"]
+    assert told.uy.findings() == []
+
+
+def test_an_entry_that_opens_late_does_not_settle_a_later_one_that_failed(
+    told: World, follower: Follower
+) -> None:
+    told.br.amend(ONE, status="SUSPENDED")
+
+    def damage(answer: Json) -> None:
+        flip_the_body(told, answer)
+        entries_of(answer)[-1]["proof"] = None
+
+    told.carry(told.uy, damage)
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert [each["seq"] for each in told.uy.incidents()] == [8]
+    answer = told.uy.look_up(ONE)
+    assert answer["fields"]["legal_name"] == "Caatinga Nova S/A"
+    assert not answer["recognition"]["applies"], "its suspension could not be proven, nor be ignored"
+    assert told.uy.look_up(FOUR)["recognition"]["applies"]
+
+
+def test_an_entry_that_could_be_read_and_failed_is_not_asked_for_again(
+    told: World, follower: Follower
+) -> None:
+    told.carry(told.uy, lambda answer: no_proof(told, answer))
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert wire(follower).asked == []
+
+
+# A ledger that cannot be re-read
+
+
+def unreachable() -> None:
+    raise Busy("a peer cannot be reached")
+
+
+def test_a_peer_that_serves_news_but_not_its_ledger_is_flagged_until_a_round_succeeds(
+    told: World, follower: Follower
+) -> None:
+    told.carry(told.uy)
+    limit_s = told.uy.look_up(ONE)["freshness"]["limit_s"]
+    follower._audit_round()
+    wire(follower).fault = unreachable
+    kinds = []
+    for _ in range(4):
+        told.carry(told.uy)
+        with pytest.raises(Busy):
+            follower._audit_round()
+        kinds.append([each["kind"] for each in told.uy.incidents()])
+        told.clock.ms += 1000 * limit_s // 2
+    assert kinds == [[], [], [], ["unaudited"]]
+    assert told.uy.look_up(ONE)["alerts"]
+    wire(follower).fault = lambda: None
+    follower._audit_round()
+    assert told.uy.incidents() == []
+
+
+def test_a_peer_that_is_silent_altogether_is_late_and_not_unaudited(told: World, follower: Follower) -> None:
+    told.carry(told.uy)
+    wire(follower).fault = unreachable
+    for _ in range(3):
+        with pytest.raises(Busy):
+            follower._audit_round()
+        told.clock.ms += 1000 * told.uy.look_up(ONE)["freshness"]["limit_s"]
+        follower._note_lateness()
+    assert [each["kind"] for each in told.uy.incidents()] == ["late"]
+
+
+def test_each_step_of_re_reading_goes_on_when_the_other_fails(
+    told: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = list[str]()
+    stops = iter([False, False, True])
+    monkeypatch.setattr(follower._stop, "wait", lambda _: next(stops))
+
+    def fails() -> None:
+        ran.append("audit")
+        raise RuntimeError
+
+    monkeypatch.setattr(follower, "_audit_round", fails)
+    monkeypatch.setattr(follower, "_ask_again", lambda: ran.append("ask"))
+    monkeypatch.setattr(replication.log, "error", lambda *_, **__: None)
+    follower._audit()
+    assert ran == ["audit", "ask"] * 2

@@ -1,0 +1,191 @@
+"""What the command line makes of what people type: identifiers of any kind, slips, tokens, whole lists."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.cli import imports, operators
+from tests.nodes import LISTS, Node, Pair, brazilian, free_port
+from tests.unit.clients.test_cli import Aeo, Done, admitted, aeo, home
+
+__all__ = ("aeo",)
+
+NOWHERE = "not recorded here, and never disclosed to us"
+
+
+def test_a_wrong_check_digit_is_told_beside_not_found(aeo: Aeo, pair: Pair) -> None:
+    for value in ("99000001000102", "BR99000001000102"):
+        done = aeo("lookup", value, at=pair.uy)
+        assert done.code == 4
+        assert done.out.startswith(
+            f"{value}: {NOWHERE}; the check digit of this CNPJ does not fit: mistyped?"
+        )
+    assert aeo("lookup", "99000001000101", at=pair.uy).code == 0
+
+
+def test_a_number_that_is_none_of_its_scheme_is_told_the_rule(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("lookup", "123", "--scheme", "cnpj", at=pair.uy)
+    assert done.code == 4
+    assert "this is no CNPJ (Brazil: 12 letters or digits and 2 check digits" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["1", "--scheme", "XX"], "there is no such scheme; --scheme: must be one of TIN, CNPJ, RUT"),
+        (["1", ""], "an identifier is empty; ID: must have a letter or digit"),
+        (["-"], "an identifier is empty"),
+        ([""], "nothing to look up"),
+        (["--name", " "], "nothing to look up"),
+    ],
+)
+def test_a_lookup_that_can_find_nothing_is_refused(
+    aeo: Aeo, pair: Pair, arguments: list[str], says: str
+) -> None:
+    done = aeo("lookup", *arguments, at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+
+
+def test_a_refusal_is_json_where_json_was_asked_for(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    done = aeo("lookup", "1", "--scheme", "XX", "--json", at=pair.br)
+    assert (done.code, done.err) == (2, "")
+    assert (done.json["type"], done.json["problems"][0]["value"]) == ("urn:aeo:problem:malformed", "XX")
+
+    done = aeo("mra", "show", "AAAAAAAA", "--json", at=pair.br)
+    assert (done.code, done.err) == (2, "")
+    assert done.json["detail"].startswith(done.json["title"])
+
+    nobody = home(tmp_path / "br", free_port())
+    done = aeo("channels", "--json", "--home", str(nobody))
+    assert (done.code, done.err) == (3, "")
+    assert done.json["type"] == "urn:aeo:problem:unreachable"
+
+
+def test_a_node_that_does_not_run_is_told_with_the_command_that_starts_it(aeo: Aeo, tmp_path: Path) -> None:
+    nobody = home(tmp_path / "br", free_port())
+    assert f"aeo serve --home {nobody}`" in aeo("channels", "--home", str(nobody)).err
+
+
+# Own operators, by any identifier.
+
+
+def test_any_identifier_names_the_operator_to_change(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    tin = admitted(aeo, tmp_path, pair.br, 930_001)
+    written = f"{tin[2:4]}.{tin[4:7]}.{tin[7:10]}/{tin[10:14]}-{tin[14:]}"
+    done = aeo("operator", "status", written, "SUSPENDED", "--reason-class", "UNDER_REVIEW", at=pair.br)
+    assert done.out.startswith(f"{tin}: changed, version 2")
+    assert aeo("operator", "consent", tin[2:], "--withdraw", at=pair.br).out.startswith(f"{tin}: changed")
+    shown = aeo("operator", "history", tin[2:], at=pair.br).out
+    assert "what changed" in shown
+    [first, second, third] = [line for line in shown.splitlines() if line.split()[:1] == ["recorded"]]
+    assert "first version" in first
+    assert "status ACTIVE -> SUSPENDED, status_reason_class" in second
+    assert "consent withdrawn" in third
+
+
+def test_a_partners_operator_is_no_own_one(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("operator", "consent", "049000010017", "--withdraw", at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert "a partner told of it; only its own administration changes it" in done.err
+
+
+def test_an_operator_that_is_not_there_is_refused_with_the_likely_slip(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("operator", "status", "99000001000102", "SUSPENDED", at=pair.br)
+    assert done.code == 2
+    assert "the check digit of this CNPJ does not fit" in done.err
+
+
+def test_several_operators_of_one_identifier_are_listed_and_none_is_changed(
+    aeo: Aeo, pair: Pair, tmp_path: Path
+) -> None:
+    shared = {"scheme": "EORI", "value": "BR1234567"}
+    tins = []
+    for number in (930_002, 930_003):
+        own = brazilian(number)["identifiers"]
+        tins.append(admitted(aeo, tmp_path, pair.br, number, identifiers=[*own, shared]))
+    done = aeo("operator", "consent", "BR1234567", "--withdraw", at=pair.br)
+    assert done.code == 2
+    assert "several operators have this identifier (BR1234567)" in done.err
+    assert all(tin in done.err for tin in tins)
+
+
+def test_what_changed_between_versions_is_told_source_by_source() -> None:
+    def version(agreement: str | None, **fields: Any) -> dict[str, Any]:
+        source = {"agreement": agreement} if agreement else {}
+        return {"kind": "recorded", "fields": fields, **source}
+
+    given, withdrawn = {"given": True}, {"given": False}
+    told = [
+        version(None, status="ACTIVE", legal_name="A", mra_consent=given, recorded_at="1"),
+        version("one", status="ACTIVE"),
+        version(None, status="ACTIVE", legal_name="B", mra_consent=withdrawn, recorded_at="2"),
+        version("one"),
+        version("one", status="ACTIVE"),
+        version(None, status="ACTIVE", legal_name="B", mra_consent=given, valid_to="x", recorded_at="3"),
+    ]
+    assert [row[3] for row in operators._versions(told)] == [
+        "first version",
+        "first version",
+        "legal_name, consent withdrawn",
+        "left our view",
+        "back in view",
+        "consent given, valid_to",
+    ]
+
+
+# Whole lists.
+
+
+@pytest.fixture
+def imported(aeo: Aeo, tmp_path: Path) -> Callable[..., Done]:
+    """Import lines of the Brazilian list, each as `change` leaves it."""
+    lines = (LISTS / "br_oea.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+
+    def do(node: Node, rows: int, change: Callable[[str], str] = str, *options: str) -> Done:
+        file = tmp_path / "list.csv"
+        file.write_text(lines[0] + "".join(map(change, lines[1 : 1 + rows])), encoding="utf-8")
+        return aeo("operator", "import", str(file), "--profile", "br-oea", *options, at=node)
+
+    return do
+
+
+def test_refused_rows_are_told_by_the_lists_column_and_our_field_and_bounded(
+    imported: Callable[..., Done], lone: Node
+) -> None:
+    done = imported(
+        lone, 30, lambda line: line.replace(";ATIVO;", ";ZOMBI;").replace(";SUSPENSO;", ";ZOMBI;")
+    )
+    lines = done.out.splitlines()
+    assert done.code == 1
+    assert [line.split()[:4] for line in lines if "column" in line] == [["line", "column", "field", "value"]]
+    told = [line for line in lines if "must be one of ATIVO, SUSPENSO" in line]
+    assert len(told) == imports.SHOWN
+    assert told[0].split()[:4] == ["2", "Situação", "status", "ZOMBI"]
+    assert any("more; --json tells all" in line for line in lines)
+
+
+def test_what_the_node_refuses_is_told_by_the_lists_column(imported: Callable[..., Done], pair: Pair) -> None:
+    older = imported(pair.br, 1, lambda line: line.replace("18/11/2025;S;", "17/11/2025;S;"), "--json")
+    assert older.json["counts"]["refused"] == len(older.json["refused"]) == 1
+    assert set(older.json["refused"][0]) == {"line", "column", "value", "rule", "field"}
+
+
+def test_a_header_alone_reports_nobody_as_gone(imported: Callable[..., Done], pair: Pair) -> None:
+    done = imported(pair.br, 0)
+    assert (done.code, done.out) == (2, "")
+    assert "the list holds no rows" in done.err
+
+
+def test_a_token_that_may_not_import_is_refused_before_the_file_is_read(
+    aeo: Aeo, pair: Pair, tmp_path: Path
+) -> None:
+    token = pair.br.command("token", "create", "--role", "reader", "--label", "Desk").stdout
+    (tmp_path / "token").write_text(token, encoding="utf-8")
+    asked = ("--url", pair.br.url, "--token-file", str(tmp_path / "token"))
+    done = aeo("operator", "import", str(tmp_path / "none.csv"), "--profile", "br-oea", *asked)
+    assert done.code == 2
+    assert "role reader may not do this" in done.err
+    assert "officer" in done.err
