@@ -1,6 +1,7 @@
 """`python -m node`: the commands that touch a node's own home folder."""
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -113,7 +114,9 @@ def serve(home: Home = HERE) -> None:
                 why=finding.what,
                 do="run `aeo fsck`",
             )
-        _server(parts).run(listening)
+        server = _server(parts)
+        gc.freeze()  # what is loaded now stays; collections need not walk it again
+        server.run(listening)
 
 
 @contextmanager

@@ -58,7 +58,9 @@ async def news(
 ) -> Response:
     """What is new for the peer that signed this request; waits when there is nothing."""
     cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
-    asked_by(request.app)[peer.country] = Asked(node.now_ms(), cursors)
+    if wait or peer.country not in asked_by(request.app):
+        # Who does not wait may be asking again for what came damaged, from further back.
+        asked_by(request.app)[peer.country] = Asked(node.now_ms(), cursors)
     deadline = min(wait, node.settings.wait_limit_s)
     await _until_news(node, peer, cursors, deadline)
     return json(await run_in_threadpool(_news, node, peer, cursors))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection
 
 from node.agreements.act import Instrument
@@ -20,7 +21,6 @@ from node.exchange.standing import HeldAct, Standing
 from node.ledger import canonical
 from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64, b64u
-from node.ledger.entry import ChannelEntry
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree
 from node.store import channels, logs
@@ -170,9 +170,8 @@ def _page(
             room.take, _parts(connection, channel.log, after, min(head.size, after + room.entries), tree)
         )
     )
-    epochs = channels.epochs(
-        connection, channel.log, sorted({ChannelEntry.decode(part["entry"].encode()).epoch for part in parts})
-    )
+    numbers = {orjson.loads(part["entry"])["epoch"] for part in parts}
+    epochs = channels.epochs(connection, channel.log, sorted(numbers))
     proof = Tree(logs.tile_reader(connection, channel.log), head.size).consistency_proof(after + len(parts))
     return {
         "agreement": channel.agreement,

@@ -25,6 +25,7 @@ MAX_NOTE_BYTES = 1 << 20
 MAX_SIGNATURES = 64
 MAX_TIME_S = (1 << 63) - 1
 
+_NOT_IN_NAMES = re.compile(r"[\s+\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _DASH = "\u2014 "
 _KEY_BYTES = 32
@@ -193,7 +194,7 @@ def open_note(note: str, verifiers: Iterable[Verifier]) -> Opened:
 
 def check_name(name: str, field: str) -> None:
     """Refuse as `Malformed` what cannot name a key or an origin: empty, white space, `+`, control."""
-    if not name or "+" in name or any(c.isspace() or c < " " for c in name) or not _is_utf8(name):
+    if not name or _NOT_IN_NAMES.search(name) or not _is_utf8(name):
         rule = "must be a name such as aeo.br.example/ledger, without white space or +"
         raise Malformed("a name was refused", problems=[problem(field, name, rule)])
 

@@ -74,7 +74,7 @@ def _contents(parts: Parts, of_logs: LogCheck) -> Iterator[Finding]:
     stored = channels.channels(connection)
     own = Directions([each for each in stored if each.issuer == parts.country], standings)
     feed = Feed(channels.feed_of(connection, LEDGER), of_logs.seen, LEDGER)
-    behind = LedgerBodies(parts, connection, of_logs.seen, own, feed)
+    behind = LedgerBodies(parts, connection, of_logs.seen, own, feed, parts.card.credential_key)
     yield from guarded("ledger", of_logs.log(LEDGER, parts.card, behind, is_own=True))
     yield from guarded("change feed", feed.rest())
     for channel in stored:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import Connection
 
 from node.errors import Damaged
@@ -170,11 +171,13 @@ class Incoming:
     feed: Feed
     _apart: list[SetApart] = field(default_factory=list)
     _is_apart_whole: bool = True
+    _credential_key: EllipticCurvePublicKey = field(init=False)
     _keys: Keys = field(init=False)
 
     def __post_init__(self) -> None:
         """Read what was set apart: it is bounded."""
         self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
+        self._credential_key = self.issuer.credential_key
         self._apart, self._is_apart_whole = channels.set_apart(
             self.connection, self.issuer.name, self.channel.log
         )
@@ -242,9 +245,7 @@ class Incoming:
             return Told(row)
         opening: Any = body["ledger"]
         entry = LedgerEntry.decode(opening["entry"].encode())
-        verified = credential.verify(
-            str(body["presentation"]), self.issuer.credential_key, issuer=self.issuer.name
-        )
+        verified = credential.verify(str(body["presentation"]), self._credential_key, issuer=self.issuer.name)
         digest = b64u(verified.digest)
         named = (opening["body"]["record_id"], opening["body"]["credential"], entry.country)
         if named != (row["record_id"], digest, self.issuer.country):

@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from node.exchange import page
+from node.service import mirror
 from node.service.check import check_start
 from tests.service.world import CNPJS, Node, World, open_node, operator, withdrawn
 
@@ -350,8 +352,8 @@ def test_one_changed_row_of_the_feed_is_one_finding(lived: World) -> None:
 
 
 def test_what_was_set_apart_accounts_for_an_entry_and_for_the_doubt(known: World) -> None:
-    def spoil(page: dict[str, Any]) -> None:
-        for part in page["channels"]:
+    def spoil(answer: dict[str, Any]) -> None:
+        for part in answer["channels"]:
             for item in part["entries"]:
                 item["proof"] = None
 
@@ -365,6 +367,34 @@ def test_what_was_set_apart_accounts_for_an_entry_and_for_the_doubt(known: World
     connection.execute("DELETE FROM incident")
     connection.close()
     assert any("neither mirrored nor set apart" in each.what for each in known.uy.findings())
+
+
+@pytest.mark.parametrize("then", ["nothing", "a change", "a tombstone"])
+def test_an_entry_that_opened_late_is_told_of_late_and_nothing_is_wrong_with_that(
+    known: World, then: str
+) -> None:
+    def withhold(answer: dict[str, Any]) -> None:
+        for part in answer["channels"]:
+            for item in part["entries"]:
+                item["body"] = None
+
+    before = known.cursors(known.uy).channels
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.carry(known.uy, withhold)
+    if then == "a change":
+        known.br.amend(ONE, legal_name="Outra S/A")
+    if then == "a tombstone":
+        known.br.amend(ONE, mra_consent=withdrawn("2026-11-22"))
+    known.br.amend(TWO, legal_name="Terceira S/A")
+    known.clock.ms += 1000
+    known.exchange()
+    assert known.uy.findings() == []
+    known.clock.ms += 1000
+    asked = replace(known.cursors(known.uy), channels=before)
+    news = page.read(known.answer(known.uy, asked), known.br.parts.card.name)
+    mirror.take_again(known.uy.parts, known.br.parts.card, news)
+    assert known.uy.incidents() == []
+    assert known.uy.findings() == []
 
 
 UNREADABLE = [
