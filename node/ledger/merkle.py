@@ -17,7 +17,6 @@ MAX_SIZE = (1 << 63) - 1
 EMPTY_ROOT = sha256(b"").digest()
 
 
-
 def leaf_hash(entry: bytes) -> bytes:
     """SHA-256(0x00 || entry)."""
     return sha256(b"\x00" + entry).digest()
