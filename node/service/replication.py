@@ -218,6 +218,7 @@ class Follower:
             if self._progress.done:
                 self._progress = Progress()
                 mirror.unaltered(parts, peer)
+                parts.bell.ring()
                 return
 
 

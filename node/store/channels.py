@@ -218,7 +218,8 @@ def mirror_counts(connection: Connection, log: int) -> tuple[int, int]:
 def mirror_history(connection: Connection, log: int, record_id: str) -> list[Row]:
     """Every disclosure and tombstone of one record, oldest first."""
     found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id == record_id)
-    return [dict(row) for row in connection.execute(found.order_by(MIRROR_VERSION.c.seq)).mappings()]
+    rows = [dict(row) for row in connection.execute(found).mappings()]
+    return sorted(rows, key=lambda row: row["seq"])  # ordered by the store, SQLite would read the whole log
 
 
 def mirror_kinds(connection: Connection, log: int, start: int, stop: int) -> dict[int, str]:
