@@ -6,9 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from tests import postgres as postgresql
 from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, running
 
 STALENESS_S = 3
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Server]:
+    """A PostgreSQL server of this test run; every test makes its own database on it."""
+    programs = postgresql.folder_of_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here: install Debian's package postgresql to run these tests")
+    with postgresql.server(programs) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,4 @@
-"""One database, opened once: snapshots for reading, one writer at a time for writing.
-
-SQLite runs in WAL mode with `synchronous=FULL`: a transaction that was committed survives a kill of
-the process and a loss of power. Deleted content is overwritten (`secure_delete`).
-"""
+"""One database, opened once: snapshots for reading, one writer at a time for writing."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,60 +9,46 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import (
-    CompoundSelect,
-    Connection,
-    Engine,
-    Executable,
-    Select,
-    Table,
-    create_engine,
-    event,
-    make_url,
-)
+from sqlalchemy import URL, CompoundSelect, Connection, Executable, Select, Table, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from node.errors import Busy
+from node.store.engines import away, kind_of
 
 Row = dict[str, Any]
 
-PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "secure_delete=ON",
-    "busy_timeout=10000",
-)
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
 READY_LIMIT = 2
-CONNECTIONS_LIMIT = 64
-"""More than the threads that serve requests, so that none waits for another's connection."""
 
 
 class Database:
-    """An engine with a snapshot for each reader and a lock around the one writer."""
+    """An engine with a snapshot for each reader and one writer at a time."""
 
     def __init__(self, url: str, home: Path) -> None:
         """Open the database at `url`; a relative SQLite path is taken from `home`."""
-        self.url = _absolute(url, home)
-        self._engine = create_engine(self.url, pool_size=CONNECTIONS_LIMIT, max_overflow=0)
+        parsed = make_url(url)
+        self._kind = kind_of(parsed)
+        self._engine = self._kind.open(parsed, home)
         self._writer = threading.Lock()
-        self._unheld: Row = {"isolation_level": "AUTOCOMMIT"}
-        if self._engine.dialect.name == "sqlite":
-            _speak_sqlite(self._engine)
-            # The driver commits by itself unless told to begin; setting and resetting a level costs
-            # more than most statements.
-            self._unheld = {"aeo_begin": False}
         self._ready: list[Connection] = []
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
+
+    @property
+    def url(self) -> URL:
+        """Where the database is; shows no password."""
+        return self._engine.url
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one consistent state and writes nothing."""
-        with self._engine.connect() as connection, connection.begin():
+        with (
+            self._reached(),
+            self._engine.connect().execution_options(**self._kind.reading) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -75,20 +57,22 @@ class Database:
 
         A few are kept ready: taking one out of the pool and giving it back takes longer than a lookup.
         """
-        try:
-            connection = self._ready.pop()
-        except IndexError:
-            connection = self._engine.connect().execution_options(**self._unheld)
-        try:
-            yield connection
-        except (SQLAlchemyError, self._driver_error):
-            connection.close()
-            raise
-        finally:
-            if connection.closed or len(self._ready) >= READY_LIMIT:
+        with self._reached():
+            try:
+                connection = self._ready.pop()
+            except IndexError:
+                connection = self._engine.connect().execution_options(**self._kind.glancing)
+            try:
+                yield connection
+            except (SQLAlchemyError, self._driver_error):
+                connection.invalidate()
                 connection.close()
-            else:
-                self._ready.append(connection)
+                raise
+            finally:
+                if connection.closed or len(self._ready) >= READY_LIMIT:
+                    connection.close()
+                else:
+                    self._ready.append(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -96,25 +80,39 @@ class Database:
         if not self._writer.acquire(timeout=WRITER_WAIT_S):
             raise Busy("the store is busy", do="try again shortly")
         try:
-            with self._engine.connect().execution_options(aeo_write=True) as connection, connection.begin():
+            with (
+                self._reached(),
+                self._engine.connect().execution_options(**self._kind.writing) as connection,
+                connection.begin(),
+            ):
+                self._kind.take_turn(connection)
                 yield connection
         finally:
             self._writer.release()
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version."""
+        """Bring the schema to the newest version; `Damaged` when the database would not keep what it says."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self._engine.connect() as connection:
+        with self.write() as connection:
+            self._kind.check(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-            connection.commit()
 
     def close(self) -> None:
         """Let go of every connection."""
         while self._ready:
             self._ready.pop().close()
         self._engine.dispose()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, self._driver_error) as error:
+            if self._kind.is_away(error):
+                raise away(error) from error
+            raise
 
 
 class Prepared:
@@ -174,26 +172,3 @@ def add(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> N
     """Insert rows that must be new."""
     if rows:
         connection.execute(table(model).insert(), list(rows))
-
-
-def _absolute(url: str, home: Path) -> str:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        return url
-    return parsed.set(database=str((home / parsed.database).absolute())).render_as_string(hide_password=False)
-
-
-def _speak_sqlite(engine: Engine) -> None:
-    """Let SQLAlchemy, not the driver, say when a transaction begins: writers take the lock at once."""
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if options.get("aeo_begin", True):
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("aeo_write") else "BEGIN")

@@ -31,17 +31,16 @@ def sqlite(folder: Path) -> Database:
     return Database("sqlite:///store.sqlite", folder)
 
 
-KINDS: dict[str, Callable[[Path], Database]] = {"sqlite": sqlite}
-"""Another kind of database joins the suite here."""
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["sqlite", "postgresql"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the store of this test, as another process would, as often as it is called."""
     found: list[Database] = []
+    kinds = {"sqlite": lambda: "sqlite:///store.sqlite"}
+    kinds["postgresql"] = lambda: request.getfixturevalue("postgres").create()
+    url = kinds[request.param]()
 
     def again() -> Database:
-        found.append(KINDS[request.param](tmp_path))
+        found.append(Database(url, tmp_path))
         return found[-1]
 
     yield again
@@ -500,8 +499,8 @@ def test_sqlite_keeps_the_physical_form_of_its_tables(file: Database) -> None:
 
 
 def test_a_relative_sqlite_path_lies_in_the_home_folder(tmp_path: Path) -> None:
-    assert str(tmp_path) in Database("sqlite:///x.sqlite", tmp_path).url
-    assert Database("sqlite:////elsewhere/x.sqlite", tmp_path).url == "sqlite:////elsewhere/x.sqlite"
+    assert Database("sqlite:///x.sqlite", tmp_path).url.database == str(tmp_path / "x.sqlite")
+    assert Database("sqlite:////elsewhere/x.sqlite", tmp_path).url.database == "/elsewhere/x.sqlite"
 
 
 def test_every_class_of_the_store_is_a_table() -> None:

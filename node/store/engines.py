@@ -1,0 +1,186 @@
+"""The two kinds of database a node may rest on, and all that differs between them.
+
+Each knows how to open its connections, how a reader sees one state, how one writer writes alone, and
+which of its errors only mean "not now". Everything else in `node/store` is the same for both.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from node.errors import Busy, Damaged, Malformed, problem
+
+Options = Mapping[str, Any]
+
+
+class Kind(Protocol):
+    """One kind of database."""
+
+    reading: ClassVar[Options]
+    """Execution options of a connection that sees one state from its first look to its last."""
+    glancing: ClassVar[Options]
+    """Of one whose every statement sees the newest state; no transaction is held open."""
+    writing: ClassVar[Options]
+    """Of the one writer."""
+
+    def open(self, url: URL, home: Path) -> Engine:
+        """The engine; a relative path is taken from `home`."""
+
+    def take_turn(self, connection: Connection) -> None:
+        """Wait, inside a new transaction, until no other process writes; `Busy` when that takes too long."""
+
+    def check(self, connection: Connection) -> None:
+        """`Damaged` unless the database keeps what it says it keeps."""
+
+    def is_away(self, error: Exception) -> bool:
+        """Whether an error means that the database cannot be reached or is changing hands."""
+
+
+class Sqlite:
+    """A file in WAL mode with `synchronous=FULL`: a committed transaction survives a loss of power.
+
+    Deleted content is overwritten (`secure_delete`). One process serves it.
+    """
+
+    connections = 64
+    """More than the threads that serve requests, so that none waits for another's connection."""
+    reading: ClassVar[Options] = {}
+    # The driver commits by itself unless told to begin; setting and resetting a level costs more than
+    # most statements.
+    glancing: ClassVar[Options] = {"aeo_begin": False}
+    writing: ClassVar[Options] = {"aeo_begin": "BEGIN IMMEDIATE"}
+    pragmas = (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        "busy_timeout=10000",
+    )
+
+    def open(self, url: URL, home: Path) -> Engine:
+        """An engine in which SQLAlchemy, not the driver, says when a transaction begins."""
+        if url.database and url.database != ":memory:":
+            url = url.set(database=str((home / url.database).absolute()))
+        engine = create_engine(url, pool_size=self.connections, max_overflow=0)
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+            for pragma in self.pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            begin = connection.get_execution_options().get("aeo_begin", "BEGIN")
+            if begin:
+                connection.exec_driver_sql(begin)
+
+        return engine
+
+    def take_turn(self, connection: Connection) -> None:
+        """`BEGIN IMMEDIATE` waited already."""
+
+    def check(self, connection: Connection) -> None:
+        """The pragmas see to it."""
+
+    def is_away(self, error: Exception) -> bool:
+        """A file is never away."""
+        return False
+
+
+class Postgresql:
+    """A PostgreSQL server, which any number of processes of one node share.
+
+    One writes at a time: each takes an advisory lock for the length of its transaction. A process that
+    stalls in the middle is cut off by the server, which undoes its transaction and frees the lock.
+    """
+
+    connections = 24
+    """Of each process; a server allows 100 unless told otherwise."""
+    reading: ClassVar[Options] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    glancing: ClassVar[Options] = {"isolation_level": "AUTOCOMMIT"}
+    writing: ClassVar[Options] = {}
+    turn = 0x41454F00
+    """The advisory lock of the writer; locks are counted by database."""
+    wait_ms, stall_ms = 10_000, 5_000
+    connect_s = 5
+    # Connection lost, transaction undone or in the wrong state (a standby), too many connections, lock
+    # not granted, server shutting down or starting (PostgreSQL, appendix A).
+    away = ("08", "25", "40", "53", "55", "57")
+
+    def open(self, url: URL, home: Path) -> Engine:
+        """An engine that notices dead connections before it lends them."""
+        try:
+            return create_engine(
+                url.set(drivername="postgresql+psycopg"),
+                pool_size=self.connections,
+                max_overflow=0,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": self.connect_s, "application_name": "aeo"},
+            )
+        except ImportError:
+            raise Malformed(
+                "the driver for PostgreSQL is not installed",
+                do="install the project with its extra `pg`, which is psycopg",
+            ) from None
+
+    def take_turn(self, connection: Connection) -> None:
+        """The advisory lock, until the transaction ends; what is read behind it is the newest state."""
+        connection.exec_driver_sql(
+            f"SET LOCAL lock_timeout = {self.wait_ms}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {self.stall_ms}; "
+            f"SELECT pg_advisory_xact_lock({self.turn})"
+        )
+
+    def check(self, connection: Connection) -> None:
+        """Durable when it says so, UTF-8, and texts in the order of their code points."""
+        for setting, wanted, do in REQUIRED:
+            found = str(connection.exec_driver_sql(f"SHOW {setting}").scalar_one())
+            if found not in wanted:
+                raise Damaged(
+                    "the PostgreSQL server is not set up for a ledger",
+                    where=setting,
+                    why=f"it is {found}; it must be {' or '.join(wanted)}",
+                    do=do,
+                )
+
+    def is_away(self, error: Exception) -> bool:
+        """By the SQLSTATE class; an error without one came from the connection, not from the server."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        state = getattr(cause, "sqlstate", None)
+        if state is None:
+            return type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
+        return str(state)[:2] in self.away
+
+
+_CREATE = "create the database with `createdb --template template0 --locale C.UTF-8 --encoding UTF8 NAME`"
+REQUIRED = (
+    ("fsync", ("on",), "set fsync = on: a loss of power must not lose what was answered"),
+    ("full_page_writes", ("on",), "set full_page_writes = on"),
+    ("synchronous_commit", ("on", "remote_apply"), "set synchronous_commit = on, for this role too"),
+    ("server_encoding", ("UTF8",), _CREATE),
+    ("lc_collate", ("C", "POSIX", "C.UTF-8", "C.utf8"), _CREATE),
+)
+"""(setting, allowed values, what to do)."""
+
+
+def kind_of(url: URL) -> Kind:
+    """The kind of database at a URL; `Malformed` for one that no node can rest on."""
+    kinds: dict[str, Kind] = {"sqlite": Sqlite(), "postgresql": Postgresql()}
+    kind = kinds.get(url.get_backend_name())
+    if kind is None:
+        rule = "must begin with sqlite: or postgresql:"
+        raise Malformed("no such database", problems=[problem("database_url", url.drivername, rule)])
+    return kind
+
+
+def away(error: Exception) -> Busy:
+    """How a caller is told that the database is not there now."""
+    return Busy(
+        "the store cannot be reached or is changing hands",
+        why=type(error).__name__,
+        do="repeat the request in a moment, a change with the same idempotency key",
+    )
