@@ -1,33 +1,28 @@
 """`python -m node`: the commands that touch a node's own home folder."""
 
 import errno
-import gc
 import json
-import logging
 import os
 import shlex
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Final
 
-import structlog
 import typer
-import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from node import advice, keys, settings
+from node import advice, keys, processes, settings
 from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
 from node.service import check, genesis, tokens
-from node.service.bell import Bell
-from node.service.parts import Parts
+from node.store import logs
 from node.store.database import Database
+from node.store.tables import LEDGER
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +46,7 @@ IN_WORDS: Final = {
     "administration": "must have 1 to 100 characters, such as Receita Federal do Brasil",
     "address": "must be http:// or https:// with a host and no path, such as http://127.0.0.1:8001",
     "port": "must be a whole number from 1 to 65535, such as 8001",
+    "database_url": "must begin with sqlite: or postgresql:, such as postgresql:///aeo_br",
 }
 
 
@@ -65,13 +61,19 @@ def init(
     administration: Annotated[str, typer.Option(help="The administration's name.")] = "",
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    database: Annotated[
+        str,
+        typer.Option(help="URL of the store, such as postgresql:///aeo_br; a file unless given."),
+    ] = "",
     home: Home = HERE,
 ) -> None:
     """Make a new node: settings, keys (mode 0600), store, ledger, and a first administrator token."""
     values: dict[str, Any] = {"name": name, "country": country}
     values["administration"] = administration or f"Customs of {country}"
     values |= {"address": address.rstrip("/"), "host": host, "port": port}
+    values |= {"database_url": database} if database else {}
     _check_options(values, home)
+    _check_store_is_new(settings.checked(values, str(home)).database_url, home)
     home.mkdir(parents=True, exist_ok=True)
     settings.write(home, values)
     keys.make(home / "keys")
@@ -94,17 +96,38 @@ def _check_options(values: dict[str, Any], home: Path) -> None:
     try:
         settings.checked(values, str(home))
     except Malformed as refusal:
-        told = [problem(f"--{p.field}", p.value, IN_WORDS.get(p.field, p.rule)) for p in refusal.problems]
+        told = [
+            problem(f"--{p.field.removesuffix('_url')}", p.value, IN_WORDS.get(p.field, p.rule))
+            for p in refusal.problems
+        ]
         do = "correct the option, or the AEO_ variable of that name, and give the command again"
         raise Malformed(refusal.what, where=refusal.where, do=do, problems=told) from None
 
 
+def _check_store_is_new(url: str, home: Path) -> None:
+    """A database that others may have filled is looked at before anything is written."""
+    store = Database(url, home)
+    if store.is_shared:
+        store.migrate()
+        with store.glance() as connection:
+            if logs.head(connection, LEDGER) is not None:
+                do = "give another database, or start its node with `aeo serve`"
+                raise Conflict("this database holds a ledger already", where="--database", do=do)
+    store.close()
+
+
 @cli.command(epilog="Example: aeo serve --home br")
-def serve(home: Home = HERE) -> None:
+def serve(
+    home: Home = HERE,
+    count: Annotated[
+        int,
+        typer.Option("--processes", min=1, max=64, help="How many processes serve; several take PostgreSQL."),
+    ] = 1,
+) -> None:
     """Serve the node: API, ledger, exchange with its peers. Refuses to start if the store is not sound."""
     parts = application.parts_of(home)
-    _log_to_stderr()
-    with _alone(home):
+    processes.log_to_stderr()
+    with nullcontext() if parts.database.is_shared else _alone(home):
         listening = _bound(parts.settings.host, parts.settings.port, home)
         parts.database.migrate()
         for finding in check.check_start(parts):
@@ -114,9 +137,13 @@ def serve(home: Home = HERE) -> None:
                 why=finding.what,
                 do="run `aeo fsck`",
             )
-        server = _server(parts)
-        gc.freeze()  # what is loaded now stays; collections need not walk it again
-        server.run(listening)
+        if count == 1:
+            processes.serve(parts, listening)
+        elif parts.database.is_shared:
+            processes.supervise(home, listening, count)
+        else:
+            why, do = "SQLite is for one process", "give the node a PostgreSQL database, or one process"
+            raise Malformed("several processes need a store that they can share", why=why, do=do)
 
 
 @contextmanager
@@ -175,41 +202,6 @@ def _taken(family: socket.AddressFamily, address: Any) -> socket.socket:
     return made
 
 
-def _server(parts: Parts) -> "_Server":
-    config = uvicorn.Config(
-        application.build(parts),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-        server_header=False,
-        date_header=False,
-        **_bounds(),
-    )
-    return _Server(config, parts.bell)
-
-
-def _bounds() -> dict[str, Any]:
-    """What keeps half-sent requests from using up the descriptors; elsewhere httptools is not installed."""
-    if sys.platform == "win32":
-        return {"limit_concurrency": 800}
-    from node.api import connections
-
-    return {"limit_concurrency": connections.CONNECTION_LIMIT, "http": connections.TimelyProtocol}
-
-
-class _Server(uvicorn.Server):
-    """Ends the long polls first when it is told to stop, so that stopping takes no time."""
-
-    def __init__(self, config: uvicorn.Config, bell: Bell) -> None:
-        super().__init__(config)
-        self._bell = bell
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Close the bell, then stop as uvicorn does."""
-        self._bell.close()
-        super().handle_exit(sig, frame)
-
-
 @cli.command(epilog="Example: aeo card --home br > br.card")
 def card(home: Home = HERE) -> None:
     """Print the node's signed card, for a peer to pin; its fingerprint goes to the terminal."""
@@ -223,7 +215,7 @@ def fsck(
     home: Home = HERE,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
-    """Recompute everything stored from the entries up; exit code 1 when something differs."""
+    """Recompute everything that is signed or follows from it; exit code 1 when something differs."""
     parts = application.parts_of(home)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -329,19 +321,6 @@ def _database(home: Path) -> Database:
 def _write_secret(path: Path, secret: str) -> None:
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(secret + "\n", encoding="utf-8")
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from node.exchange.standing import Standings
 from node.service.answers import Answers
 from node.service.bell import Bell
 from node.service.parts import Parts
+from node.service.presence import Presence
 from node.service.receipts import Receipts
 from node.service.replication import Replication
 from node.service.sequencer import Sequencer
@@ -57,13 +58,14 @@ def build(parts: Parts) -> FastAPI:
     """The web application of a node; it writes and follows its peers while it runs."""
     sequencer = Sequencer(parts)
     replication = Replication(parts, sequencer)
+    presence = Presence(parts, sequencer, replication)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         sequencer.start()
-        replication.start()
+        presence.start()
         yield
-        replication.stop()
+        presence.stop()
         sequencer.stop()
 
     app = FastAPI(
@@ -77,6 +79,7 @@ def build(parts: Parts) -> FastAPI:
     )
     state = app.state
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
+    state.presence = presence
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
     state.receipts, state.asked = Receipts(parts), {}
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)

@@ -18,7 +18,8 @@ than `Malformed`, `Unproven`, `Conflict` and `TooMuch`. The table from refusals 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 SHOWN_CHARACTERS = 120
 
@@ -56,6 +57,20 @@ class Refusal(Exception):  # noqa: N818  # a refusal is the project's word
         parts += [f"{p.field}: {p.rule} (got {p.value!r})" for p in self.problems]
         parts += [part for part in (self.why, self.do) if part]
         return "; ".join(parts)
+
+    def details(self, status: int = 0) -> dict[str, Any]:
+        """The refusal as problem details (RFC 9457), without the members that have nothing to say."""
+        told = {
+            "type": f"urn:aeo:problem:{self.code}",
+            "title": self.what,
+            "status": status,
+            "detail": self.sentence(),
+            "where": self.where,
+            "why": self.why,
+            "do": self.do,
+            "problems": [asdict(each) for each in self.problems],
+        }
+        return {name: value for name, value in told.items() if value}
 
 
 class Malformed(Refusal):

@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="sqlite:///node.sqlite",
-        description="SQLAlchemy URL of the store; a relative SQLite path is from the home folder.",
+        pattern=r"^(sqlite|postgresql)(\+psycopg)?:",
+        description="URL of the store, SQLite or PostgreSQL; a relative path is from the home folder.",
     )
 
     body_limit_bytes: int = Field(
@@ -120,9 +121,15 @@ def checked(values: dict[str, Any], where: str) -> Settings:
             where=where,
             do="correct the file or the AEO_ variable of that name",
             problems=[
-                problem(".".join(map(str, e["loc"])), e.get("input"), e["msg"]) for e in error.errors()
+                problem(name := ".".join(map(str, e["loc"])), _shown(name, e.get("input")), e["msg"])
+                for e in error.errors()
             ],
         ) from None
+
+
+def _shown(name: str, value: object) -> object:
+    """A database's URL may hold a password."""
+    return "(not shown)" if name == "database_url" else value
 
 
 def write(home: Path, values: dict[str, Any]) -> None:

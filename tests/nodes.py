@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -75,8 +76,15 @@ class Node:
 
     def __post_init__(self) -> None:
         """Open the administrator's client."""
-        token = (self.home / "administrator.token").read_text(encoding="utf-8").strip()
-        self.http = self.client(token)
+        self.http = self.client(self._token())
+
+    def reconnect(self) -> None:
+        """Begin with new connections: the process behind the old ones may be gone."""
+        self.http.close()
+        self.http = self.client(self._token())
+
+    def _token(self) -> str:
+        return (self.home / "administrator.token").read_text(encoding="utf-8").strip()
 
     @property
     def name(self) -> str:
@@ -93,11 +101,11 @@ class Node:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start the process; `await_answer` tells when it serves."""
         with (self.home / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node", "serve", "--home", str(self.home)],
+                [sys.executable, "-m", "node", "serve", "--home", str(self.home), *options],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **FAST, **self.environment},
@@ -239,10 +247,15 @@ def name_of(country: str) -> str:
     return f"aeo.{country.lower()}.example"
 
 
-def make(countries: tuple[str, ...], folder: Path, **environment: str) -> list[Node]:
-    """Make one new node for each country, side by side; none of them runs yet."""
+def make(
+    countries: tuple[str, ...],
+    folder: Path,
+    databases: Mapping[str, str] = MappingProxyType({}),
+    **environment: str,
+) -> list[Node]:
+    """Make one new node for each country, side by side, on SQLite unless a URL is given; none runs yet."""
     places = {country: (folder / country.lower(), free_port()) for country in countries}
-    making = [_init(country, home, port) for country, (home, port) in places.items()]
+    making = [_init(country, home, port, databases.get(country)) for country, (home, port) in places.items()]
     assert [process.wait(START_LIMIT_S) for process in making] == [0] * len(making)
     return [Node(country, home, port, environment) for country, (home, port) in places.items()]
 
@@ -403,9 +416,10 @@ def tile_reader(node: Node, size: int) -> tiles.ReadTile:
     return read
 
 
-def _init(country: str, home: Path, port: int) -> subprocess.Popen[bytes]:
+def _init(country: str, home: Path, port: int, database: str | None) -> subprocess.Popen[bytes]:
     arguments = ["--home", str(home), "--country", country, "--name", name_of(country)]
     arguments += ["--address", f"http://127.0.0.1:{port}", "--port", str(port)]
+    arguments += ["--database", database] if database else []
     command = [sys.executable, "-m", "node", "init", *arguments]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT)
 

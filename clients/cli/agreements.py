@@ -12,10 +12,13 @@ import typer
 from clients.cli.files import read_object, read_text
 from clients.cli.output import join, say, say_json, say_pairs, say_table
 from clients.cli.session import Session, on_node
+from node.advice import pasted
 from node.errors import Malformed, NotFound, problem
 
 TERMS_LIMIT_BYTES: Final = 2**20
 CONTRACT_LIMIT_BYTES: Final = 65_536
+_ON_ONE: Final = {"ignore_unknown_options": True}
+"""An id may begin with a dash."""
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Arrangements with partners.")
 
@@ -43,7 +46,7 @@ def draft(
     if session.as_json:
         say_json({"agreement": drafted})
     else:
-        say(f"Drafted {drafted} between {join(countries)}; next: aeo mra sign {drafted[:10]}")
+        say(pasted(f"Drafted {drafted} between {join(countries)}; next: `aeo mra sign {drafted[:10]}`"))
 
 
 @cli.command("list", epilog="Example: aeo mra list --home br")
@@ -66,7 +69,7 @@ def list_agreements(session: Session) -> None:
     say_table(("id", "title", "directions", "waiting for"), rows, "There is no agreement; `aeo mra draft`.")
 
 
-@cli.command("show", epilog="Example: aeo mra show Zk3c1d --home br")
+@cli.command("show", epilog="Example: aeo mra show Zk3c1d --home br", context_settings=_ON_ONE)
 @on_node
 def show(
     session: Session,
@@ -83,7 +86,7 @@ def show(
         _say_agreement(dict(found))
 
 
-@cli.command("sign", epilog="Example: aeo mra sign Zk3c1d --home uy")
+@cli.command("sign", epilog="Example: aeo mra sign Zk3c1d --home uy", context_settings=_ON_ONE)
 @on_node
 def sign(session: Session, agreement: Id) -> None:
     """Sign the agreement for this administration."""
@@ -93,6 +96,7 @@ def sign(session: Session, agreement: Id) -> None:
 @cli.command(
     "start",
     epilog="Example: aeo mra start Zk3c1d --direction BR-UY --mode pilot --home br",
+    context_settings=_ON_ONE,
 )
 @on_node
 def start(
@@ -116,6 +120,7 @@ def start(
 @cli.command(
     "suspend",
     epilog="Example: aeo mra suspend Zk3c1d --direction BR-UY --reason 'Joint review' --home br",
+    context_settings=_ON_ONE,
 )
 @on_node
 def suspend(
@@ -125,13 +130,14 @@ def suspend(
     effective: Effective = None,
     reason: Reason = "",
 ) -> None:
-    """Suspend a direction; one signature is enough under the standard contract."""
+    """Suspend a direction; one signature is enough, under every contract."""
     _act(session, agreement, "suspend", direction, effective=effective, reason=reason)
 
 
 @cli.command(
     "resume",
     epilog="Example: aeo mra resume Zk3c1d --direction BR-UY --home br",
+    context_settings=_ON_ONE,
 )
 @on_node
 def resume(
@@ -148,6 +154,7 @@ def resume(
 @cli.command(
     "terminate",
     epilog="Example: aeo mra terminate Zk3c1d --effective 2027-12-31 --home br",
+    context_settings=_ON_ONE,
 )
 @on_node
 def terminate(
@@ -161,7 +168,9 @@ def terminate(
     _act(session, agreement, "terminate", direction, effective=effective, reason=reason)
 
 
-@cli.command("withdraw", epilog="Example: aeo mra withdraw Zk3c1d --act 7Qm0aX --home br")
+@cli.command(
+    "withdraw", epilog="Example: aeo mra withdraw Zk3c1d --act 7Qm0aX --home br", context_settings=_ON_ONE
+)
 @on_node
 def withdraw(
     session: Session,
@@ -186,6 +195,7 @@ def withdraw(
 @cli.command(
     "decisions",
     epilog="Example: aeo mra decisions Zk3c1d --home br",
+    context_settings=_ON_ONE,
 )
 @on_node
 def decisions(session: Session, agreement: Id) -> None:

@@ -2,11 +2,11 @@
 
 Guarantees that nothing is sent of a file that cannot be trusted as a whole, and that every row is either
 counted or named with its line, column, field, value and the rule it breaks. Never revokes: what is recorded
-and missing from the list is only reported. Refuses, before the file is read, a token that may not import,
+and missing from the list is only reported, apart from what stands on a refused row. Refuses, before the file is read, a token that may not import,
 and a list without rows: out of it every operator would seem to have disappeared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,12 +35,18 @@ SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a list; `missing` are TINs that are recorded and not in it."""
+    """What became of a list; `missing` are TINs that are recorded and not in it.
+
+    `on_refused_rows` are TINs that are recorded and in the list, on rows that could not be read whole;
+    `unnamed` counts the refused rows whose number cannot be read either.
+    """
 
     dry_run: bool
     counts: dict[str, int]
     refused: tuple[ImportProblem, ...]
     missing: tuple[str, ...]
+    on_refused_rows: tuple[str, ...] = ()
+    unnamed: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The report for a program."""
@@ -67,9 +73,16 @@ def import_file(node: Node, file: Path, profile: str, dry_run: bool) -> Report:
         for row, outcome in zip(good, outcomes, strict=True)
         for problem in _refused(row, outcome, how)
     ]
-    listed = {row.operator["tin"] for row in good if row.operator}
-    missing = [tin for tin in node.register() if tin not in listed]
-    return Report(dry_run, counts, tuple(sorted(refused, key=lambda each: each.line)), tuple(missing))
+    listed, on_refused = {row.tin for row in good}, {row.tin for row in unread}
+    absent = [tin for tin in node.register() if tin not in listed]
+    return Report(
+        dry_run,
+        counts,
+        tuple(sorted(refused, key=lambda each: each.line)),
+        missing=tuple(tin for tin in absent if tin not in on_refused),
+        on_refused_rows=tuple(tin for tin in absent if tin in on_refused),
+        unnamed=sum(not row.tin for row in unread),
+    )
 
 
 def say_report(report: Report) -> None:
@@ -82,12 +95,17 @@ def say_report(report: Report) -> None:
         ]
         say_table(("line", "column", "field", "value", "why"), shown, "")
         _say_rest(len(report.refused))
-    if report.missing:
-        refused = ", or on a refused row" if report.refused else ""
-        say(f"{len(report.missing)} recorded here but not in the list{refused}; they stay as they are:")
-        for tin in report.missing[:SHOWN]:
+    _say_tins(report.on_refused_rows, "on a refused row")
+    unnamed = ", or on a refused row without a readable number" if report.unnamed else ""
+    _say_tins(report.missing, f"not in the list{unnamed}")
+
+
+def _say_tins(tins: Sequence[str], where: str) -> None:
+    if tins:
+        say(f"{len(tins)} recorded here but {where}; they stay as they are:")
+        for tin in tins[:SHOWN]:
             say(f"  {tin}")
-        _say_rest(len(report.missing))
+        _say_rest(len(tins))
 
 
 def _say_rest(count: int) -> None:

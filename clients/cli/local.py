@@ -16,7 +16,10 @@ COMMANDS: Final = {
         "Print the node's card, for a peer to pin, and its fingerprint.",
         "aeo card --home br > br.card",
     ),
-    "fsck": ("Recompute everything stored; exit code 1 when something differs.", "aeo fsck --home br"),
+    "fsck": (
+        "Recompute everything that is signed or follows from it; exit code 1 when something differs.",
+        "aeo fsck --home br",
+    ),
     "token": (
         "Bearer tokens: create, list, revoke.",
         "aeo token create --home br --role officer --label 'Port of Santos'",

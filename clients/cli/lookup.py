@@ -1,12 +1,13 @@
 """`aeo lookup`: is this operator an AEO, may I rely on it, can I prove it?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from clients.cli.output import FINE, NOTHING_FOUND, join, say, say_json, say_pairs
 from clients.cli.session import Session, on_node
+from clients.sdk.answers import OperatorAnswer
 from node.errors import Malformed, problem
 
 
@@ -37,11 +38,12 @@ def _look_up(session: Session, identifiers: list[str], scheme: str | None) -> in
     if session.as_json:
         say_json({"results": results})
     else:
+        titles = _titles(session, [answer for answers in results.values() for answer in answers])
         for identifier, answers in results.items():
             if not answers:
                 say(f"{identifier}: {not_known(identifier, of)}")
             for answer in answers:
-                say_card(dict(answer))
+                say_card(dict(answer), titles, identifier)
     return FINE if any(results.values()) else NOTHING_FOUND
 
 
@@ -73,17 +75,28 @@ def _search(session: Session, name: str) -> int:
     if session.as_json:
         say_json(found)
         return FINE if found["suggestions"] else NOTHING_FOUND
+    titles = _titles(session, [each["operator"] for each in found["suggestions"]])
     for suggestion in found["suggestions"]:
         say(f"{suggestion['score']} % like it:")
-        say_card(dict(suggestion["operator"]))
+        say_card(dict(suggestion["operator"]), titles)
     say(f"{len(found['suggestions'])} of {found['searched']} names; {found['note']}")
     return FINE if found["suggestions"] else NOTHING_FOUND
 
 
-def say_card(answer: dict[str, Any]) -> None:
-    """Print one answer as a person reads it: who, what status, may I rely on it, why, how fresh."""
+def _titles(session: Session, answers: Iterable[OperatorAnswer]) -> dict[str, str]:
+    """The title of each agreement, asked for where an own operator's partners are to be named."""
+    if not any(answer["partners"] for answer in answers):
+        return {}
+    return {each["agreement"]: each["title"] for each in session.node.agreements()}
+
+
+def say_card(answer: dict[str, Any], titles: Mapping[str, str], asked: str = "") -> None:
+    """Print one answer as a person reads it: who, what status, may I rely on it, why, how fresh.
+
+    `asked`: the identifier that it answers; of a record that left our view nothing else is known.
+    """
     fields = answer["fields"] or {}
-    say(fields.get("legal_name") or answer["record_id"])
+    say(fields.get("legal_name") or asked or answer["record_id"])
     say_pairs(
         [
             ("TIN", answer["tin"]),
@@ -94,7 +107,7 @@ def say_card(answer: dict[str, Any]) -> None:
             ("authorised", _authorised(fields)),
             ("status", _status(answer["status"])),
             ("recognition", _recognition(answer["recognition"])),
-            *_partners(answer["partners"] or []),
+            *_partners(answer["partners"] or [], titles),
             ("proof", _proof(answer["provenance"])),
             ("freshness", _freshness(answer["freshness"])),
             *(("ALERT", alert) for alert in answer["alerts"]),
@@ -126,12 +139,14 @@ def _recognition(recognition: dict[str, Any] | None) -> str:
     return f"NO, {under}: {'; '.join(recognition['reasons'])}"
 
 
-def _partners(partners: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _partners(partners: list[dict[str, Any]], titles: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for partner in partners:
         decision = partner["decision"]
         why = f"withheld: {decision['reason']}" if decision["answer"] == "withhold" else "shared"
         seen = "sees it" if partner["sees_it"] else "does not see it"
-        yield f"partner {partner['partner']}", f"{seen} ({why}; {partner['state']})"
+        agreement = partner["agreement"]
+        under = f"under {titles.get(agreement, 'agreement')} ({agreement[:10]})"
+        yield f"partner {partner['partner']}", f"{seen}, {under}: {why}; {partner['state']}"
 
 
 def _proof(provenance: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import orjson
 import typer
 
 from clients.cli.files import read_object
@@ -13,7 +12,6 @@ from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
 from clients.cli.session import Session, on_node
 from clients.sdk.answers import OperatorAnswer
 from node.errors import Conflict, NotFound, problem
-from node.ledger.encoding import unb64u
 
 RECORD_LIMIT_BYTES: Final = 2**20
 BOOKKEEPING: Final = ("recorded_at", "effective_at", "status_since")
@@ -156,7 +154,7 @@ def _versions(versions: Iterable[dict[str, Any]]) -> Iterator[list[object]]:
     before: dict[str | None, dict[str, Any]] = {}
     for version in versions:
         source = version.get("agreement")
-        fields = version.get("fields") or _disclosed(version.get("presentation", ""))
+        fields = version.get("fields", {})
         changed = join(_changes(before[source], fields)) if source in before else "first version"
         before[source] = fields
         shown = version | fields
@@ -188,10 +186,3 @@ def _consent_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if old.get("given") == new.get("given"):
         return "consent: scope or date"
     return "consent given" if new.get("given") else "consent withdrawn"
-
-
-def _disclosed(presentation: str) -> dict[str, Any]:
-    """The whole fields that a credential discloses (RFC 9901); the node verified it before it kept it."""
-    _, *disclosures = presentation.rstrip("~").split("~")
-    opened = [orjson.loads(unb64u(each)) for each in disclosures]
-    return {each[1]: each[2] for each in opened if len(each) == 3}

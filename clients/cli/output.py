@@ -52,19 +52,10 @@ def say_refusal(refusal: Refusal, as_json: bool) -> int:
     refusal.do = pasted(refusal.do)
     unreachable = refusal.code == "unreachable"
     if as_json:
-        say_json(_problem_of(refusal))
+        say_json(refusal.details(getattr(refusal, "status", 0)))
     else:
         warn(f"{'Not done' if unreachable else 'Refused'}: {refusal.sentence()}")
     return UNREACHABLE if unreachable else REFUSED
-
-
-def _problem_of(refusal: Refusal) -> dict[str, Any]:
-    """A refusal as problem details, of the same members as a node's."""
-    told: dict[str, Any] = {"type": f"urn:aeo:problem:{refusal.code}", "title": refusal.what}
-    told |= {"status": getattr(refusal, "status", None), "detail": refusal.sentence()}
-    told |= {"where": refusal.where, "why": refusal.why, "do": refusal.do}
-    told["problems"] = [{"field": p.field, "value": p.value, "rule": p.rule} for p in refusal.problems]
-    return {name: value for name, value in told.items() if value}
 
 
 def say_pairs(pairs: Iterable[tuple[str, object]]) -> None:

@@ -10,6 +10,12 @@ from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, sa
 from clients.cli.session import Session, on_node
 
 RETRY_S: Final = 2.0
+KINDS: Final = {
+    "recorded": "own record, new or changed",
+    "disclosure": "partner's record, new or changed",
+    "tombstone": "left our view: not recognised",
+}
+KIND_WIDTH: Final = max(map(len, KINDS.values()))
 
 
 @on_node
@@ -92,8 +98,17 @@ def _say_change(session: Session, change: dict[str, Any]) -> None:
     if session.as_json:
         say_line(change)
         return
-    about = change["tin"] or change["record_id"]
-    say(f"{change['change']:>8}  {change['time']}  {change['kind']:<12}  {about}")
+    say(f"{change['change']:>8}  {change['time']}  {_in_words(change)}")
+
+
+def _in_words(change: dict[str, Any]) -> str:
+    """What happened, and to whom; of a notice what it says, and whose it is."""
+    kind = change["kind"]
+    if kind != "notice":
+        return f"{KINDS.get(kind, kind):<{KIND_WIDTH}}  {change['tin'] or change['record_id']}"
+    said = join(str(change[name]) for name in ("notice", "detail") if name in change).replace(", ", " ")
+    whose = f"{change.get('issuer', 'a partner')}, agreement {change.get('agreement', 'unknown')[:10]}"
+    return f"{'notice: ' + said:<{KIND_WIDTH}}  {whose}"
 
 
 def _channel(channel: dict[str, Any]) -> list[object]:

@@ -6,6 +6,7 @@ named and nowhere else), and that a change sent twice because the node was busy 
 (`NodeError`) whatever the node refuses, in its own words, and every answer that is not of the agreed form.
 """
 
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -44,10 +45,16 @@ TRIES: Final = 4
 PAUSE_LIMIT_S: Final = 5.0
 QUIET_LIMIT_S: Final = 90.0
 BUSY: Final = (429, 503)
+PROBLEM: Final = re.compile("urn:aeo:problem:([a-z-]{1,40})")
+ASSIGNED: Final = ("record_id", "recorded_at")
+"""Fields of a record that its node assigned; `admit` leaves them out."""
 
 
 class NodeError(Refusal):
-    """The node refused: its problem details (RFC 9457), `status` as in HTTP."""
+    """The node refused: its problem details (RFC 9457), `status` as in HTTP.
+
+    `code` ends the problem's type, such as "conflict"; "node-error" where the answer is not a node's.
+    """
 
     code = "node-error"
 
@@ -60,9 +67,11 @@ class NodeError(Refusal):
         why: str = "",
         do: str = "",
         problems: Iterable[Problem] = (),
+        code: str = "",
     ) -> None:
         super().__init__(title, where=where, why=why, do=do, problems=problems)
         self.title, self.status = title, status
+        self.code = code or self.code
 
     @property
     def detail(self) -> str:
@@ -179,9 +188,9 @@ class Node:
             found |= self._post("/v1/operators/lookup", body, part="results", repeatable=True)
         return found
 
-    def history(self, tin: str) -> History:
-        """Every version of an operator that the node knows, oldest first."""
-        answer: History = self._get(_path("operators", tin, "history"))
+    def history(self, identifier: str) -> History:
+        """Every version of an operator that the node knows, oldest first; by any identifier."""
+        answer: History = self._get(_path("operators", identifier, "history"))
         return answer
 
     def search(self, name: str, limit: int = 10) -> Search:
@@ -233,9 +242,13 @@ class Node:
     # Operators: changing.
 
     def admit(self, operator: Operator, key: str | None = None, reason: str = "") -> Admitted:
-        """Record an own operator, new or changed; `key` makes a repeated call the same one."""
+        """Record an own operator, new or changed; `key` makes a repeated call the same one.
+
+        The `fields` that a lookup gave will do: what the node assigned (`ASSIGNED`) is left out.
+        """
         query = {"reason": reason} if reason else {}
-        return self._change("/v1/operators", operator, key, query)
+        stated = {name: value for name, value in operator.items() if name not in ASSIGNED}
+        return self._change("/v1/operators", stated, key, query)
 
     def change_status(
         self,
@@ -467,4 +480,8 @@ def _refusal(answer: httpx.Response, content: bytes) -> NodeError:
     ]
     title = str(told.get("title") or told.get("detail") or f"the node answered {answer.status_code}")
     where, why, do = (str(told.get(name) or "") for name in ("where", "why", "do"))
-    return NodeError(title, status=answer.status_code, where=where, why=why, do=do, problems=problems)
+    of = PROBLEM.fullmatch(str(told.get("type")))
+    code = of[1] if of and of[1] != NodeUnreachable.code else ""
+    return NodeError(
+        title, status=answer.status_code, where=where, why=why, do=do, problems=problems, code=code
+    )

@@ -4,15 +4,16 @@ A profile (TOML) says how one country's columns map to fields; nothing about a c
 Guarantees that every operator yielded would be accepted by a node, that every problem names line,
 column, value and rule, and that a bad row never hides the next one. Refuses a whole file
 (`Malformed`, `TooMuch`) for what makes its rows doubtful: bytes of another encoding, NUL, a quote
-that never closes, a missing, unknown or repeated column, sizes beyond the bounds; rows before the
-fault have been yielded by then. Refuses a row for a cell that a spreadsheet would run as a formula,
-for a word the profile does not know, and for an identifier that an earlier line has.
+that stays open to the end, a missing, unknown or repeated column, sizes beyond the bounds; rows have
+been yielded by then. Refuses a row for a quote in the middle of a cell, for a cell that a spreadsheet
+would run as a formula, for a word the profile does not know, and for an identifier that an earlier line has.
 White space around a cell is dropped and text is brought to NFC; nothing else is repaired.
 """
 
 import csv
 import re
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,11 +85,15 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of one record as they stand under `header`; `line` counts from 1, the header's line."""
+    """The cells of one record as they stand under `header`; `line` counts from 1, the header's line.
+
+    `fault`: why they cannot be told apart for certain; they are then what a guess makes of that line.
+    """
 
     line: int
     header: tuple[str, ...]
     cells: tuple[str, ...]
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,15 @@ class ImportProblem:
 
 @dataclass(frozen=True, slots=True)
 class ImportedRow:
-    """One record of the list: an operator in JSON, or the problems that keep it from being one."""
+    """One record of the list: an operator in JSON, or the problems that keep it from being one.
+
+    `tin`: whom it is about, where its number can be read; empty where not.
+    """
 
     line: int
     operator: dict[str, Json] | None
     problems: tuple[ImportProblem, ...]
+    tin: str = ""
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
@@ -135,9 +144,9 @@ def read_import(path: Path, profile: Profile) -> Iterator[ImportedRow]:
             operator = operator_from_row(row, profile)
             _check_unseen(operator, row, profile, lines_of)
         except Malformed as refusal:
-            yield ImportedRow(row.line, None, _located(row, refusal, profile))
+            yield ImportedRow(row.line, None, _located(row, refusal, profile), _tin(row, profile))
         else:
-            yield ImportedRow(row.line, operator, ())
+            yield ImportedRow(row.line, operator, (), str(operator["tin"]))
 
 
 def read_rows(path: Path, profile: Profile) -> Iterator[Row]:
@@ -163,7 +172,8 @@ def operator_from_row(row: Row, profile: Profile) -> dict[str, Json]:
         _derive(operator, profile)
         return model.to_json(model.parse(operator))
     except Malformed as refusal:
-        named = [_by_column(broken, operator, cells, profile) for broken in refusal.problems]
+        # A cell that fills two fields breaks a rule once.
+        named = dict.fromkeys(_by_column(broken, operator, cells, profile) for broken in refusal.problems)
         raise Malformed("the row was refused", where=f"line {row.line}", problems=named) from None
 
 
@@ -225,34 +235,102 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _rows(lines: Iterator[str], profile: Profile) -> Iterator[Row]:
-    records = _records(lines, profile.separator)
-    _, names = next(records, (0, []))
+    records = _records(_Lines(lines), profile.separator)
+    _, names, fault = next(records, (0, [], ""))
+    if fault:
+        raise _unclosed(1, fault)
     if not names:
         raise Malformed("the list is empty", where="line 1", do="export it again, with its header")
     header = tuple(_tidy(name) for name in names)
     _check_header(header, profile)
-    for count, (line, cells) in enumerate(records):
+    for count, (line, cells, fault) in enumerate(records):
         if count == MAX_ROWS:
             raise TooMuch("the list is too long", where=f"line {line}", why=f"at most {MAX_ROWS} rows")
-        yield Row(line, header, tuple(cells))
+        yield Row(line, header, tuple(cells), fault)
 
 
-def _records(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+class _RowTooLongError(Exception):
+    """A record goes on after `MAX_ROW_LINES` lines."""
+
+
+class _Lines:
+    """Lines, of which those that a faulty record swallowed can be given back."""
+
+    def __init__(self, source: Iterator[str]) -> None:
+        self._source = source
+        self._ahead: deque[str] = deque()
+        self.taken: list[str] = []
+        self.ran_out = False
+        self.open_since = 0
+        """Where a quote opened that no line since then could have closed; 0: nowhere."""
+
+    def __iter__(self) -> Iterator[str]:
+        """The lines of one record, which takes as many as it needs."""
+        self.taken = []
+        while (line := self._next()) is not None:
+            if len(self.taken) == MAX_ROW_LINES:
+                self._ahead.appendleft(line)
+                raise _RowTooLongError
+            self.taken.append(line)
+            yield line
+        self.ran_out = True
+
+    def give_back(self) -> None:
+        """Let the next record begin on the second line that this one took."""
+        self._ahead.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+    def note_open(self, start: int) -> None:
+        """Note where a quote opened, unless a line that was read already could close it."""
+        self.open_since = 0 if any('"' in each for each in self._ahead) else start
+
+    def _next(self) -> str | None:
+        if self._ahead:
+            return self._ahead.popleft()
+        line = next(self._source, None)
+        if line is not None and '"' in line:
+            self.open_since = 0
+        return line
+
+
+def _records(lines: _Lines, separator: str) -> Iterator[tuple[int, list[str], str]]:
+    """(line, cells, why they are only a guess) of each record that is not empty.
+
+    A stray quote may swallow lines that follow; they are read again as records of their own.
+    """
     start = 1
+    while True:
+        fault = ""
+        try:
+            cells = next(csv.reader(lines, delimiter=separator, strict=True), None)
+        except csv.Error as error:
+            if lines.ran_out:
+                raise _unclosed(start, str(error)) from None
+            fault = f"must be CSV ({error}): leave a quote out, or write it twice in a quoted cell"
+        except _RowTooLongError:
+            lines.note_open(start)
+            fault = f"must be CSV: a quote opens and does not close within {MAX_ROW_LINES} lines"
+        if fault:
+            lines.give_back()
+            cells = _guess(lines.taken[0], separator)
+        if cells is None:
+            break
+        if cells:
+            yield start, cells, fault
+        start += len(lines.taken)
+    if lines.open_since:
+        raise _unclosed(lines.open_since, "the quote stays open to the end")
+
+
+def _guess(line: str, separator: str) -> list[str]:
     try:
-        for cells in reader:
-            if reader.line_num - start >= MAX_ROW_LINES:
-                raise _unclosed(start, f"it runs over more than {MAX_ROW_LINES} lines")
-            if cells:
-                yield start, cells
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise _unclosed(start, str(error)) from None
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error:
+        return line.split(separator)
 
 
 def _unclosed(line: int, why: str) -> Malformed:
-    do = "look for a quote that opens a cell and never closes"
+    do = "look there for a quote that opens a cell and never closes"
     return Malformed("the list is not CSV", where=f"the row that begins at line {line}", why=why, do=do)
 
 
@@ -293,6 +371,8 @@ def _file(line: int, found: object, why: str, do: str) -> Malformed:
 
 
 def _cells(row: Row) -> dict[str, str]:
+    if row.fault:
+        raise Malformed("the row was refused", problems=[problem("row", row.cells[0], row.fault)])
     if len(row.cells) != len(row.header):
         rule = f"must have {len(row.header)} cells, as the header has (has {len(row.cells)})"
         raise Malformed("the row was refused", problems=[problem("row", row.cells[0], rule)])
@@ -428,6 +508,22 @@ def _broken(rule: str) -> Malformed:
 
 
 # Naming what went wrong.
+
+
+def _tin(row: Row, profile: Profile) -> str:
+    """Whom a refused row is about, as far as its number can be read."""
+    country = str(profile.constants.get("country", ""))
+    if len(row.cells) != len(row.header):
+        return ""
+    cells = dict(zip(row.header, map(_tidy, row.cells), strict=True))
+    for column in profile.columns:
+        if column.form == "identifier" and cells[column.header]:
+            try:
+                value = str(_as_identifier(cells[column.header], column, profile))
+                return identifiers.tin_of(country, _scheme(column.fields[0]), value)
+            except Malformed:
+                return ""
+    return ""
 
 
 def _by_column(

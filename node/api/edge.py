@@ -19,10 +19,12 @@ from node.api import problems
 from node.errors import Busy, Refusal, TooMuch
 from node.exchange import requests
 from node.exchange.card import Card
-from node.exchange.requests import Message, Replays
+from node.exchange.requests import Message, RememberedReplays, Replays
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer, Work
 from node.service.tokens import Caller, Gate
+from node.store import access
+from node.store.database import Database
 
 WINDOW_S = 60
 
@@ -94,12 +96,30 @@ async def on_refusal(_request: Request, refusal: Exception) -> Response:
     return problems.answer(refusal)
 
 
+class StoredReplays:
+    """The memory that the processes of one node share."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self._forgot_s = database, 0.0
+
+    def use(self, sender: str, nonce: str, created_s: int, expires_s: float, now_s: float) -> None:
+        """Use a nonce once; `Unauthenticated` the second time."""
+        with self._database.glance() as connection:
+            if now_s - self._forgot_s > WINDOW_S:
+                self._forgot_s = now_s
+                access.forget_nonces(connection, int(now_s))
+            if not access.use_nonce(connection, sender, nonce, int(expires_s) + 1):
+                raise requests.used_once(sender)
+
+
 class PeerGate:
     """Tells which peer signed a request to this node."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._replays = Replays(parts.now_ms() / 1000)
+        self._replays: Replays = RememberedReplays(parts.now_ms() / 1000)
+        if parts.database.is_shared:
+            self._replays = StoredReplays(parts.database)
 
     def peer(self, request: Request, body: bytes) -> Card:
         """The peer; `Unauthenticated` when the request is nobody's."""

@@ -12,7 +12,7 @@ from node.api.edge import FromPeer, Node, json
 from node.errors import Malformed, NotFound, problem
 from node.exchange import serving
 from node.exchange.card import Card
-from node.exchange.serving import Cursors
+from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.ledger import tiles
 from node.ledger.encoding import parse_decimal
 from node.ledger.merkle import MAX_SIZE
@@ -26,7 +26,6 @@ log = APIRouter(prefix="/log", tags=["log"])
 
 IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
 FRESH = {"cache-control": "no-cache"}
-CURSORS_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)

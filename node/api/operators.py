@@ -6,16 +6,17 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.routing import APIRoute
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from node.api import schemas
 from node.api.edge import Node, Officer, Reader, durable, json, node_of, reader
-from node.errors import Malformed, TooMuch
+from node.errors import Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
 from node.ledger.canonical import MAX_INTEGER
-from node.records import model
+from node.records import identifiers, model
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
 from node.service.parts import Parts
@@ -97,10 +98,13 @@ def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _call
 
 @router.get("/operators/{tin}/history")
 def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
-    """Every version of an operator that this node recorded or was told, oldest first."""
+    """Every version of an operator that this node recorded or was told, oldest first.
+
+    By any identifier, as a lookup; also of an operator that left our view.
+    """
     answers: Answers = request.app.state.answers
     with node.database.read() as connection:
-        return json(answers.history(connection, tin[:64]))
+        return json(answers.history(connection, _tin_of(connection, tin[:64])))
 
 
 @router.get("/search")
@@ -197,7 +201,7 @@ async def change_consent(
     today = node.today()
     consent: dict[str, Any] = {"given": change.given, "scope": change.scope}
     consent |= {"from": today} if change.given else {"withdrawn_on": today}
-    changes = {"mra_consent": consent, "effective_at": moment.format(node.now_ms())}
+    changes = {"mra_consent": consent}
     return await _settled(
         request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key)
     )
@@ -248,6 +252,19 @@ def _parsed(operator: schemas.Operator) -> schemas.Operator | Outcome:
         )
 
 
+def _tin_of(connection: Connection, identifier: str) -> str:
+    """The TIN of the one operator with this identifier, itself where there is none; several: `Conflict`."""
+    hits = records.find(connection, [identifiers.plain(identifier)])
+    exact = [hit for hit in hits if hit[1] == "TIN"]
+    carried = (records.indexed(connection, log, [found])[found][0] for _, _, log, found in exact or hits)
+    tins = sorted({value for numbers in carried for scheme, value in numbers if scheme == "TIN"})
+    if len(tins) > 1:
+        told = [problem(tin, "", "has this identifier") for tin in tins[:10]]
+        do = "give the TIN of the one that is meant"
+        raise Conflict("several operators have this identifier", where=identifier, problems=told, do=do)
+    return tins[0] if tins else identifier
+
+
 def _within(node: Parts, count: int) -> None:
     limit = node.settings.list_limit
     if count > limit:
@@ -265,8 +282,25 @@ async def _events(node: Parts, after: int | None, may_go_on: Callable[[], bool])
         with node.bell.ticket() as ticket:
             with node.database.glance() as connection:
                 rows = channels.changes_after(connection, place, 500)
-            for row in rows:
+                told = [row | _notice(connection, row) for row in rows]
+            for row in told:
                 place = row["change"]
                 yield b"id: %d\nevent: %s\ndata: %s\n\n" % (place, row["kind"].encode(), orjson.dumps(row))
             if not rows and not await ticket.wait(node.settings.wait_limit_s):
                 yield b": nothing new\n\n"
+
+
+def _notice(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
+    """What a notice says, and who sent it under which agreement; nothing for other changes.
+
+    The feed does not name the entry; the notices received at one moment stand in it in their order.
+    """
+    if row["kind"] != "notice":
+        return {}
+    behind = channels.changes_after(connection, row["change"], 500)
+    later = sum(all(each[name] == row[name] for name in ("log", "time", "kind")) for each in behind)
+    received = channels.notices(connection, row["log"], 500)
+    told = [orjson.loads(each["body"]) for each in received if each["received_at"] == row["time"]]
+    sender = {each.log: each for each in channels.channels(connection)}[row["log"]]
+    said = {"issuer": sender.issuer, "agreement": sender.agreement}
+    return said | {name: told[later][name] for name in ("notice", "detail") if later < len(told)}

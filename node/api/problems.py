@@ -26,28 +26,14 @@ RETRY_AFTER_S = 1
 MEDIA_TYPE = "application/problem+json"
 
 
-def problem_of(refusal: Refusal) -> dict[str, Any]:
-    """The refusal as problem details: what, where, why, what to do, and each broken rule."""
-    status = STATUS.get(type(refusal), 500)
-    told: dict[str, Any] = {
-        "type": f"urn:aeo:problem:{refusal.code}",
-        "title": refusal.what,
-        "status": status,
-    }
-    told["detail"] = refusal.sentence()
-    told |= {
-        name: text
-        for name, text in (("where", refusal.where), ("why", refusal.why), ("do", refusal.do))
-        if text
-    }
-    if refusal.problems:
-        told["problems"] = [{"field": p.field, "value": p.value, "rule": p.rule} for p in refusal.problems]
-    return told
+def problem_of(refusal: Refusal, status: int = 0) -> dict[str, Any]:
+    """The refusal as problem details, with its status in the table unless another is given."""
+    return refusal.details(status or STATUS.get(type(refusal), 500))
 
 
-def answer(refusal: Refusal, status: int | None = None) -> Response:
+def answer(refusal: Refusal, status: int = 0) -> Response:
     """The HTTP answer that tells a refusal."""
-    told = problem_of(refusal) | ({"status": status} if status else {})
+    told = problem_of(refusal, status)
     headers = {}
     if told["status"] in (503, TOO_OFTEN):
         headers["retry-after"] = str(RETRY_AFTER_S)

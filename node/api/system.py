@@ -26,7 +26,7 @@ router = APIRouter(tags=["node"])
 def health(request: Request, node: Node) -> Response:
     """Whether the node serves: `ok` and the size of its ledger; 503 when a part of it stands still."""
     state = request.app.state
-    if not (state.sequencer.is_alive and state.replication.is_alive):
+    if not (state.sequencer.is_alive and state.replication.is_alive and state.presence.is_alive):
         raise Busy("a part of the node stands still", do="read the node's log, and restart it")
     with node.database.glance() as connection:
         head = logs.head(connection, LEDGER)

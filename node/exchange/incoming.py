@@ -30,6 +30,7 @@ from node.agreements.document import REQUIRED_FIELDS
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
 from node.exchange.card import Card, ledger_origin
+from node.exchange.outgoing import epoch_owner
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
@@ -38,6 +39,7 @@ from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from node.ledger.note import open_note
 from node.records import credential, model
+from node.store.channels import StoredEpoch
 from node.store.logs import Head
 
 Row = dict[str, Any]
@@ -174,6 +176,11 @@ def check_not_older(proven: Proven, last: Head) -> None:
         )
 
 
+def held_key(store_key: bytes, origin: str, stored: StoredEpoch) -> bytes:
+    """A channel's epoch key as it rests in the store; `Unproven` when it does not open."""
+    return sealing.unwrap(store_key, stored.wrapped, epoch_owner(origin, stored.epoch))
+
+
 def epoch_keys(
     held: Mapping[int, bytes], page: ChannelPart, own: X25519PrivateKey, origin: str
 ) -> dict[int, bytes]:
@@ -225,8 +232,12 @@ def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
 
 def _apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
     evidence = canonical.encode({"entry": item.entry, "body": item.body})
-    why = error.sentence() if isinstance(error, Refusal) else f"it is out of form: {error!r}"
-    return SetApart(entry.seq, record_id, why, evidence)
+    return SetApart(entry.seq, record_id, why(error), evidence)
+
+
+def why(error: Exception) -> str:
+    """Why something did not hold, as one sentence."""
+    return error.sentence() if isinstance(error, Refusal) else f"it is out of form: {error!r}"
 
 
 def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey, newest: int) -> Disclosed:
@@ -266,14 +277,20 @@ def unsealed(entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes]) ->
 
 def check_opening(content: Row, proof: list[str] | None, peer: Card, ledger: Checkpoint) -> LedgerEntry:
     """Checks 6 and 7: gives the ledger entry behind a disclosure."""
+    entry = check_commitment(content, peer)
+    leaf = leaf_hash(entry.encode())
+    verify_inclusion(entry.seq, ledger.size, leaf, hashes(proof or []), ledger.root)
+    return entry
+
+
+def check_commitment(content: Row, peer: Card) -> LedgerEntry:
+    """Checks 6 and 7 without the ledger: gives the issuer's entry that commits to what a disclosure opens."""
     opening = content.get("ledger")
     if not isinstance(opening, dict) or set(opening) != {"entry", "salt", "body"}:
         raise Malformed("a disclosure does not say which ledger entry it rests on")
-    encoded = _text(opening, "entry").encode()
-    entry = LedgerEntry.decode(encoded)
+    entry = LedgerEntry.decode(_text(opening, "entry").encode())
     if entry.country != peer.country or entry.type != "record":
         raise Unproven("the ledger entry is not a record of the issuer", where=f"ledger entry {entry.seq}")
-    verify_inclusion(entry.seq, ledger.size, leaf_hash(encoded), hashes(proof or []), ledger.root)
     if commitment(unb64u(_text(opening, "salt")), canonical.encode(opening["body"])) != entry.commit:
         raise Unproven("the ledger entry commits to another body", where=f"ledger entry {entry.seq}")
     if not isinstance(opening["body"], dict) or opening["body"].get("record_id") != content["record_id"]:

@@ -2,14 +2,16 @@
 
 Covered: method, target URI (with the address on the recipient's card, so that a request cannot be sent
 on to another node), content digest; with created, expires, nonce, and the sender's node name as keyid.
-The library does not detect replay: `Replays` remembers every nonce until it expires. A signature made
-before this process started is refused, so that a restart forgets nothing that matters.
+The library does not detect replay: `Replays` remembers every nonce until it expires, in the memory of a
+node's one process, or in the store that its processes share. A signature made before that one process
+started is refused, so that a restart forgets nothing that matters.
 """
 
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, HTTPSignatureKeyResolver
@@ -52,8 +54,15 @@ class _Keys(HTTPSignatureKeyResolver):
         return key
 
 
-class Replays:
-    """Nonces already used, each until its signature has expired; `started_s` is when memory begins."""
+class Replays(Protocol):
+    """Remembers the nonces already used, each until its signature has expired."""
+
+    def use(self, sender: str, nonce: str, created_s: int, expires_s: float, now_s: float) -> None:
+        """Use a nonce once; `Unauthenticated` the second time, or when memory does not reach back."""
+
+
+class RememberedReplays:
+    """The memory of a node that is one process; `started_s` is when it begins."""
 
     def __init__(self, started_s: float) -> None:
         self._started_s = started_s
@@ -70,10 +79,13 @@ class Replays:
                 "too many requests at once to tell replays apart", do="try again in a minute"
             )
         if self._until.get((sender, nonce), -1.0) >= now_s:
-            raise Unauthenticated(
-                "the request was already used once", where=sender, do="sign each request anew"
-            )
+            raise used_once(sender)
         self._until[sender, nonce] = expires_s
+
+
+def used_once(sender: str) -> Unauthenticated:
+    """The refusal of a request that was used before."""
+    return Unauthenticated("the request was already used once", where=sender, do="sign each request anew")
 
 
 def sign(

@@ -35,6 +35,10 @@ CHUNK = 100
 """Entries read from the store at once."""
 
 
+CURSORS_LIMIT = 100
+"""Most channels that one request asks about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cursors:
     """How far a peer has come: revision of agreements, size of our ledger, size of each channel."""
@@ -186,13 +190,13 @@ def _parts(connection: Connection, log: int, start: int, stop: int, tree: Tree) 
     """The entries of a channel as they travel, read a few at a time: bodies may be large."""
     for at in range(start, stop, CHUNK):
         until = min(stop, at + CHUNK)
-        bodies = channels.bodies(connection, log, at, until)
-        ledger_seqs = channels.ledger_seqs(connection, log, at, until)
+        behind = channels.sealed_behind(connection, log, at, until)
         for seq, entry in enumerate(logs.entries(connection, log, at, until), at):
+            sealed, about = behind.get(seq, (None, None))
             yield {
                 "entry": entry.decode(),
-                "body": b64(bodies[seq]) if seq in bodies else None,
-                "proof": _texts(tree.inclusion_proof(ledger_seqs[seq])) if seq in ledger_seqs else None,
+                "body": None if sealed is None else b64(sealed),
+                "proof": None if about is None else _texts(tree.inclusion_proof(about)),
             }
 
 

@@ -1,9 +1,9 @@
 """Where each agreement stands, as this node can prove it.
 
-An act counts once the agreement's contract says that enough parties signed it, and, unless it only
-restricts (suspend, terminate), once the ledgers of all its parties are proven to hold it with all
-signatures. So nothing is shared before both signatures are in both ledgers, and a suspension never
-waits for anybody.
+What agrees, starts or resumes counts once all it binds have signed it, the agreement's contract allows
+it, and the ledgers of all its parties are proven to hold it with all signatures. What stops counts with
+one signature, and no contract is asked. So nothing is shared before both signatures are in both ledgers,
+and a suspension never waits for anybody.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Standing:
         return frozenset(party.country for party in self.agreement.parties)
 
     def is_complete(self, held: HeldAct, today: str) -> bool:
-        """Whether enough parties signed, as the agreement's own contract says."""
+        """Whether enough parties signed: one for what stops; else all it binds, if the contract allows it."""
         return held.instrument.complete(self.agreement, today, self.contract).allowed
 
     def counts(self, held: HeldAct, today: str) -> bool:

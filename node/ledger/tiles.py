@@ -199,16 +199,6 @@ def tree_root(read_tile: ReadTile, size: int) -> bytes:
     return Tree(read_tile, size).root()
 
 
-def inclusion_proof(read_tile: ReadTile, index: int, size: int) -> tuple[bytes, ...]:
-    """The inclusion proof of one leaf; for many in one tree ask a `Tree`, and raises as it does."""
-    return Tree(read_tile, size).inclusion_proof(index)
-
-
-def consistency_proof(read_tile: ReadTile, old: int, new: int) -> tuple[bytes, ...]:
-    """The consistency proof from size `old` to size `new`; raises as `Tree` does."""
-    return Tree(read_tile, new).consistency_proof(old)
-
-
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
     """1 to 256 entries, each as its length (uint16, big-endian) and its at most 65,535 bytes."""
     if not 1 <= len(entries) <= TILE_WIDTH:

@@ -53,34 +53,29 @@ _SEPARATORS: Final = re.compile(r"[\s./-]")
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """One kind of number: the rule as a person reads it, its compaction, and its test.
+    """One kind of number: the rule as a person reads it, and its test.
 
     `validate` returns the compact number or raises `ValueError`, as python-stdnum does.
     """
 
     rule: str
-    compact: Callable[[str], str]
     validate: Callable[[str], str]
 
 
-def _compact(text: str) -> str:
-    return _SEPARATORS.sub("", text).upper()
-
-
 def _library(rule: str, module: ModuleType) -> Scheme:
-    return Scheme(rule, module.compact, module.validate)
+    return Scheme(rule, module.validate)
 
 
 def _pattern(rule: str, pattern: str, prefixes: frozenset[str] | None = None) -> Scheme:
     matches = re.compile(pattern).fullmatch
 
     def validate(text: str) -> str:
-        value = _compact(text)
+        value = plain(text)
         if matches(value) is None or (prefixes is not None and value[:2] not in prefixes):
             raise InvalidFormat
         return value
 
-    return Scheme(rule, _compact, validate)
+    return Scheme(rule, validate)
 
 
 def _stricter(rule: str, module: ModuleType, lengths: range) -> Scheme:
@@ -92,7 +87,7 @@ def _stricter(rule: str, module: ModuleType, lengths: range) -> Scheme:
             raise InvalidLength
         return value
 
-    return Scheme(rule, module.compact, validate)
+    return Scheme(rule, validate)
 
 
 SCHEMES: Final[Mapping[str, Scheme]] = MappingProxyType(
@@ -151,37 +146,24 @@ _NATURAL_PERSON: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
 )
 
 
-def compact(scheme: str, text: str) -> str:
-    """Strip what people write between the characters of a number; does not judge the number.
-
-    Raises `Malformed` for an unknown scheme, and for text no number of that scheme can come from.
-    """
-    known = _scheme(scheme)
-    return _applied(known.compact, known, scheme, text)
-
-
 def plain(text: str) -> str:
     """What people write, as canonical numbers of every scheme are stored: no separators, upper case."""
-    return _compact(text)
+    return _SEPARATORS.sub("", text).upper()
 
 
 def check(scheme: str, value: str) -> str:
     """Return the compact canonical form of `value`, or raise `Malformed` naming the scheme's rule."""
     known = _scheme(scheme)
-    canonical = _applied(known.validate, known, scheme, value)
+    if len(value) > _LONGEST_AS_TYPED:
+        raise _refused(scheme, value, known.rule)
+    try:
+        canonical = known.validate(value)
+    # The library lets the ValueError of int() through for some foreign characters.
+    except ValueError:
+        raise _refused(scheme, value, known.rule) from None
     if len(canonical) > LONGEST or not (canonical.isascii() or scheme == "RFC"):
         raise _refused(scheme, value, known.rule)
     return canonical
-
-
-def _applied(read: Callable[[str], str], known: Scheme, scheme: str, text: str) -> str:
-    if len(text) > _LONGEST_AS_TYPED:
-        raise _refused(scheme, text, known.rule)
-    try:
-        return read(text)
-    # The library lets the ValueError of int() through for some foreign characters.
-    except ValueError:
-        raise _refused(scheme, text, known.rule) from None
 
 
 def is_natural_person(scheme: str, value: str) -> bool:

@@ -1,26 +1,40 @@
-"""Admitting changes of own operators: one, or a list in which each row stands for itself."""
+"""Admitting changes of own operators: one, or a list in which each row stands for itself.
+
+A list never undoes what somebody recorded by hand. It changes a status only with a date after the day on
+which the status was last set by hand, and it may withdraw a consent, but not give or widen one that was
+set otherwise by hand.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from node.errors import Conflict, NotFound, Problem, Refusal
+from node.errors import Busy, Conflict, NotFound, Problem, Refusal
 from node.exchange import versions
-from node.exchange.versions import Fields
+from node.exchange.versions import Fields, Version
+from node.ledger import moment
 from node.ledger.encoding import b64u
 from node.records import model, status
 from node.service.batch import Batch
+from node.store import records
 
 RECORD_ID_BYTES = 16
-ABOUT_STATUS = {"status", "status_since", "effective_at", "status_reason_class", "status_until"}
+MOMENTS = ("status_since", "effective_at")
+ABOUT_STATUS = {"status", *MOMENTS, "status_reason_class", "status_until"}
+DAY_EVERYWHERE_MS = 36 * 3_600_000
+"""From the beginning of a day in UTC to its end where it ends last."""
+UNNAMED_LIST = "a list"
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who asks for a change, and why; stands in the ledger only as a commitment."""
+    """Who asks for a change, and why; stands in the ledger only as a commitment.
+
+    `source` names the list that the change came out of; it is empty for a change made by hand.
+    """
 
     caller: str
     reason: str = ""
@@ -75,13 +89,14 @@ class AdmitList:
 
     def run(self, batch: Batch) -> list[Outcome]:
         """Admit one after the other."""
-        return [self._one(batch, operator) for operator in self.operators]
+        author = replace(self.author, source=self.author.source or UNNAMED_LIST)
+        return [self._one(batch, operator, author) for operator in self.operators]
 
-    def _one(self, batch: Batch, operator: Fields) -> Outcome:
+    def _one(self, batch: Batch, operator: Fields, author: Author) -> Outcome:
         before = batch.additions
         try:
-            _check_not_older(batch, operator)
-            return (foresee if self.dry_run else admit)(batch, operator, self.author)
+            row = _of_list(batch, operator)
+            return foresee(batch, row) if self.dry_run else admit(batch, row, author)
         except Refusal as refusal:
             if batch.additions != before:
                 raise
@@ -140,7 +155,9 @@ class Amend:
         return once(batch, self.author.caller, self.key, asked, lambda: self._admit(batch))
 
     def _repeats(self, fields: Fields) -> bool:
-        """Whether it only says again which status the operator has: that must not move its dates."""
+        """Whether it only says again which status or consent there is: that must not move its dates."""
+        if set(self.changes) == {"mra_consent"} and "given" in self.asked:  # the request named no day
+            return _says_again(self.changes["mra_consent"], fields["mra_consent"])
         told = (
             self.changes.get("status"),
             self.changes.get("status_reason_class") or fields.get("status_reason_class"),
@@ -166,7 +183,7 @@ class Amend:
 
 def admit(batch: Batch, operator: Fields, author: Author) -> Outcome:
     """Add a new version of an operator; `Conflict` when its status cannot change so."""
-    foreseen = foresee(batch, operator, author)
+    foreseen = foresee(batch, operator)
     if foreseen.kind == "unchanged":
         return foreseen
     current = batch.current(operator["tin"])
@@ -187,11 +204,12 @@ def admit(batch: Batch, operator: Fields, author: Author) -> Outcome:
     return Outcome(foreseen.kind, version.tin, version.record_id, number, version.ledger_seq)
 
 
-def foresee(batch: Batch, operator: Fields, author: Author) -> Outcome:
+def foresee(batch: Batch, operator: Fields) -> Outcome:
     """What `admit` would do, changing nothing."""
+    current = batch.current(operator["tin"])
     _check_country(batch, operator)
     _check_not_ahead(batch, operator)
-    current = batch.current(operator["tin"])
+    _check_authorised_by_then(operator, current)
     if current is None:
         status.transition(None, operator["status"])
         return Outcome("new", operator["tin"])
@@ -225,15 +243,114 @@ def once(batch: Batch, caller: str, key: str | None, request: object, act: Calla
     return outcome
 
 
-def _check_not_older(batch: Batch, operator: Fields) -> None:
-    """A list must not undo what was recorded after it was made, such as a suspension."""
+def _of_list(batch: Batch, operator: Fields) -> Fields:
+    """What a row of a list comes to; `Conflict` where it would undo what was recorded after it was made."""
     current = batch.current(operator["tin"])
-    if current and current.operator != operator and operator["effective_at"] < current.fields["effective_at"]:
+    if current is None:
+        return operator
+    row = _completed(operator, current.operator)
+    if row != current.operator:
+        _check_not_older(row, current)
+        _check_status_by_hand(batch, row, current)
+        _check_consent_by_hand(batch, row, current)
+    return row
+
+
+def _completed(row: Fields, recorded: Fields) -> Fields:
+    """The row with what the record says more precisely of the same status on that day, and consent.
+
+    A list's date means the whole day, in whatever time zone.
+    """
+    told = dict(row)
+    if _says_again(row["mra_consent"], recorded["mra_consent"]):
+        told["mra_consent"] = recorded["mra_consent"]
+    of_day = moment.parse(row["effective_at"][:10] + "T00:00:00.000Z")
+    lag = moment.parse(recorded["effective_at"]) - of_day
+    if row["status"] == recorded["status"] and 0 <= lag < DAY_EVERYWHERE_MS:
+        told = {name: value for name, value in recorded.items() if name in ABOUT_STATUS} | told
+        told |= {name: max(row[name], recorded[name]) for name in MOMENTS}
+    return {name: told[name] for name in model.FIELDS if name in told}
+
+
+def _says_again(consent: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Whether a consent says nothing that the recorded one does not say, except on which day."""
+    same = (consent["given"], consent["scope"]) == (recorded["given"], recorded["scope"])
+    return same and set(consent) <= set(recorded)
+
+
+def _check_not_older(row: Fields, current: Version) -> None:
+    if row["effective_at"] < current.fields["effective_at"]:
         raise Conflict(
             "the list is older than what is recorded",
-            where=operator["tin"],
-            why=f"it speaks of {operator['effective_at']}, the record of {current.fields['effective_at']}",
+            where=row["tin"],
+            why=f"it speaks of {row['effective_at']}, the record of {current.fields['effective_at']}",
             do="export a new list, or use `aeo operator status` for this operator alone",
+        )
+
+
+def _check_status_by_hand(batch: Batch, row: Fields, current: Version) -> None:
+    """By the day of recording: a suspension of long ago, entered today, is no older than today."""
+    if row["status"] == current.fields["status"]:
+        return
+    by_hand = _last_by_hand(batch, current, lambda fields: (fields["status"], fields["status_since"]))
+    if by_hand and row["effective_at"][:10] <= by_hand.fields["recorded_at"][:10]:
+        raise Conflict(
+            f"the list would undo what was recorded by hand: {current.fields['status']}",
+            where=row["tin"],
+            why=f"it says {row['status']} of {row['effective_at'][:10]}, which is not after the day on which "
+            f"the status was set by hand, {by_hand.fields['recorded_at'][:10]}",
+            do="if the list is right, use `aeo operator status` for this operator alone",
+        )
+
+
+def _check_consent_by_hand(batch: Batch, row: Fields, current: Version) -> None:
+    consent = row["mra_consent"]
+    if not consent["given"] or consent == current.fields["mra_consent"]:
+        return
+    by_hand = _last_by_hand(batch, current, lambda fields: fields["mra_consent"])
+    if by_hand and not _covers(said := by_hand.fields["mra_consent"], consent["scope"]):
+        raise Conflict(
+            "the list would give or widen a consent that was set otherwise by hand",
+            where=row["tin"],
+            why=f"on {by_hand.fields['recorded_at'][:10]} it was "
+            + (f"given for {', '.join(said['scope'])} only" if said["given"] else "withdrawn"),
+            do="correct the list, or, if the operator consents, use `aeo operator consent --give`",
+        )
+
+
+def _covers(consent: Mapping[str, Any], scope: str | list[str]) -> bool:
+    """Whether a consent that was set by hand goes as far as a list would have it."""
+    if consent["scope"] == model.GENERAL:
+        return bool(consent["given"])
+    return bool(consent["given"]) and scope != model.GENERAL and set(scope) <= set(consent["scope"])
+
+
+def _last_by_hand(batch: Batch, current: Version, about: Callable[[Fields], object]) -> Version | None:
+    """The newest version in which somebody, and not a list, set what `about` reads of it."""
+    stored = records.versions(batch.connection, current.record_id)
+    known = [versions.unseal(each, batch.parts.keys.store) for each in stored]
+    known += [current] if current.number > len(known) else []
+    if len(known) < current.number:
+        raise Busy("this operator is being changed at this moment", where=current.tin, do="import it again")
+    found, before = None, None
+    for version in known:
+        if about(version.fields) != before and not version.private["source"]:
+            found = version
+        before = about(version.fields)
+    return found
+
+
+def _check_authorised_by_then(operator: Fields, current: Version | None) -> None:
+    """Only an annulment reaches back to before the authorisation; what is recorded so already may stay."""
+    dates = [operator["effective_at"], operator["authorised_on"]]
+    if current and dates == [current.fields["effective_at"], current.fields["authorised_on"]]:
+        return
+    if operator["status"] != "ANNULLED" and dates[0][:10] < dates[1]:
+        raise Conflict(
+            "a status cannot take effect before the operator was authorised",
+            where=operator["tin"],
+            why=f"it says {dates[0]}, the authorisation is of {dates[1]}",
+            do="correct the date; only ANNULLED reaches back further",
         )
 
 

@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 from node.agreements.document import direction_terms
 from node.errors import NotFound
 from node.exchange import versions
-from node.exchange.card import ledger_origin
+from node.exchange.card import Card, ledger_origin
 from node.ledger import moment
-from node.records import identifiers, status
+from node.records import credential, identifiers, status
 from node.service.names import fold
 from node.service.parts import Parts
 from node.store import channels, logs, records
@@ -256,6 +256,7 @@ class Answers:
     def _told_versions(self, connection: Connection, log: int, record_id: str) -> list[Json]:
         rows = channels.mirror_history(connection, log, record_id)
         reach = self.reaches()[log]
+        issuer = self._parts.peers.by_country(connection)[reach.channel.issuer]
         return [
             {
                 "kind": row["kind"],
@@ -264,7 +265,7 @@ class Answers:
                 "told_at": row["time"],
                 "received_at": row["received_at"],
             }
-            | _shown_then(orjson.loads(row["body"]))
+            | _shown_then(orjson.loads(row["body"]), issuer)
             for row in rows
         ]
 
@@ -316,7 +317,6 @@ def read_status(fields: Mapping[str, Any], today: str) -> Json:
 def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
     standings = parts.standings.current(connection)
     cards = parts.peers.by_country(connection)
-    open_incidents = channels.incidents(connection, only_open=True)
     found = {}
     for channel in channels.channels(connection):
         if channel.partner != parts.country:
@@ -326,9 +326,9 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         ledger = logs.head_of(connection, ledger_origin(peer.name))
         assert head is not None, "a channel is stored together with its log"
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
-        about = [
-            row for row in open_incidents if row["peer"] == peer.name and row["log"] in (channel.log, -1)
-        ]
+        own = channels.open_incidents(connection, peer.name, channel.log)
+        about = [*own, *channels.open_incidents(connection, peer.name, channels.WHOLE_PEER)]
+        about.sort(key=lambda row: int(row["incident"]), reverse=True)
         found[channel.log] = Reach(
             channel,
             standing.agreement.title,
@@ -339,7 +339,7 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             ledger.origin,
             ledger.size,
             tuple(f"{row['kind']}: {row['detail']}" for row in about[:10]),
-            tuple(channels.unread(connection, channel.log)),
+            tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
             direction_terms(standing.agreement, channel.issuer, channel.partner, ""),
         )
     return found
@@ -352,10 +352,10 @@ def _best_first(answers: list[Json]) -> list[Json]:
     )
 
 
-def _shown_then(body: Json) -> Json:
-    opening = body.get("ledger")
-    return (
-        {"ledger_seq": orjson.loads(opening["entry"])["seq"], "presentation": body["presentation"]}
-        if opening
-        else {}
-    )
+def _shown_then(body: Json, issuer: Card) -> Json:
+    """What a disclosure said; a tombstone said nothing."""
+    if "presentation" not in body:
+        return {}
+    shown = credential.verify(body["presentation"], issuer.credential_key, issuer=issuer.name)
+    seq = orjson.loads(body["ledger"]["entry"])["seq"]
+    return {"ledger_seq": seq, "fields": shown.fields, "presentation": body["presentation"]}

@@ -10,12 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import Connection
 
 from node.errors import Damaged
-from node.exchange import sealing, versions
+from node.exchange import incoming, outgoing, sealing, versions
 from node.exchange.card import Card
-from node.exchange.outgoing import CLOCKS, epoch_owner
 from node.ledger import canonical, moment
-from node.ledger.encoding import b64u, unb64u
-from node.ledger.entry import ChannelEntry, LedgerEntry, commitment
+from node.ledger.encoding import b64u
+from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.records import credential
 from node.service.check_ledger import check_index
 from node.service.check_logs import Entries
@@ -42,10 +41,9 @@ class Keys:
         if epoch not in self._opened:
             stored = channels.epochs(self.connection, head.log, [epoch]).get(epoch)
             self.seen["channel_epoch", head.log] += stored is not None
-            owner = epoch_owner(head.origin, epoch)
             self._opened[epoch] = None
             if stored is not None:
-                self._opened[epoch] = sealing.unwrap(self.store, stored.wrapped, owner)
+                self._opened[epoch] = incoming.held_key(self.store, head.origin, stored)
         return self._opened[epoch]
 
 
@@ -72,7 +70,7 @@ class Outgoing:
         opened: list[tuple[ChannelEntry, Row, int | None]] = []
         for seq, entry in enumerate(entries, start):
             if isinstance(entry, ChannelEntry):
-                yield from guarded(head.origin, self._open(head, entry, sealed.get(seq), opened), seq)
+                yield from guarded(head.origin, seq, self._open, head, entry, sealed.get(seq), opened)
         about = [body["record_id"] for _, body, _ in opened if "record_id" in body]
         views = channels.views_of(self.connection, log, about)
         known = records.versions_at(self.connection, [at for _, _, at in opened if at is not None])
@@ -84,7 +82,7 @@ class Outgoing:
                 continue
             view = views.get(body["record_id"])
             version = None if at is None else known.get(at)
-            yield from guarded(head.origin, self._view(head, entry, body, at, view, version), entry.seq)
+            yield from guarded(head.origin, entry.seq, self._view, head, entry, body, at, view, version)
 
     def rest(self) -> Iterator[Finding]:
         """The state kept is the one the partner was told last."""
@@ -98,7 +96,7 @@ class Outgoing:
         entry: ChannelEntry,
         stored: tuple[bytes, int | None] | None,
         opened: list[tuple[ChannelEntry, Row, int | None]],
-    ) -> Iterator[Finding]:
+    ) -> None:
         if stored is None or hashlib.sha256(stored[0]).digest() != entry.body:
             raise Damaged("the sealed body is not the one the entry names")
         if (key := self._keys.key(head, entry.epoch)) is None:
@@ -107,7 +105,6 @@ class Outgoing:
         if not isinstance(body, dict):
             raise Damaged("the sealed body is out of form")
         opened.append((entry, body, stored[1]))
-        yield from ()
 
     def _view(
         self,
@@ -140,13 +137,11 @@ class Outgoing:
         jwt, *texts = body["presentation"].split("~")[:-1]
         if jwt != told.jwt or told.record_id != body["record_id"]:
             raise Damaged("it discloses another version than it says")
-        opened = [orjson.loads(unb64u(text)) for text in texts]
-        names = {each[1] for each in opened if len(each) == 3} - CLOCKS
-        schemes = {each[1].get("scheme") for each in opened if len(each) == 2 and isinstance(each[1], dict)}
-        seen = {name: value for name, value in told.fields.items() if name in names}
-        if "identifiers" in seen:
-            seen["identifiers"] = [each for each in seen["identifiers"] if each["scheme"] in schemes]
-        return canonical.digest(seen)
+        paths = [each.path for each in told.disclosures() if each.text in texts]
+        # The list itself shows none of its numbers: each is shown by its own disclosure.
+        return outgoing.view_digest(
+            told.fields, ["identifiers." if each == "identifiers" else each for each in paths]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +189,10 @@ class Incoming:
         for seq, entry in enumerate(entries, start):
             row = rows.get(seq)
             if isinstance(entry, ChannelEntry):
-                yield from guarded(head.origin, self._key(head, entry, is_opened=row is not None), seq)
+                yield from guarded(head.origin, seq, self._key, head, entry, is_opened=row is not None)
             if row is not None and isinstance(entry, ChannelEntry):
                 newest = mirrored.get((log, row["record_id"]))
-                yield from guarded(head.origin, self._entry(head, entry, row, newest, index), seq)
+                yield from guarded(head.origin, seq, self._entry, head, entry, row, newest, index)
             elif seq not in apart and self._is_apart_whole:
                 yield Finding(head.origin, seq, "it is neither mirrored nor set apart")
 
@@ -243,15 +238,10 @@ class Incoming:
             if "presentation" in body:
                 raise Damaged("a disclosure is kept as another kind", where=row["kind"])
             return Told(row)
-        opening: Any = body["ledger"]
-        entry = LedgerEntry.decode(opening["entry"].encode())
+        entry = incoming.check_commitment(body, self.issuer)
         verified = credential.verify(str(body["presentation"]), self._credential_key, issuer=self.issuer.name)
         digest = b64u(verified.digest)
-        named = (opening["body"]["record_id"], opening["body"]["credential"], entry.country)
-        if named != (row["record_id"], digest, self.issuer.country):
-            raise Damaged("the ledger entry it rests on is about something else", where=row["record_id"])
-        if commitment(unb64u(opening["salt"]), canonical.encode(opening["body"])) != entry.commit:
-            raise Damaged("the ledger entry commits to another body", where=row["record_id"])
+        incoming.check_names_credential(body, digest)
         return Told(row, verified.fields, entry.seq, digest)
 
     def _last(self, told: Told) -> Told | None:

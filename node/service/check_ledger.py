@@ -105,11 +105,11 @@ class LedgerBodies:
             if not isinstance(entry, LedgerEntry):
                 continue
             if entry.type == "record":
-                yield from guarded(head.origin, self._version(head, entry, stored.get(seq), behind), seq)
+                yield from guarded(head.origin, seq, self._version, head, entry, stored.get(seq), behind)
             else:
-                yield from guarded(head.origin, self._body(entry, bodies.get(seq)), seq)
+                yield from guarded(head.origin, seq, self._body, entry, bodies.get(seq))
 
-    def _body(self, entry: LedgerEntry, sealed: bytes | None) -> Iterator[Finding]:
+    def _body(self, entry: LedgerEntry, sealed: bytes | None) -> None:
         if sealed is None:
             raise Damaged("no body is behind it")
         salt, content = open_body(self.parts, entry.seq, sealed)
@@ -118,7 +118,6 @@ class LedgerBodies:
         body = canonical.decode(content)
         if isinstance(body, dict):
             self.recorded.note(entry, body)
-        yield from ()
 
     def _version(
         self, head: Head, entry: LedgerEntry, told: tuple[StoredVersion, int, bool] | None, behind: "_Behind"

@@ -16,7 +16,7 @@ from node.ledger import moment, tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain
 from node.ledger.merkle import EMPTY_ROOT, leaf_hash
-from node.service.findings import Finding, Seen, Told, why
+from node.service.findings import Finding, Seen, Told, guarded, why
 from node.store import logs
 from node.store.logs import Head
 from node.store.tables import LEDGER
@@ -52,7 +52,7 @@ class LogCheck:
                 yield Finding(head.origin, start, f"{missing} entries are missing behind it")
                 return
             leaves = [leaf_hash(entry) for entry in encoded]
-            yield from self._tile(head, start // BUNDLE, leaves)
+            yield from guarded(head.origin, -1, self._tile, head, start // BUNDLE, leaves)
             entries = yield from decoded(head, start, encoded, leaves, last)
             yield from behind(head, start, entries)
             grown = tiles.append(lambda *at: made[at], start, leaves)

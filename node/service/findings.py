@@ -3,13 +3,15 @@
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.errors import Refusal
+from node.exchange import incoming
 from node.store.database import Row
 from node.store.tables import LEDGER
 
+Args = ParamSpec("Args")
 Told = Callable[[str, int, int], None]
 Seen = Counter[tuple[str, int]]
 """How many rows of (table, log) a check has looked at and found to belong there."""
@@ -24,10 +26,16 @@ class Finding:
     what: str
 
 
-def guarded(log: str, found: Iterator[Finding], entry: int = -1) -> Iterator[Finding]:
-    """What stands so wrongly in the store that it stops a check is a finding of that check."""
+def guarded(
+    log: str,
+    entry: int,
+    check: Callable[Args, Iterator[Finding] | None],
+    *args: Args.args,
+    **named: Args.kwargs,
+) -> Iterator[Finding]:
+    """Make a check, which may only raise; what stops it is a finding of its log and entry."""
     try:
-        yield from found
+        yield from check(*args, **named) or ()
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
         yield Finding(
             log, entry, why(error) if entry >= 0 else f"it cannot be checked to its end: {why(error)}"
@@ -36,11 +44,9 @@ def guarded(log: str, found: Iterator[Finding], entry: int = -1) -> Iterator[Fin
 
 def why(error: Exception) -> str:
     """An error as a finding says it."""
-    if isinstance(error, Refusal):
-        return error.sentence()
     if isinstance(error, SQLAlchemyError):
         return f"the store cannot be read: {getattr(error, 'orig', None) or error}"
-    return f"it is out of form: {error!r}"
+    return incoming.why(error)
 
 
 AHEAD = 256

@@ -19,7 +19,7 @@ from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Read
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import epoch_owner
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
-from node.exchange.serving import Cursors
+from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.exchange.standing import Standing
 from node.ledger import moment
 from node.ledger.checkpoint import Checkpoint
@@ -29,15 +29,12 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, logs, records
-from node.store.channels import Mirrored, StoredChannel, StoredEpoch
+from node.store.channels import WHOLE_PEER, Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
 from node.store.logs import Head
 from node.store.tables import Change
 
 STRUCTURAL = ("missing", "replaced", "late")
-CURSORS_LIMIT = 64
-WHOLE_PEER = -1
-"""The log number of an incident that is about a peer's answer as a whole."""
 NOT_BEGUN = -1
 """The log number of a copy that does not exist yet."""
 
@@ -160,8 +157,7 @@ def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -
     assert head is not None, "a channel is stored together with its log"
     stored = channels.epochs(connection, channel.log, [int(number) for number in page.epochs])
     keys = {
-        number: sealing.unwrap(parts.keys.store, epoch.wrapped, epoch_owner(head.origin, number))
-        for number, epoch in stored.items()
+        number: incoming.held_key(parts.keys.store, head.origin, epoch) for number, epoch in stored.items()
     }
     return Held(channel, head, keys)
 
@@ -172,10 +168,11 @@ def _fields(parts: Parts, peer: Card, standing: Standing) -> tuple[str, ...]:
 
 
 def _newest(connection: Connection, log: int, seq: int, before: dict[str, Mirrored]) -> Newest:
-    """Reads the mirror rows of records into `before`; counts those that rest on an entry before `seq`."""
+    """Reads mirror rows that `before` lacks into it; counts those that rest on an entry before `seq`."""
 
     def newest(record_ids: Collection[str]) -> dict[str, int]:
-        rows = channels.mirrored(connection, [(log, record_id) for record_id in record_ids])
+        lacking = [(log, record_id) for record_id in record_ids if record_id not in before]
+        rows = channels.mirrored(connection, lacking)
         before.update({record_id: row for (_, record_id), row in rows.items()})
         return {record_id: row.ledger_seq for record_id, row in before.items() if row.seq < seq}
 
@@ -300,26 +297,42 @@ def unopened(parts: Parts, connection: Connection, peer: Card) -> dict[str, list
 
     Only those due to be asked for again: the pause is as long as it has been tried for, so it doubles.
     """
-    now_ms = parts.now_ms()
-    due = [row for row in _open_ones(connection) if row["record_id"] is None and _is_due(row, now_ms)]
-    found = {}
+    now_ms, found = parts.now_ms(), {}
     for number, _ in expected(parts, connection, peer):
         channel = channels.channel(connection, number, peer.country, parts.country)
-        rows = [row for row in due if channel and row["log"] == channel.log]
-        if rows:
-            found[number] = sorted(rows, key=lambda row: int(row["seq"]))
+        rows = _open_ones(connection, peer, channel.log) if channel else []
+        due = [row for row in rows if row["record_id"] is None and _is_due(row, now_ms)]
+        if due:
+            found[number] = due
     return found
 
 
-def _open_ones(connection: Connection) -> list[Row]:
-    """The open incidents about single entries."""
-    listed = channels.incidents(connection, only_open=True, limit=channels.INCIDENTS_LIMIT)
-    return [row for row in listed if row["kind"] == "invalid" and row["log"] != WHOLE_PEER]
+def _open_ones(connection: Connection, peer: Card, log: int) -> list[Row]:
+    """The open incidents about single entries of a channel, in their order."""
+    return [row for row in channels.open_incidents(connection, peer.name, log) if row["kind"] == "invalid"]
 
 
 def _is_due(row: Row, now_ms: int) -> bool:
     first, last = moment.parse(row["first_seen"]), moment.parse(row["last_seen"])
     return now_ms - last >= last - first
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """One entry read again: the incident it has, what it says now, and its record's mirror row before."""
+
+    incident: int
+    found: Found
+    before: Mapping[str, Mirrored]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """What the entries of one channel that did not open before say now."""
+
+    held: Held
+    keys: Mapping[int, bytes] = field(repr=False)
+    entries: list[Late]
 
 
 def take_again(parts: Parts, peer: Card, news: News) -> None:
@@ -329,63 +342,92 @@ def take_again(parts: Parts, peer: Card, news: News) -> None:
     """
     now_ms = parts.now_ms()
     pages = {page.agreement: page for page in news.channels}
-    with parts.database.write() as connection:
+    with parts.database.read() as connection:
         last = logs.head_of(connection, ledger_origin(peer.name))
         ledger = incoming.check_ledger(news.ledger, peer, last, _latest_s(parts, now_ms)).checkpoint
         standings = dict(expected(parts, connection, peer))
-        for number, rows in unopened(parts, connection, peer).items():
-            if number in pages:
-                fields = _fields(parts, peer, standings[number])
-                _open_again(parts, connection, peer, pages[number], fields, ledger, rows)
+        again = [
+            _read_again(parts, connection, peer, pages[number], standings[number], ledger, rows)
+            for number, rows in unopened(parts, connection, peer).items()
+            if number in pages
+        ]
+    with parts.database.write() as connection:
+        _check_unmoved(connection, ledger_origin(peer.name), last)
+        for each in again:
+            _check_unmoved(connection, each.held.head.origin, each.held.head)
+            _take_again(parts, connection, peer, each, moment.format(now_ms))
 
 
-def _open_again(
+def _read_again(
     parts: Parts,
     connection: Connection,
     peer: Card,
     page: ChannelPart,
-    fields: tuple[str, ...],
+    standing: Standing,
     ledger: Checkpoint,
     rows: list[Row],
-) -> None:
+) -> ReadAgain:
     held, items = _held(parts, connection, peer, page), {item.entry: item for item in page.entries}
     keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
-    log, time, epochs = held.head.log, moment.format(parts.now_ms()), set[int]()
+    log, fields, entries = held.head.log, _fields(parts, peer, standing), list[Late]()
+    before: dict[str, Mirrored] = {}
     for row in rows:
         [encoded] = logs.entries(connection, log, row["seq"], row["seq"] + 1)
         item = items.get(encoded.decode()) or EntryPart(entry=encoded.decode(), body=None, proof=None)
         if item.body is None and row is not rows[0]:
             continue  # perhaps behind the end of the page: the next time asks from there
-        before: dict[str, Mirrored] = {}
         by = Reading(peer, fields, ledger, keys, _newest(connection, log, row["seq"], before))
         found = incoming.read([ChannelEntry.decode(encoded)], [item], by)
-        epochs |= found.epochs
-        for each in found.disclosed:
-            _take_late(connection, log, each, before, time)
-            channels.close_incident(connection, row["incident"], time)
-        for apart in found.set_apart:
-            channels.note_incident(
-                connection, incident(peer.name, log, apart.seq, "invalid", apart.reason, b"", time)
-            )
-    _keep_epochs(parts, connection, held, keys, epochs)
+        named = {each.record_id: each for each in found.disclosed if each.record_id is not None}
+        entries.append(Late(row["incident"], found, {each: before[each] for each in named if each in before}))
+        for record_id, each in named.items():
+            if not _is_overtaken(each, before):
+                before[record_id] = Mirrored(**_mirror_row(log, each, None))
+    return ReadAgain(held, keys, entries)
+
+
+def _take_again(parts: Parts, connection: Connection, peer: Card, again: ReadAgain, time: str) -> None:
+    """Store what was read again of a channel; an incident that was closed meanwhile stays as it is."""
+    log, epochs = again.held.head.log, set[int]()
+    open_ones = {row["incident"]: row for row in _open_ones(connection, peer, log)}
+    for late in again.entries:
+        if late.incident not in open_ones:
+            continue
+        epochs |= late.found.epochs
+        for each in late.found.disclosed:
+            _take_late(connection, log, each, late.before, list(open_ones.values()), time)
+            channels.close_incident(connection, late.incident, time)
+        for apart in late.found.set_apart:
+            row = incident(peer.name, log, apart.seq, "invalid", apart.reason, b"", time)
+            channels.note_incident(connection, row)
+    _keep_epochs(parts, connection, again.held, again.keys, epochs)
 
 
 def _take_late(
-    connection: Connection, log: int, each: Disclosed, before: Mapping[str, Mirrored], time: str
+    connection: Connection,
+    log: int,
+    each: Disclosed,
+    before: Mapping[str, Mirrored],
+    open_ones: list[Row],
+    time: str,
 ) -> None:
     """Mirror an entry that opened late, behind what came after it about the same record."""
-    about = [row for row in _open_ones(connection) if (row["log"], row["record_id"]) == (log, each.record_id)]
-    about = about if each.record_id is not None else []
-    newer = before.get(each.record_id or "")
-    if newer is not None and newer.seq > each.seq:
+    if _is_overtaken(each, before):
         channels.put_mirror(connection, [], [_history_row(log, each, time)])
         add(connection, Change, _changes(log, [each], before, time))
         return
+    about = [row for row in open_ones if row["record_id"] is not None and row["record_id"] == each.record_id]
     doubts = [str(row["detail"]) for row in about if row["seq"] > each.seq]
-    _mirror(connection, log, [each], before, time, doubts[0] if doubts else None)
+    _mirror(connection, log, [each], before, time, doubts[-1] if doubts else None)
     for row in about:
         if row["seq"] < each.seq:
             channels.close_incident(connection, row["incident"], time)
+
+
+def _is_overtaken(each: Disclosed, before: Mapping[str, Mirrored]) -> bool:
+    """Whether our copy of the record rests on a later entry already."""
+    newer = before.get(each.record_id or "")
+    return newer is not None and newer.seq > each.seq
 
 
 def incident(
@@ -431,7 +473,7 @@ def unaudited(parts: Parts, peer: Card, since_ms: int, error: Exception) -> None
         terms = [standing.agreement.terms for _, standing in expected(parts, connection, peer)]
     limit_ms = 1000 * min((int(each["max_staleness_s"]) for each in terms), default=now_ms)
     if head and now_ms - moment.parse(head.time) <= limit_ms < now_ms - since_ms:
-        why = _why(error)
+        why = incoming.why(error)
         told = f"its ledger could not be re-read since {moment.format(since_ms)}: {why}"
         _note(parts, peer, "unaudited", told, why.encode(), b"")
 
@@ -441,10 +483,6 @@ def unaltered(parts: Parts, peer: Card) -> None:
     with parts.database.write() as connection:
         time = moment.format(parts.now_ms())
         channels.close_incidents(connection, peer.name, WHOLE_PEER, ("altered", "unaudited"), time)
-
-
-def _why(error: Exception) -> str:
-    return error.sentence() if isinstance(error, Refusal) else repr(error)
 
 
 def _note(parts: Parts, peer: Card, kind: str, detail: str, evidence: bytes, claim: bytes) -> None:

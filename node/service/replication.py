@@ -42,7 +42,7 @@ class Replication:
         self._started = False
 
     def start(self) -> None:
-        """Follow every pinned peer."""
+        """Follow every pinned peer; asked again, those too that were pinned since."""
         self._started = True
         self.watch_peers()
 
@@ -64,9 +64,12 @@ class Replication:
         return all(follower.is_alive for follower in self._followers.values())
 
     def stop(self) -> None:
-        """Ask every follower to stop; the processes' end does not wait for a peer's answer."""
-        for follower in self._followers.values():
-            follower.stop()
+        """Ask every follower to stop; nobody waits for a peer's answer."""
+        with self._lock:
+            self._started = False
+            for follower in self._followers.values():
+                follower.stop()
+            self._followers.clear()
 
 
 class Follower:

@@ -46,7 +46,7 @@ class _Item:
 
 
 class Sequencer:
-    """The writer's thread and its queue."""
+    """The writer's thread and its queue; `leads` says whether it also keeps channels in line."""
 
     def __init__(self, parts: Parts) -> None:
         """`start` begins the work; nothing is written before."""
@@ -55,6 +55,7 @@ class Sequencer:
         self._keeper = line.Keeper()
         self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
         self._open = True
+        self.leads = False
 
     def start(self) -> None:
         """Begin to write."""
@@ -88,7 +89,8 @@ class Sequencer:
         while (items := self._drain()) is not None:
             if items:
                 self._settle(items)
-            self._keep_in_line(more_waits=not self._queue.empty())
+            if self.leads:
+                self._keep_in_line(more_waits=not self._queue.empty())
 
     def _drain(self) -> list[_Item] | None:
         """The next batch; empty when nothing came for a while; None to stop."""
@@ -112,18 +114,19 @@ class Sequencer:
     def _settle(self, items: list[_Item]) -> None:
         """Write a batch, then answer. Nobody is answered before the commit.
 
-        When a batch fails as a whole, its items are tried one by one: only the culprit is refused.
+        When a batch fails as a whole, its items are tried one by one, so that only the culprit is refused;
+        not so when the store is away, which no single change is to blame for.
         """
         try:
             answers = self._written(items)
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
             log.error("batch failed", why=repr(error), changes=len(items))
-            if len(items) > 1:
+            if len(items) > 1 and not isinstance(error, Busy):
                 for item in items:
                     self._settle([item])
                 return
-            answers = [_not_stored(error)]
+            answers = [_not_stored(error)] * len(items)
         self._parts.bell.ring()
         for item, answer in zip(items, answers, strict=True):
             _answer(item.future, answer)

@@ -10,7 +10,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
-from contracts.evaluation import load
+from contracts.evaluation import Contract, load
 from node.agreements import act as acts
 from node.agreements import document, state
 from node.agreements.act import Act, Instrument, Signature
@@ -20,6 +20,7 @@ from node.exchange.card import Card, ledger_origin
 from node.exchange.page import ActPart, AgreementPart
 from node.exchange.standing import HeldAct, Standing, directions_of
 from node.ledger import canonical
+from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
@@ -308,6 +309,20 @@ def check_receipt(
     receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, proven: Head | None, today: str
 ) -> None:
     """`Unproven` unless the peer's ledger, as we follow it, holds this act with enough signatures."""
+    tree = receipt_tree(receipt, act, standing.agreement, standing.contract, peer, today)
+    if proven is None or (tree.size, tree.root) != (proven.size, proven.root):
+        raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
+
+
+def receipt_tree(
+    receipt: Mapping[str, Any],
+    act: Act,
+    agreement: Agreement,
+    contract: Contract | None,
+    peer: Card,
+    today: str,
+) -> Checkpoint:
+    """What a receipt proves by itself: the tree of the peer's that holds this act, complete."""
     if set(receipt) != {"entry", "salt", "body", "proof"} or not isinstance(receipt["body"], dict):
         raise Malformed("a receipt is not of the agreed form", where=peer.name)
     encoded = str(receipt["entry"]).encode()
@@ -317,15 +332,13 @@ def check_receipt(
     if commitment(unb64u(str(receipt["salt"])), canonical.encode(receipt["body"])) != entry.commit:
         raise Unproven("a receipt's entry commits to something else", where=peer.name)
     recorded = acts.parse(receipt["body"].get("instrument"))
-    if recorded.act != act or not recorded.complete(standing.agreement, today, standing.contract).allowed:
+    if recorded.act != act or not recorded.complete(agreement, today, contract).allowed:
         raise Unproven("a receipt does not hold the complete act", where=act.id)
     proof = TlogProof.decode(str(receipt["proof"]))
     if proof.index != entry.seq:
         raise Unproven("a receipt proves another entry", where=peer.name)
     origin = ledger_origin(peer.name)
-    checkpoint = proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
-    if proven is None or (checkpoint.size, checkpoint.root) != (proven.size, proven.root):
-        raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
+    return proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
 
 
 def record_complete(batch: Batch, agreement: str) -> None:

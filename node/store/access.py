@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
 
-from node.store.database import Row, add, put, table
-from node.store.tables import Idempotency, Peer, Token
+from node.store.database import Row, add, put, put_new, table
+from node.store.tables import Idempotency, Peer, PeerNonce, Token
 
 PEER, TOKEN, IDEMPOTENCY = table(Peer), table(Token), table(Idempotency)
+NONCE = table(PeerNonce)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,17 @@ def answered(connection: Connection, caller: str, key: str) -> tuple[bytes, byte
 def remember_answers(connection: Connection, rows: list[Row]) -> None:
     """Remember the answers given in this transaction."""
     add(connection, Idempotency, rows)
+
+
+def use_nonce(connection: Connection, sender: str, nonce: str, until_s: int) -> bool:
+    """Use a nonce of a peer; False when it was used before."""
+    row = {"sender": sender, "nonce": nonce, "until_s": until_s}
+    return put_new(connection, PeerNonce, row)
+
+
+def forget_nonces(connection: Connection, before_s: int) -> None:
+    """Forget nonces of signatures that have expired."""
+    connection.execute(delete(NONCE).where(NONCE.c.until_s < before_s))
 
 
 def forget_answers(connection: Connection, before: str) -> None:

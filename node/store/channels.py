@@ -120,23 +120,6 @@ def add_epoch(connection: Connection, new: StoredEpoch) -> None:
     )
 
 
-def bodies(connection: Connection, log: int, start: int, stop: int) -> dict[int, bytes]:
-    """The sealed bodies of the entries `start` up to, not including, `stop`."""
-    rows = connection.execute(
-        select(BODY.c.seq, BODY.c.sealed).where(BODY.c.log == log, BODY.c.seq >= start, BODY.c.seq < stop)
-    )
-    return {row.seq: row.sealed for row in rows}
-
-
-def ledger_seqs(connection: Connection, log: int, start: int, stop: int) -> dict[int, int]:
-    """Which ledger entry each disclosure in this range is about."""
-    wanted = (BODY.c.log == log, BODY.c.seq >= start, BODY.c.seq < stop, BODY.c.ledger_seq.is_not(None))
-    return {
-        row.seq: row.ledger_seq
-        for row in connection.execute(select(BODY.c.seq, BODY.c.ledger_seq).where(*wanted))
-    }
-
-
 def views(connection: Connection, record_ids: Sequence[str]) -> dict[tuple[int, str], bytes | None]:
     """{(channel, record): digest of what its partner sees, None for a tombstone}; absent: never seen."""
     # The channels are named so that the primary key (channel, record) is searched, not the table scanned.
@@ -198,15 +181,6 @@ def _looking_up_one(of_scheme: bool) -> Prepared:
     return Prepared(_looking_up(IDENTIFIER.c.value == bindparam("value"), of_scheme))
 
 
-MIRROR_ROW = select(MIRROR).where(MIRROR.c.log == bindparam("of_log"), MIRROR.c.record_id == bindparam("of"))
-
-
-def mirror_row(connection: Connection, log: int, record_id: str) -> Mirrored | None:
-    """The mirror row of one record, or None."""
-    row = connection.execute(MIRROR_ROW, {"of_log": log, "of": record_id}).first()
-    return Mirrored(*row) if row else None
-
-
 def mirror_counts(connection: Connection, log: int) -> tuple[int, int]:
     """(records in view, tombstones) of an incoming channel."""
     rows = connection.execute(
@@ -220,27 +194,6 @@ def mirror_history(connection: Connection, log: int, record_id: str) -> list[Row
     found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id == record_id)
     rows = [dict(row) for row in connection.execute(found).mappings()]
     return sorted(rows, key=lambda row: row["seq"])  # ordered by the store, SQLite would read the whole log
-
-
-def mirror_kinds(connection: Connection, log: int, start: int, stop: int) -> dict[int, str]:
-    """The kinds under which the opened entries of this range are kept."""
-    wanted = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq >= start, MIRROR_VERSION.c.seq < stop)
-    found = select(MIRROR_VERSION.c.seq, MIRROR_VERSION.c.kind).where(*wanted)
-    return {row.seq: row.kind for row in connection.execute(found)}
-
-
-def mirror_not_newest(connection: Connection) -> list[tuple[int, str, int]]:
-    """(log, record, newest entry) of every record whose mirror row is missing or rests on another entry."""
-    newest = (
-        select(MIRROR_VERSION.c.log, MIRROR_VERSION.c.record_id, func.max(MIRROR_VERSION.c.seq).label("seq"))
-        .where(MIRROR_VERSION.c.record_id.is_not(None))
-        .group_by(MIRROR_VERSION.c.log, MIRROR_VERSION.c.record_id)
-        .subquery()
-    )
-    of = (MIRROR.c.log == newest.c.log, MIRROR.c.record_id == newest.c.record_id)
-    found = select(newest).outerjoin_from(newest, MIRROR, and_(*of))
-    rows = connection.execute(found.where(MIRROR.c.seq.is_distinct_from(newest.c.seq)))
-    return [(int(row[0]), str(row[1]), int(row[2])) for row in rows]
 
 
 def other_logs(connection: Connection) -> list[tuple[int, str]]:
@@ -263,6 +216,8 @@ def put_mirror(connection: Connection, rows: Sequence[Row], history: Sequence[Ro
     add(connection, MirrorVersion, history)
 
 
+WHOLE_PEER = -1
+"""The log number of an incident that is about a peer's answer as a whole."""
 INCIDENTS_LIMIT = 10_000
 """Most incidents kept of one peer; beyond it only those already known are renewed."""
 
@@ -301,14 +256,6 @@ def close_incident(connection: Connection, incident: int, time: str) -> bool:
     return connection.execute(found.values(closed=time)).rowcount == 1
 
 
-def unread(connection: Connection, log: int) -> list[int]:
-    """The open incidents of a channel about entries of which nobody can say whom they concern."""
-    about = (INCIDENT.c.log == log, INCIDENT.c.kind == "invalid", INCIDENT.c.record_id.is_(None))
-    return list(
-        connection.execute(select(INCIDENT.c.incident).where(*about, INCIDENT.c.closed.is_(None))).scalars()
-    )
-
-
 def incidents(connection: Connection, *, only_open: bool, limit: int = 1000) -> list[Row]:
     """What failed verification, newest first, without the evidence bytes."""
     columns = [column for column in INCIDENT.c if column.name != "evidence"]
@@ -316,6 +263,15 @@ def incidents(connection: Connection, *, only_open: bool, limit: int = 1000) -> 
     if only_open:
         found = found.where(INCIDENT.c.closed.is_(None))
     return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def open_incidents(connection: Connection, peer: str, log: int) -> list[Row]:
+    """The open incidents of one log of a peer, in the order of its entries, without the evidence bytes."""
+    columns = [column for column in INCIDENT.c if column.name != "evidence"]
+    about = (INCIDENT.c.peer == peer, INCIDENT.c.log == log, INCIDENT.c.closed.is_(None))
+    found = select(*columns).where(*about)
+    rows = connection.execute(found.order_by(INCIDENT.c.seq, INCIDENT.c.incident)).mappings()
+    return [dict(row) for row in rows]
 
 
 def changes_after(connection: Connection, after: int, limit: int) -> list[Row]:
@@ -347,15 +303,6 @@ def doubt(connection: Connection, log: int, record_id: str, reason: str) -> None
     connection.execute(
         update(MIRROR).where(MIRROR.c.log == log, MIRROR.c.record_id == record_id).values(doubt=reason)
     )
-
-
-def mirror_rows(connection: Connection) -> Iterator[tuple[StoredChannel, Mirrored]]:
-    """Every mirror row with its channel, streamed."""
-    by_log = {each.log: each for each in channels(connection)}
-    rows = connection.execution_options(yield_per=500).execute(
-        select(MIRROR).order_by(MIRROR.c.log, MIRROR.c.seq)
-    )
-    return ((by_log[row.log], Mirrored(*row)) for row in rows)
 
 
 def incident_evidence(connection: Connection, incident: int) -> Row | None:
@@ -432,8 +379,8 @@ def set_apart(connection: Connection, peer: str, log: int) -> tuple[list[SetApar
 def feed_of(connection: Connection, log: int) -> Iterator[Row]:
     """The change feed of one log, oldest first, streamed."""
     found = select(CHANGE).where(CHANGE.c.log == log).order_by(CHANGE.c.change)
-    rows = connection.execution_options(yield_per=500).execute(found).mappings()
-    return (dict(row) for row in rows)
+    for row in connection.execution_options(yield_per=500).execute(found).mappings():
+        yield dict(row)
 
 
 def row_counts(connection: Connection) -> dict[tuple[str, int], int]:

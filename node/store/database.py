@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from node.errors import Busy
-from node.store.engines import away, kind_of
+from node.store.engines import Attendance, away, kind_of
 
 Row = dict[str, Any]
 
@@ -40,6 +40,17 @@ class Database:
     def url(self) -> URL:
         """Where the database is; shows no password."""
         return self._engine.url
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes of one node may work on it at a time."""
+        return self._kind.is_shared
+
+    @contextmanager
+    def attend(self) -> Iterator[Attendance]:
+        """Take part among the processes of this node; `Busy` when the database cannot be reached."""
+        with self._reached(), self._kind.attend(self._engine) as attendance:
+            yield attendance
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -87,6 +98,7 @@ class Database:
             ):
                 self._kind.take_turn(connection)
                 yield connection
+                self._kind.announce(connection)
         finally:
             self._writer.release()
 
@@ -156,11 +168,21 @@ def put(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> N
         connection.execute(_putting(model, connection.dialect.name), list(rows))
 
 
+def put_new(connection: Connection, model: type[SQLModel], row: Row) -> bool:
+    """Insert one row unless there is one of its primary key; False then."""
+    into = table(model)
+    statement = _insert(connection.dialect.name)(into).on_conflict_do_nothing().returning(*into.primary_key)
+    return connection.execute(statement, row).first() is not None
+
+
+def _insert(dialect: str) -> Callable[[Table], Any]:
+    return postgresql.insert if dialect == "postgresql" else sqlite.insert
+
+
 @cache
 def _putting(model: type[SQLModel], dialect: str) -> Executable:
     into = table(model)
-    insert: Callable[[Table], Any] = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(into)
+    statement = _insert(dialect)(into)
     keys = [column.name for column in into.primary_key]
     rest = {column.name: statement.excluded[column.name] for column in into.c if column.name not in keys}
     if not rest:

@@ -4,7 +4,11 @@ Each knows how to open its connections, how a reader sees one state, how one wri
 which of its errors only mean "not now". Everything else in `node/store` is the same for both.
 """
 
-from collections.abc import Mapping
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -29,14 +33,46 @@ class Kind(Protocol):
     def open(self, url: URL, home: Path) -> Engine:
         """The engine; a relative path is taken from `home`."""
 
+    is_shared: bool
+    """Whether several processes of one node may work on it at a time."""
+
     def take_turn(self, connection: Connection) -> None:
-        """Wait, inside a new transaction, until no other process writes; `Busy` when that takes too long."""
+        """Wait, inside a new transaction, until no other process writes."""
+
+    def announce(self, connection: Connection) -> None:
+        """Tell the other processes, once this transaction has committed, that something changed."""
+
+    def attend(self, engine: Engine) -> AbstractContextManager["Attendance"]:
+        """Take part among the processes of this node for as long as the context lasts."""
 
     def check(self, connection: Connection) -> None:
         """`Damaged` unless the database keeps what it says it keeps."""
 
     def is_away(self, error: Exception) -> bool:
         """Whether an error means that the database cannot be reached or is changing hands."""
+
+
+class Attendance(Protocol):
+    """One process among those of its node."""
+
+    def leads(self) -> bool:
+        """Whether this is the one process that does what only one should do; asked again, it stays so."""
+
+    def heard(self, wait_s: float) -> bool:
+        """Wait until another process announces a change; False when the time is over first."""
+
+
+class Alone:
+    """The only process there is."""
+
+    def leads(self) -> bool:
+        """Nobody else could."""
+        return True
+
+    def heard(self, wait_s: float) -> bool:
+        """Nobody else is there."""
+        time.sleep(wait_s)
+        return False
 
 
 class Sqlite:
@@ -47,6 +83,7 @@ class Sqlite:
 
     connections = 64
     """More than the threads that serve requests, so that none waits for another's connection."""
+    is_shared = False
     reading: ClassVar[Options] = {}
     # The driver commits by itself unless told to begin; setting and resetting a level costs more than
     # most statements.
@@ -83,6 +120,14 @@ class Sqlite:
     def take_turn(self, connection: Connection) -> None:
         """`BEGIN IMMEDIATE` waited already."""
 
+    def announce(self, connection: Connection) -> None:
+        """There is nobody to tell."""
+
+    @contextmanager
+    def attend(self, engine: Engine) -> Iterator[Attendance]:
+        """Alone."""
+        yield Alone()
+
     def check(self, connection: Connection) -> None:
         """The pragmas see to it."""
 
@@ -98,18 +143,24 @@ class Postgresql:
     stalls in the middle is cut off by the server, which undoes its transaction and frees the lock.
     """
 
+    is_shared = True
     connections = 24
     """Of each process; a server allows 100 unless told otherwise."""
     reading: ClassVar[Options] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     glancing: ClassVar[Options] = {"isolation_level": "AUTOCOMMIT"}
     writing: ClassVar[Options] = {}
-    turn = 0x41454F00
-    """The advisory lock of the writer; locks are counted by database."""
+    turn, lead = 0x41454F00, 0x41454F01
+    """The advisory locks of the writer and of the leader; locks are counted by database."""
+    bell = "aeo_bell"
     wait_ms, stall_ms = 10_000, 5_000
     connect_s = 5
     # Connection lost, transaction undone or in the wrong state (a standby), too many connections, lock
     # not granted, server shutting down or starting (PostgreSQL, appendix A).
     away = ("08", "25", "40", "53", "55", "57")
+
+    def __init__(self) -> None:
+        self.me = secrets.token_hex(8)
+        """By which this process knows its own announcements."""
 
     def open(self, url: URL, home: Path) -> Engine:
         """An engine that notices dead connections before it lends them."""
@@ -119,7 +170,7 @@ class Postgresql:
                 pool_size=self.connections,
                 max_overflow=0,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": self.connect_s, "application_name": "aeo"},
+                connect_args={"connect_timeout": self.connect_s, "application_name": f"aeo {os.getpid()}"},
             )
         except ImportError:
             raise Malformed(
@@ -134,6 +185,24 @@ class Postgresql:
             f"SET LOCAL idle_in_transaction_session_timeout = {self.stall_ms}; "
             f"SELECT pg_advisory_xact_lock({self.turn})"
         )
+
+    def announce(self, connection: Connection) -> None:
+        """A notification, which the server sends when the transaction commits."""
+        connection.exec_driver_sql(f"NOTIFY {self.bell}, '{self.me}'")
+
+    @contextmanager
+    def attend(self, engine: Engine) -> Iterator[Attendance]:
+        """A connection that hears notifications and may hold the leader's lock.
+
+        The server cuts it off when it is silent for `stall_ms`, so a process that stands still does not lead.
+        """
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"SET idle_session_timeout = {self.stall_ms}")
+            connection.exec_driver_sql(f"LISTEN {self.bell}")
+            try:
+                yield Attending(connection, self.lead, self.me)
+            finally:
+                connection.invalidate()  # its lock and its listening end with it
 
     def check(self, connection: Connection) -> None:
         """Durable when it says so, UTF-8, and texts in the order of their code points."""
@@ -154,6 +223,24 @@ class Postgresql:
         if state is None:
             return type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
         return str(state)[:2] in self.away
+
+
+class Attending:
+    """One process on a shared PostgreSQL server."""
+
+    def __init__(self, connection: Connection, lock: int, me: str) -> None:
+        self._connection, self._lock, self._me, self._leads = connection, lock, me, False
+
+    def leads(self) -> bool:
+        """Try to get the leader's lock, or see that the connection that holds it still stands."""
+        wanted = "SELECT true" if self._leads else f"SELECT pg_try_advisory_lock({self._lock})"
+        self._leads = bool(self._connection.exec_driver_sql(wanted).scalar_one())
+        return self._leads
+
+    def heard(self, wait_s: float) -> bool:
+        """Wait for a notification."""
+        driver: Any = self._connection.connection.driver_connection
+        return any(note.payload != self._me for note in driver.notifies(timeout=wait_s, stop_after=1))
 
 
 _CREATE = "create the database with `createdb --template template0 --locale C.UTF-8 --encoding UTF8 NAME`"

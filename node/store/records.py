@@ -1,10 +1,10 @@
 """Queries over own operators, and over the identifiers and names of all operators."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from node.store.database import Row, put, table
 from node.store.tables import OperatorIdentifier, OperatorName, Record, RecordVersion
@@ -65,38 +65,6 @@ def versions(connection: Connection, record_id: str) -> list[StoredVersion]:
     """Every version of one record, oldest first."""
     rows = connection.execute(_versions().where(RECORD.c.record_id == record_id).order_by(VERSION.c.version))
     return [StoredVersion(*row) for row in rows]
-
-
-def all_versions(connection: Connection) -> Iterator[StoredVersion]:
-    """Every version in the order of the ledger, streamed."""
-    rows = connection.execution_options(yield_per=500).execute(_versions().order_by(VERSION.c.ledger_seq))
-    return (StoredVersion(*row) for row in rows)
-
-
-def last_of_each(connection: Connection) -> Iterator[tuple[int, StoredVersion | None, str]]:
-    """(version named as newest, the version that is, record id) of every own operator, streamed."""
-    each = VERSION.alias()
-    last = select(func.max(each.c.version)).where(each.c.record_id == RECORD.c.record_id).correlate(RECORD)
-    of = (VERSION.c.record_id == RECORD.c.record_id, VERSION.c.version == last.scalar_subquery())
-    own = (RECORD.c.record_id, RECORD.c.tin, RECORD.c.wrapped_key)
-    columns = (*own, VERSION.c.version, VERSION.c.ledger_seq, VERSION.c.sealed)
-    found = select(RECORD.c.version, *columns).outerjoin_from(RECORD, VERSION, and_(*of))
-    rows = connection.execution_options(yield_per=500).execute(found)
-    for named, *row in rows:
-        yield named, None if row[3] is None else StoredVersion(*row), row[0]
-
-
-def identifiers_of(connection: Connection, log: int, record_id: str) -> set[tuple[str, str]]:
-    """(scheme, value) of everything that one operator is found by."""
-    found = select(IDENTIFIER.c.scheme, IDENTIFIER.c.value)
-    found = found.where(IDENTIFIER.c.log == log, IDENTIFIER.c.record_id == record_id)
-    return {(row.scheme, row.value) for row in connection.execute(found)}
-
-
-def identifier_counts(connection: Connection) -> dict[int, int]:
-    """How many identifiers there are of each log."""
-    found = select(IDENTIFIER.c.log, func.count()).group_by(IDENTIFIER.c.log)
-    return {int(row[0]): int(row[1]) for row in connection.execute(found)}
 
 
 def tins_after(connection: Connection, after: str, limit: int) -> list[str]:

@@ -4,7 +4,7 @@
 a verified copy), and so is the last checkpoint seen of each peer's ledger, without entries.
 """
 
-from sqlalchemy import Column, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 LEDGER = 0
@@ -276,6 +276,15 @@ class Token(SQLModel, table=True):
     created_at: str
     expires_at: str | None = None
     revoked_at: str | None = None
+
+
+class PeerNonce(SQLModel, table=True):
+    """A nonce that a peer's signed request used, kept until the signature has expired."""
+
+    __tablename__ = "peer_nonce"
+    sender: str = Field(primary_key=True)
+    nonce: str = Field(primary_key=True)
+    until_s: int = Field(index=True, sa_type=BigInteger)
 
 
 class Idempotency(SQLModel, table=True):

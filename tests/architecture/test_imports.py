@@ -35,7 +35,12 @@ def test_an_import_against_the_direction_is_seen(tmp_path: Path) -> None:
         file.write("\nfrom node.store import logs\n")
     with (tmp_path / "contracts/functions.py").open("a") as file:
         file.write("\nimport node.errors\n")
+    with (tmp_path / "node/advice.py").open("a") as file:
+        file.write("\nfrom node.ledger import moment\n")
+    (tmp_path / "node/stray.py").touch()
     done = lint(tmp_path)
     assert done.returncode != 0
     assert "node.ledger.merkle -> node.store.logs" in done.stdout
     assert "contracts.functions -> node.errors" in done.stdout
+    assert "node.advice -> node.ledger.moment" in done.stdout
+    assert "- node.stray" in done.stdout

@@ -17,9 +17,12 @@ import node.__main__ as node_commands
 from clients.cli import main as client_commands
 from node import app, keys, settings
 from node.agreements import state
-from node.api import problems
+from node.api import connections, problems
 from node.errors import Refusal
+from node.exchange import requests
 from node.records import status
+from node.service import line
+from node.store import database
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -142,6 +145,26 @@ def test_every_refusal_is_in_the_page_with_its_status() -> None:
     for each in refusals(Refusal):
         expected.setdefault(each.code, set()).add(problems.STATUS.get(each, 500))
     assert documented == expected
+
+
+def test_every_module_is_on_the_map_under_its_folder_and_no_other() -> None:
+    named_as = r"^(?:## |\| `)((?:node|contracts|clients)[/\w]*)"
+    _, *told = re.split(named_as, page("architecture.md"), flags=re.MULTILINE)
+    on_map = {
+        f"{folder}/{file}"
+        for folder, text in zip(told[::2], told[1::2], strict=True)
+        for file in re.findall(r"`((?:rules/)?\w+\.py)`", text)
+    }
+    found = [path for package in ("node", "contracts", "clients") for path in (ROOT / package).rglob("*.py")]
+    modules = {named(path) for path in found if path.name != "__init__.py" and "migrations" not in path.parts}
+    assert on_map == modules
+
+
+def test_the_bounds_that_are_no_settings_are_in_the_page() -> None:
+    said = page("api.md").partition("## Bounds")[2]
+    fixed = [connections.REQUEST_LIMIT_S, database.WRITER_WAIT_S, requests.LIFETIME_S]
+    assert [f"{bound:.0f} s" for bound in fixed] == re.findall(r"\d+ s(?= )", said)[:3]
+    assert f"{line.REMEMBER_MS // 86_400_000} days" in said
 
 
 @pytest.mark.parametrize("diagram", [status.diagram(), state.diagram()], ids=["status", "agreement"])

@@ -336,7 +336,7 @@ def test_partial_tiles_of_earlier_sizes_stay_available(pair: Pair) -> None:
     assert new.size == old.size + 1
     after = {path: pair.br.http.get(f"/log/{path}").content for path in last_paths(old.size)}
     assert after == before
-    proof = tiles.consistency_proof(tile_reader(pair.br, new.size), old.size, new.size)
+    proof = tiles.Tree(tile_reader(pair.br, new.size), new.size).consistency_proof(old.size)
     merkle.verify_consistency(old.size, new.size, old.root, new.root, proof)
 
 

@@ -271,10 +271,11 @@ def test_a_log_grown_in_batches_is_the_log_grown_at_once(batches: list[int]) -> 
 def test_random_proofs_of_a_large_tree_are_the_naive_ones(large: Store, data: st.DataObject) -> None:
     new = data.draw(st.integers(1, LARGE))
     index, old = data.draw(st.integers(0, new - 1)), data.draw(st.integers(0, new))
-    proof = tiles.inclusion_proof(reader(large), index, new)
+    tree = tiles.Tree(reader(large), new)
+    proof = tree.inclusion_proof(index)
     assert list(proof) == naive_path(index, 0, new)
     merkle.verify_inclusion(index, new, LEAVES[index], proof, naive_root(0, new))
-    assert list(tiles.consistency_proof(reader(large), old, new)) == naive_consistency(old, new)
+    assert list(tree.consistency_proof(old)) == naive_consistency(old, new)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_a_changed_bit_in_a_stored_tile_never_yields_a_proof_that_holds(
 ) -> None:
     tile = large[address]
     damaged = {**large, address: bytes([tile[0] ^ 1]) + tile[1:]}
-    proof = tiles.inclusion_proof(reader(damaged), index, LARGE)
+    proof = tiles.Tree(reader(damaged), LARGE).inclusion_proof(index)
     with pytest.raises(Unproven):
         merkle.verify_inclusion(index, LARGE, LEAVES[index], proof, naive_root(0, LARGE))
 

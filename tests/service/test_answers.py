@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from clients.cli import operators
 from node.errors import NotFound
 from node.service.names import fold
 from node.service.signing import Sign
@@ -185,6 +186,22 @@ def test_history_tells_every_version_and_who_was_told_what(known: World) -> None
     assert kinds_of(known.uy, ONE) == ["disclosure", "disclosure", "tombstone"]
     with asking(known.uy) as (connection, answers), pytest.raises(NotFound):
         answers.history(connection, "BR0")
+
+
+def test_a_partners_history_tells_the_fields_that_were_shown_then(known: World) -> None:
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.br.amend(ONE, mra_consent=withdrawn("2026-11-22"))
+    given = operator(1)["mra_consent"] | {"from": "2026-11-22"}
+    known.br.amend(ONE, mra_consent=given, status="SUSPENDED")
+    known.carry(known.uy)
+    with asking(known.uy) as (connection, answers):
+        told = answers.history(connection, ONE)["versions"]
+    assert [each.get("fields", {}).get("legal_name") for each in told] == [
+        "Caatinga Eletrônica S/A", "Nova S/A", None, "Nova S/A"
+    ]  # fmt: skip
+    assert told[-1]["fields"] == known.uy.look_up(ONE)["fields"]
+    shown = [row[3] for row in operators._versions(told)]
+    assert shown == ["first version", "legal_name", "left our view", "back in view"]
 
 
 def kinds_of(node: Any, tin: str) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from node.exchange import page
+from node.exchange import card, page
 from node.service import mirror
+from node.service.batch import Batch
 from node.service.check import check_start
 from tests.service.world import CNPJS, Node, World, open_node, operator, withdrawn
 
@@ -317,6 +318,8 @@ DERIVED = [
      "hold the act; entry"),
     ("br", "DELETE FROM agreement", ", which is gone or another"),
     ("br", "DELETE FROM act_signature WHERE country = 'UY'", "the ledger holds signatures that are gone: UY"),
+    ("br", "UPDATE act_receipt SET receipt = json_set(receipt, '$.z', 1)",
+     "a receipt is not of the agreed form"),
     ("br", "DELETE FROM act_receipt", "is not proven to be signed by both"),
     ("br",
      "DELETE FROM act_receipt WHERE act IN (SELECT act FROM act WHERE CAST(content AS TEXT) LIKE '%start%')",
@@ -432,15 +435,40 @@ LATER_ONLY = [
     "DROP TABLE change",
     "DROP TABLE mirror_version",
     "DROP TABLE act_receipt",
+    "DROP TABLE ledger_body",
+    "DROP TABLE peer",
 ]
 
 
 @pytest.mark.parametrize("edit", LATER_ONLY)
 def test_what_stops_one_check_does_not_stop_the_ledgers(lived: World, edit: str) -> None:
+    """The ledger comes first and the pinned cards last: what is wrong with either is still found."""
+    moved = lived.uy.parts
+    other = card.write("aeo.uy.example", "UY", "Customs of UY", "http://elsewhere.example", moved.keys)
+    pinned = lived.br.settle(Pinned(other))
+    lived.br.amend(ONE, legal_name="Outra S/A")
+    newest = lived.br.ledger().size - 1
     connection = raw(lived.br)
+    assert connection.execute(SPOIL, (newest,)).rowcount == 1
     connection.execute(edit)
     connection.close()
     lived.br.parts.peers.forget()
     found = lived.br.findings()
-    assert found
-    assert all(each.what for each in found)
+    places = {(each.log, each.entry) for each in found}
+    assert ("aeo.br.example/ledger", newest) in places
+    is_seen = ("aeo.br.example/ledger", pinned) in places
+    assert is_seen != any("no ledger entry records its card" in each.what for each in found)
+
+
+SPOIL = "UPDATE log_entry SET entry = CAST(replace(entry, 'BR', 'BX') AS BLOB) WHERE log = 0 AND seq = ?"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Records that another card was pinned, and leaves the old one in the store."""
+
+    other: card.Card
+    tins: tuple[str, ...] = ()
+
+    def run(self, batch: Batch) -> int:
+        return batch.append_body("member", {"v": 1, "card": self.other.text})

@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlalchemy import select
@@ -20,7 +21,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64, b64u, unb64
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import leaf_hash, root
-from node.ledger.tiles import consistency_proof
+from node.ledger.tiles import Tree
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import channels, logs, records
@@ -366,7 +367,7 @@ def withhold(world: World, page: Json, size: int) -> None:
     with world.br.parts.database.read() as connection:
         head = logs.head(connection, log)
         assert head is not None
-        proof = consistency_proof(logs.tile_reader(connection, log), size, head.size)
+        proof = Tree(logs.tile_reader(connection, log), head.size).consistency_proof(size)
     page["channels"][0]["consistency"] = [b64(each) for each in proof]
 
 
@@ -809,13 +810,19 @@ def test_a_body_of_another_shape_is_set_apart_and_the_channel_goes_on(
 
 
 def test_what_was_refused_is_kept_as_evidence(told: World) -> None:
+    missing, invalid = told.page(told.uy), told.page(told.uy)
+    drop_the_first(told, missing)
     with pytest.raises(Refusal):
-        told.carry(told.uy, lambda page: drop_the_first(told, page))
-    told.carry(told.uy, lambda page: no_proof(told, page))
+        told.take(told.uy, missing)
+    no_proof(told, invalid)
+    told.take(told.uy, invalid)
     with told.uy.parts.database.read() as connection:
         rows = list(connection.execute(select(table(Incident))).mappings())
-    assert all(b"checkpoint" in row["evidence"] or b'"entry"' in row["evidence"] for row in rows)
-    assert {row["kind"] for row in rows} == {"missing", "invalid"}
+    kept = {row["kind"]: orjson.loads(row["evidence"]) for row in rows}
+    signed_parts = [missing["ledger"], *missing["channels"]]
+    refused = [{name: part[name] for name in ("checkpoint", "consistency")} for part in signed_parts]
+    item = entries_of(invalid)[0]
+    assert kept == {"missing": refused, "invalid": {"entry": item["entry"], "body": item["body"]}}
 
 
 def test_a_peer_stays_refused_for_as_long_as_it_lies(told: World) -> None:

@@ -22,7 +22,10 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.service import mirror, replication
 from node.service.replication import Follower
 from node.service.signing import Sign
+from node.store import channels
+from node.store.database import add
 from node.store.logs import Head
+from node.store.tables import Incident
 from tests.service.test_incoming import (
     FOUR,
     ONE,
@@ -319,6 +322,132 @@ def test_an_entry_that_could_be_read_and_failed_is_not_asked_for_again(
     told.clock.ms += MINUTE_MS
     follower._ask_again()
     assert wire(follower).asked == []
+
+
+def late(world: World, follower: Follower, damage: Callable[[Json], None]) -> None:
+    """A page arrives damaged; a minute later what did not open is asked for again."""
+    world.carry(world.uy, damage)
+    world.clock.ms += MINUTE_MS
+    follower._ask_again()
+
+
+def no_bodies(answer: Json) -> None:
+    for item in entries_of(answer):
+        item["body"] = None
+
+
+def flood(world: World, count: int) -> None:
+    """As many newer open incidents of another peer."""
+    row = mirror.incident("aeo.xx.example", 1, 0, "invalid", "other", b"", "2026-11-22T12:00:00.000Z")
+    with world.uy.parts.database.write() as connection:
+        add(connection, Incident, [row | {"seq": seq, "record_id": str(seq)} for seq in range(count)])
+    world.uy.parts.bell.ring()
+
+
+def test_the_incidents_of_another_peer_hide_neither_an_alert_nor_a_doubt(
+    told: World, follower: Follower
+) -> None:
+    told.br.amend(ONE, status="SUSPENDED")
+
+    def damage(answer: Json) -> None:
+        flip_the_body(told, answer)
+        entries_of(answer)[-1]["proof"] = None
+
+    told.carry(told.uy, damage)
+    alerts = told.uy.look_up(TWO)["alerts"]
+    flood(told, channels.INCIDENTS_LIMIT)
+    assert told.uy.look_up(TWO)["alerts"] == alerts != []
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    answer = told.uy.look_up(ONE)
+    assert answer["fields"]["legal_name"] == "Caatinga Nova S/A"
+    assert not answer["recognition"]["applies"], "its suspension could not be proven, nor be ignored"
+
+
+def test_many_late_entries_ask_for_the_open_incidents_no_oftener_than_one(
+    told: World, follower: Follower
+) -> None:
+    counts = []
+    for numbers in ((), (5, 6)):
+        for number in numbers:
+            told.br.admit(operator(number))
+        with statements(told.uy) as seen:
+            late(told, follower, no_bodies)
+        assert told.uy.incidents() == []
+        counts.append(sum(bool(re.search("SELECT .*FROM incident.*ORDER", each, re.S)) for each in seen))
+    assert counts[0] == counts[1] > 0
+    is_up_to_date(told)
+
+
+def test_what_opens_late_is_verified_while_the_writer_is_free(
+    told: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, is_held = incoming.read, list[bool]()
+
+    def read(*args: Any) -> Any:
+        is_held.append(told.uy.parts.database._writer.locked())
+        return honest(*args)
+
+    told.carry(told.uy, no_bodies)
+    monkeypatch.setattr(incoming, "read", read)
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert is_held == [False, False, False]
+    is_up_to_date(told)
+
+
+def test_what_opens_late_is_not_stored_over_a_copy_that_moved_meanwhile(
+    told: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = mirror._read_again
+
+    def overtaken(*args: Any) -> Any:
+        again = honest(*args)
+        monkeypatch.setattr(mirror, "_read_again", honest)
+        told.carry(told.uy)
+        return again
+
+    monkeypatch.setattr(mirror, "_read_again", overtaken)
+    with pytest.raises(Conflict, match="moved"):
+        late(told, follower, no_bodies)
+    assert len(told.uy.incidents()) == 3
+    follower._ask_again()
+    is_up_to_date(told)
+
+
+def test_an_incident_that_people_closed_meanwhile_stays_closed(
+    told: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = mirror._read_again
+
+    def settled(*args: Any) -> Any:
+        again = honest(*args)
+        with told.uy.parts.database.write() as connection:
+            channels.close_incident(
+                connection, told.uy.incidents()[0]["incident"], "2026-11-22T12:00:00.000Z"
+            )
+        return again
+
+    told.carry(told.uy, lambda answer: flip_the_body(told, answer))
+    wire(follower).tamper = lambda answer: flip_the_body(told, answer)
+    monkeypatch.setattr(mirror, "_read_again", settled)
+    told.clock.ms += MINUTE_MS
+    follower._ask_again()
+    assert told.uy.incidents() == []
+
+
+def test_late_entries_about_one_record_do_not_go_back_either(known: World) -> None:
+    """Check 10 counts what another late entry of the same answer showed."""
+    liar, follower = Liar(known), Follower(known.uy.parts, None, known.br.parts.card)  # type: ignore[arg-type]
+    follower._client.close()
+    follower._client = Wire(known)  # type: ignore[assignment]
+    old = liar.held(ONE)
+    known.br.amend(ONE, status="SUSPENDED")
+    liar.disclose(liar.body(old), old.ledger_seq)
+    late(known, follower, no_bodies)
+    [incident] = known.uy.incidents()
+    assert "older version" in incident["detail"]
+    assert known.uy.look_up(ONE)["status"]["value"] == "SUSPENDED"
 
 
 # A ledger that cannot be re-read

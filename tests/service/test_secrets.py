@@ -28,7 +28,7 @@ def secrets_of(node: Node) -> dict[str, bytes]:
         else:
             found[name] = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     with node.parts.database.read() as connection:
-        for stored in records.all_versions(connection):
+        for stored, *_ in records.versions_behind(connection, 0, 1000):
             opened = versions.unseal(stored, node.parts.keys.store)
             found[f"record {stored.record_id}"] = opened.key
             found[f"salt {stored.record_id} {stored.version}"] = opened.salt()
@@ -134,7 +134,7 @@ def test_keys_from_the_environment_are_the_same_and_a_missing_one_is_named(
 def test_no_representation_shows_a_secret(known: World) -> None:
     br = known.br
     with br.parts.database.read() as connection:
-        held = versions.unseal(next(iter(records.all_versions(connection))), br.parts.keys.store)
+        held = versions.unseal(records.newest_after(connection, "", 1)[0], br.parts.keys.store)
     shown = "".join(map(repr, (br.parts, br.parts.keys, br.parts.card, br.parts.settings, held)))
     assert "BR99" in shown, "the version itself is shown"
     for name, secret in secrets_of(br).items():
@@ -199,7 +199,7 @@ def test_a_wrong_token_is_refused_without_being_repeated(known: World) -> None:
 
 def test_a_store_opened_with_another_key_says_so_and_shows_none(known: World) -> None:
     with known.br.parts.database.read() as connection:
-        stored = next(iter(records.all_versions(connection)))
+        stored = records.newest_after(connection, "", 1)[0]
     other = known.uy.parts.keys.store
     with pytest.raises(Refusal) as refusal:
         versions.unseal(stored, other)

@@ -26,13 +26,13 @@ def opened(world: World, after: int = 0) -> list[tuple[str, Json]]:
     with parts.database.read() as connection:
         head = logs.head(connection, log)
         assert head is not None
-        bodies = channels.bodies(connection, log, after, head.size)
+        bodies = channels.sealed_behind(connection, log, after, head.size)
         for encoded in logs.entries(connection, log, after, head.size):
             entry = ChannelEntry.decode(encoded)
             epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
             owner = outgoing.epoch_owner(head.origin, entry.epoch)
             key = sealing.unwrap(parts.keys.store, epoch.wrapped, owner)
-            body = canonical.decode(sealing.unseal(key, bodies[entry.seq], entry.header()))
+            body = canonical.decode(sealing.unseal(key, bodies[entry.seq][0], entry.header()))
             assert isinstance(body, dict)
             found.append((entry.kind, body))
     return found
@@ -102,8 +102,8 @@ def test_tombstones_of_different_causes_are_of_one_length(known: World) -> None:
     for tin, cause in ((ONE, "consent withdrawn"), (TWO, "status not shared"), (THREE, "out of scope")):
         known.br.amend(tin, **CAUSES[cause])
     with known.br.parts.database.read() as connection:
-        bodies = channels.bodies(connection, known.br.log_of("BR", "UY"), size(known) - 3, size(known))
-    lengths = {len(sealed) for sealed in bodies.values()}
+        bodies = channels.sealed_behind(connection, known.br.log_of("BR", "UY"), size(known) - 3, size(known))
+    lengths = {len(sealed) for sealed, _ in bodies.values()}
     assert len(lengths) == 1
 
 

@@ -323,7 +323,11 @@ def test_versions_of_a_record_come_newest_or_all(store: Database) -> None:
         newest = records.newest_by_tin(connection, ["BR1", "BR2", "BR3"])
         assert {tin: each.ledger_seq for tin, each in newest.items()} == {"BR1": 3, "BR2": 2}
         assert [each.version for each in records.versions(connection, "a")] == [1, 2]
-        assert [each.ledger_seq for each in records.all_versions(connection)] == [1, 2, 3]
+        behind = records.versions_behind(connection, 1, 3)
+        assert [(each.ledger_seq, named, last) for each, named, last in behind] == [
+            (1, 2, False),
+            (2, 1, True),
+        ]
         assert [each.record_id for each in records.newest_after(connection, "", 1)] == ["a"]
         assert [each.record_id for each in records.newest_after(connection, "a", 9)] == ["b"]
         assert records.newest(connection, "c") is None
@@ -403,9 +407,13 @@ def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> 
         channels.note_incident(connection, row | {"last_seen": "t3", "detail": "again"})
         [found] = channels.incidents(connection, only_open=True)
         assert (found["first_seen"], found["last_seen"], found["detail"]) == ("t1", "t3", "again")
-        assert channels.close_incidents(connection, "p", 2, ["missing"], "t4") == 0
+        for peer, log, seq in (("p", 1, 2), ("p", 2, 1), ("q", 1, 1)):
+            channels.note_incident(connection, row | {"peer": peer, "log": log, "seq": seq})
+        about = channels.open_incidents(connection, "p", 1)
+        assert [(each["peer"], each["log"], each["seq"]) for each in about] == [("p", 1, 2), ("p", 1, 4)]
+        assert channels.close_incidents(connection, "p", 2, ["missing"], "t4") == 1
         channels.note_incident(connection, row | {"evidence_digest": "another"})
-        assert len(channels.incidents(connection, only_open=False)) == 2
+        assert len(channels.incidents(connection, only_open=False)) == 5
 
 
 def test_numbers_of_the_change_feed_are_never_given_twice(store: Database) -> None:

@@ -207,6 +207,7 @@ def test_a_bad_row_does_not_hide_the_next(listed: Callable[..., Path]) -> None:
                 2, "Estado", "ZOMBI", "must be one of VIGENTE, SUSPENDIDO, CANCELADO, VENCIDO", "status"
             ),
         ),
+        "UY049000010017",
     )
     assert (good.line, good.operator is not None) == (3, True)
 
@@ -329,8 +330,68 @@ def test_a_quote_that_never_closes_is_refused_naming_its_line(
     assert "never closes" in refusal.do
 
 
-def test_a_row_over_too_many_lines_is_refused(listed: Callable[..., Path]) -> None:
-    assert "64 lines" in str(refused(listed(line(Domicilio='"' + "\n" * 70 + '"'))))
+QUOTED = '"Quebracho" Depósitos'
+
+
+def test_a_quote_in_the_middle_of_a_cell_refuses_its_row_alone(listed: Callable[..., Path]) -> None:
+    bad, good = read_import(listed(line(Denominación=QUOTED), line(RUT=OTHER_RUT)), UY)
+    assert (bad.operator, bad.tin) == (None, "UY049000010017")
+    [broken] = bad.problems
+    assert (broken.line, broken.field) == (2, "row")
+    assert "leave a quote out, or write it twice" in broken.rule
+    assert (good.line, good.tin, good.problems) == (3, f"UY{OTHER_RUT}", ())
+
+
+@pytest.mark.parametrize("between", [0, 3, 200])
+def test_a_stray_quote_swallows_no_row_behind_it(listed: Callable[..., Path], between: int) -> None:
+    others = [line(RUT=OTHER_RUT), *[line(Estado="ZOMBI")] * between]
+    found = list(
+        read_import(listed(line(Domicilio='"Ruta 1'), *others, line(Domicilio='"Ruta 2, km 3"')), UY)
+    )
+    assert [each.line for each in found] == list(range(2, between + 5))
+    assert [each.line for each in found if each.operator] == [3, between + 4]
+    assert found[0].problems[0].rule.startswith("must be CSV")
+
+
+@pytest.mark.parametrize("following", [0, 1, 63, 64, 65, 500])
+def test_only_a_quote_that_stays_open_to_the_end_refuses_the_list(
+    listed: Callable[..., Path], following: int
+) -> None:
+    others = [line(Estado="ZOMBI")] * following
+    assert refused(listed(line(Domicilio='"Ruta 1'), *others)).where == "the row that begins at line 2"
+    closed = read_import(listed(line(Domicilio='"Ruta 1'), *others, line(Denominación=QUOTED)), UY)
+    assert [each.line for each in closed] == list(range(2, following + 4))
+
+
+def test_a_line_break_without_quotes_refuses_its_row_alone(listed: Callable[..., Path]) -> None:
+    bad, good = read_import(listed(line(Domicilio="Ruta 1\rkm 2"), line(RUT=OTHER_RUT)), UY)
+    assert (bad.operator, bad.line, good.problems) == (None, 2, ())
+
+
+def test_a_header_with_a_stray_quote_refuses_the_list(listed: Callable[..., Path]) -> None:
+    assert "line 1" in refused(listed(line(), header='"RUT" x,' + ",".join(HEADER[1:]) + "\n")).where
+
+
+def test_a_cell_that_fills_two_fields_is_refused_once() -> None:
+    cells = dict.fromkeys((column.header for column in BR.columns), "")
+    cells |= {"CNPJ": "99.000.001/0001-01", "Razão Social": "Caatinga", "Modalidade": "OEA-S"}
+    cells |= {"Função": "importador", "Logradouro": "Rua 1", "Município": "Santos"}
+    cells |= {"Ato de Certificação": "ADE 1/2025", "Data da Certificação": "18/11/2025"}
+    cells |= {"Situação": "ATIVO", "Data da Situação": "18/11/2025", "Consentimento ARM": "S"}
+    cells |= {"Próxima Revalidação": "18/11/2020"}
+    with pytest.raises(Malformed) as refusal:
+        operator_from_row(Row(2, tuple(cells), tuple(cells.values())), BR)
+    [broken] = refusal.value.problems
+    assert (broken.field, broken.value) == ("Próxima Revalidação", "18/11/2020")
+
+
+def test_whom_a_refused_row_is_about_is_told_only_where_its_number_holds(listed: Callable[..., Path]) -> None:
+    rows = [line(Estado="ZOMBI"), line(RUT="1"), line(RUT="", Estado="ZOMBI"), "x\r\n"]
+    assert [each.tin for each in read_import(listed(*rows), UY)] == ["UY049000010017", "", "", ""]
+
+
+def test_a_quoted_cell_over_too_many_lines_refuses_the_list(listed: Callable[..., Path]) -> None:
+    assert refused(listed(line(Domicilio='"' + "\n" * 70 + '"'))).what == "the list is not CSV"
 
 
 def test_a_line_without_end_is_refused(listed: Callable[..., Path]) -> None:

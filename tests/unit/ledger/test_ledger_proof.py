@@ -26,12 +26,12 @@ def read_tile(level: int, index: int) -> bytes:
     return TREE.tiles[level, index]
 
 
-PROOF = TlogProof(300, tiles.inclusion_proof(read_tile, 300, 600), SIGNED, b"the salt")
+PROOF = TlogProof(300, tiles.Tree(read_tile, 600).inclusion_proof(300), SIGNED, b"the salt")
 
 
 @pytest.mark.parametrize("index", [0, 1, 255, 256, 511, 512, 599])
 def test_a_proof_made_is_read_and_verified(index: int) -> None:
-    proof = TlogProof(index, tiles.inclusion_proof(read_tile, index, 600), SIGNED)
+    proof = TlogProof(index, tiles.Tree(read_tile, 600).inclusion_proof(index), SIGNED)
     read = TlogProof.decode(proof.encode())
     assert read == proof
     assert read.verify(LEAVES[index], ORIGIN, KNOWN) == HEAD

@@ -1,0 +1,80 @@
+"""This process among those of its node: one of them leads, and all hear of each other's changes.
+
+Whoever leads follows the peers and keeps outgoing channels in line; any process takes changes, for the
+store lets one write at a time. A leader that dies or stands still is cut off by the store within
+seconds, and another takes over. Nothing depends on there being only one: what a second leader would
+write is refused where the first has moved on.
+"""
+
+import threading
+
+import structlog
+
+from node.errors import Refusal
+from node.service.parts import Parts
+from node.service.replication import Replication
+from node.service.sequencer import Sequencer
+from node.store.engines import Attendance
+
+LOOK_S = 1.0
+PAUSE_S = 0.5
+
+log = structlog.get_logger()
+
+
+class Presence:
+    """Leads or waits to lead; rings the bell for changes that other processes made."""
+
+    def __init__(self, parts: Parts, sequencer: Sequencer, replication: Replication) -> None:
+        self._parts, self._sequencer, self._replication = parts, sequencer, replication
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        """Begin; a process that is alone leads at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Lead no longer."""
+        self._stop.set()
+        self._follow(leads=False)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether this process takes part."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._parts.database.attend() as attendance:
+                    self._attend(attendance)
+            except Refusal as refusal:
+                log.warning("not among the node's processes", why=refusal.sentence())
+            except Exception as error:  # noqa: BLE001  # whatever it is, another try comes
+                log.error("not among the node's processes", why=repr(error))
+            self._follow(leads=False)
+            self._hear()  # nobody may have told us meanwhile
+            self._stop.wait(PAUSE_S)
+
+    def _attend(self, attendance: Attendance) -> None:
+        self._hear()
+        while not self._stop.is_set():
+            self._follow(leads=attendance.leads())
+            if attendance.heard(LOOK_S):
+                self._hear()
+
+    def _hear(self) -> None:
+        """Something may have changed that others did."""
+        self._parts.peers.forget()
+        self._parts.bell.ring()
+
+    def _follow(self, *, leads: bool) -> None:
+        if leads and not self._stop.is_set():
+            if not self._sequencer.leads:
+                log.info("this process leads")
+            self._sequencer.leads = True
+            self._replication.start()
+        elif self._sequencer.leads:
+            self._sequencer.leads = False
+            self._replication.stop()
