@@ -3,10 +3,11 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -49,6 +50,35 @@ class Server:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         return self.url(name)
 
+    def standby(self, folder: Path) -> "Server":
+        """A copy of this server that follows it, started; what is committed here is then on both."""
+        other = Server(folder, self.programs)
+        run(
+            self.programs / "pg_basebackup",
+            "-D",
+            other.data,
+            "-R",
+            "-c",
+            "fast",
+            "-h",
+            self.folder,
+            "-U",
+            OWNER,
+        )
+        other.control("start")
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+        return other
+
+    def kill(self) -> None:
+        """Kill every process of the server at once."""
+        leader = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+        for pid in (leader, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def control(self, *arguments: str, check: bool = True) -> None:
         """`pg_ctl` on this server."""
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -p {self.port}"
@@ -64,12 +94,18 @@ def run(program: Path, *arguments: object, check: bool = True) -> None:
 
 
 @contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder of the server's owner, with a path short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="aeo-pg-") as made:
+        if os.geteuid() == 0:
+            os.chown(made, pwd.getpwnam(OWNER).pw_uid, -1)
+        yield Path(made)
+
+
+@contextmanager
 def server(programs: Path) -> Iterator[Server]:
     """A server with a fresh cluster, stopped and removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="aeo-pg-") as made:
-        folder = Path(made)
-        if os.geteuid() == 0:
-            os.chown(folder, pwd.getpwnam(OWNER).pw_uid, -1)
+    with own_folder() as folder:
         running = Server(folder, programs)
         cluster = ("-U", OWNER, "-A", "trust", "--locale", "C.UTF-8", "-E", "UTF8", "--no-sync")
         run(programs / "initdb", "-D", running.data, *cluster)

@@ -170,13 +170,18 @@ class Postgresql:
                 pool_size=self.connections,
                 max_overflow=0,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": self.connect_s, "application_name": f"aeo {os.getpid()}"},
+                connect_args=self._connecting(),
             )
         except ImportError:
             raise Malformed(
                 "the driver for PostgreSQL is not installed",
                 do="install the project with its extra `pg`, which is psycopg",
             ) from None
+
+    def _connecting(self) -> dict[str, Any]:
+        """Of several hosts in the URL, the one that takes writes."""
+        told = {"connect_timeout": self.connect_s, "application_name": f"aeo {os.getpid()}"}
+        return told | {"target_session_attrs": "read-write"}
 
     def take_turn(self, connection: Connection) -> None:
         """The advisory lock, until the transaction ends; what is read behind it is the newest state."""

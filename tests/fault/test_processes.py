@@ -2,73 +2,26 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
 from node.errors import Busy
 from node.store.database import Database
 from node.store.engines import Postgresql
+from tests.load import Load, check_all
 from tests.nodes import Node, Pair, agree, brazilian, make, peer, until
 from tests.postgres import Server
 
 PROCESSES = 3
-CALLERS = 6
 TAKEOVER_S = 10.0
 LEADER = """
     SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE locktype = 'advisory' AND granted AND objid = %s
 """
-
-
-class Load:
-    """Callers that record operators one by one, each again under its key until it is acknowledged."""
-
-    def __init__(self, node: Node) -> None:
-        self._node, self._stop, self._next = node, threading.Event(), iter(range(1_000_000))
-        self.acknowledged: dict[str, int] = {}
-        self.statuses: set[int] = set()
-        self._pool = ThreadPoolExecutor(CALLERS)
-        self._callers = [self._pool.submit(self._call) for _ in range(CALLERS)]
-
-    def end(self) -> None:
-        """Let every caller finish what it began."""
-        self._stop.set()
-        for caller in self._callers:
-            caller.result(60)
-        self._pool.shutdown()
-
-    def goes_on(self, more: int = 20) -> None:
-        """Wait until as many more changes were acknowledged."""
-        begun = len(self.acknowledged)
-        until(lambda: len(self.acknowledged) >= begun + more, 30, "more acknowledged changes")
-
-    def _call(self) -> None:
-        with httpx.Client(headers=self._node.http.headers, timeout=30, trust_env=False) as client:
-            while not self._stop.is_set():
-                operator = brazilian(next(self._next))
-                self.acknowledged[operator["tin"]] = self._acknowledged(client, operator)
-
-    def _acknowledged(self, client: httpx.Client, operator: dict[str, object]) -> int:
-        key = {"Idempotency-Key": f"load {operator['tin']}"}
-        for _ in range(300):
-            try:
-                answer = client.post(f"{self._node.url}/v1/operators", json=operator, headers=key)
-            except httpx.TransportError:
-                time.sleep(0.1)  # the process that answered this connection is gone; another takes the next
-                continue
-            self.statuses.add(answer.status_code)
-            if answer.status_code == 200:
-                return int(answer.json()["ledger_seq"])
-            assert answer.headers["retry-after"] == "1"
-            time.sleep(0.2)
-        raise AssertionError(f"{operator['tin']} was never acknowledged")
 
 
 @pytest.fixture
@@ -99,34 +52,12 @@ def leader(url: str) -> int | None:
     return int(str(row[0]).split()[1]) if row else None
 
 
-def check_all(br: Node, load: Load) -> None:
-    """Everything acknowledged is there once, and the ledger holds nothing else."""
-    br.reconnect()
-    assert load.statuses <= {200, 503}
-    assert br.fsck() == []
-    for tin, seq in list(load.acknowledged.items())[::10]:
-        [version] = br.get(f"/v1/operators/{tin}/history")["versions"]
-        assert (version["version"], version["ledger_seq"]) == (1, seq)
-    assert len(set(load.acknowledged.values())) == len(load.acknowledged)
-    tins: list[str] = []
-    page = br.get("/v1/register")
-    while True:
-        tins += page["tins"]
-        if page["next"] is None:
-            break
-        page = br.get("/v1/register", after=page["next"])
-    assert set(load.acknowledged) <= set(tins)
-    size = int(br.http.get("/healthz").text.split()[1])
-    assert size == 1 + len(tins), "the ledger holds the node's card and each operator once"
-
-
 def test_nothing_acknowledged_is_lost_when_processes_are_killed(several: tuple[Node, str]) -> None:
     br, url = several
     load = Load(br)
     load.goes_on()
-    for pid in (leader(url), *serving(br)[:1]):
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+    for victim in (lambda: until(lambda: leader(url)), lambda: serving(br)[0]):
+        os.kill(victim(), signal.SIGKILL)
         load.goes_on()
         until(lambda: len(serving(br)) == PROCESSES, what="a process in its place")
     load.end()
