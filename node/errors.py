@@ -54,7 +54,7 @@ class Refusal(Exception):  # noqa: N818  # a refusal is the project's word
     def sentence(self) -> str:
         """The refusal as one line for a person."""
         parts = [self.what + (f" ({self.where})" if self.where else "")]
-        parts += [f"{p.field}: {p.rule} (got {p.value!r})" for p in self.problems]
+        parts += [f"{p.field}: {p.rule}" + (f" (got {p.value!r})" if p.value else "") for p in self.problems]
         parts += [part for part in (self.why, self.do) if part]
         return "; ".join(parts)
 

@@ -2,8 +2,9 @@
 
 Guarantees that nothing is sent of a file that cannot be trusted as a whole, and that every row is either
 counted or named with its line, column, field, value and the rule it breaks. Never revokes: what is recorded
-and missing from the list is only reported, apart from what stands on a refused row. Refuses, before the file is read, a token that may not import,
-and a list without rows: out of it every operator would seem to have disappeared.
+and missing from the list is only reported, apart from what stands on a refused row. Refuses, before the file
+is read, a token that may not import, and a list without rows: out of it every operator would seem to have
+disappeared.
 """
 
 from collections.abc import Iterator, Sequence

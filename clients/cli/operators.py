@@ -56,7 +56,7 @@ def add(
     file: Annotated[Path, typer.Argument(help="The operator as a JSON object; - for stdin.")],
     reason: Reason = "",
 ) -> None:
-    """Record one operator, new or changed."""
+    """Record one operator, new or changed; `docs/commands.md` shows one as JSON."""
     _say_outcome(session, session.node.admit(read_object(file, RECORD_LIMIT_BYTES), reason=reason))
 
 

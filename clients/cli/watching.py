@@ -106,9 +106,8 @@ def _in_words(change: dict[str, Any]) -> str:
     kind = change["kind"]
     if kind != "notice":
         return f"{KINDS.get(kind, kind):<{KIND_WIDTH}}  {change['tin'] or change['record_id']}"
-    said = join(str(change[name]) for name in ("notice", "detail") if name in change).replace(", ", " ")
-    whose = f"{change.get('issuer', 'a partner')}, agreement {change.get('agreement', 'unknown')[:10]}"
-    return f"{'notice: ' + said:<{KIND_WIDTH}}  {whose}"
+    said = " ".join(["notice:", *(str(change[name]) for name in ("notice", "detail") if name in change)])
+    return f"{said:<{KIND_WIDTH}}  {change['issuer']}, agreement {change['agreement'][:10]}"
 
 
 def _channel(channel: dict[str, Any]) -> list[object]:

@@ -4,7 +4,7 @@ Moments are RFC 3339 text in UTC with milliseconds, days `YYYY-MM-DD`. Nothing h
 says what a sound node sends, and the caller trusts its own administration's node for it.
 """
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 Operator = dict[str, Any]
 """An operator record as `node.records.model` reads it."""
@@ -112,7 +112,7 @@ class ImportOutcome(TypedDict):
 
 
 class Change(TypedDict):
-    """One event of the change feed; `change` is the place to resume after."""
+    """One event of the change feed; `change` is the place to resume after. The last four are of notices."""
 
     change: int
     log: int
@@ -120,16 +120,10 @@ class Change(TypedDict):
     tin: str
     kind: str
     time: str
-
-
-class PartnerAsked(TypedDict):
-    """When a partner last asked for news, and how many entries of the channel it then had proven.
-
-    `size` None: it did not ask about this channel.
-    """
-
-    at: str
-    size: int | None
+    issuer: NotRequired[str]
+    agreement: NotRequired[str]
+    notice: NotRequired[str]
+    detail: NotRequired[str]
 
 
 class Incident(TypedDict):

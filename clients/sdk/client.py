@@ -145,7 +145,7 @@ class Node:
     def channels(self) -> list[dict[str, Any]]:
         """Every channel: what goes out, what comes in, how fresh it is.
 
-        Outgoing ones have `partner_asked` (`PartnerAsked`), None when it has not asked since the start.
+        Outgoing ones have `partner_asked`: when (`at`) and with how many entries (`size`); None: not yet.
         """
         answer: list[dict[str, Any]] = self._get("/v1/channels", part="channels")
         return answer
@@ -190,7 +190,8 @@ class Node:
 
     def history(self, identifier: str) -> History:
         """Every version of an operator that the node knows, oldest first; by any identifier."""
-        answer: History = self._get(_path("operators", identifier, "history"))
+        written = identifier.replace("/", "")  # which would end it in a path, and is no part of any number
+        answer: History = self._get(_path("operators", written, "history"))
         return answer
 
     def search(self, name: str, limit: int = 10) -> Search:

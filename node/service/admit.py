@@ -24,6 +24,7 @@ from node.store import records
 RECORD_ID_BYTES = 16
 MOMENTS = ("status_since", "effective_at")
 ABOUT_STATUS = {"status", *MOMENTS, "status_reason_class", "status_until"}
+MIDNIGHT = "T00:00:00.000Z"
 DAY_EVERYWHERE_MS = 36 * 3_600_000
 """From the beginning of a day in UTC to its end where it ends last."""
 UNNAMED_LIST = "a list"
@@ -259,14 +260,14 @@ def _of_list(batch: Batch, operator: Fields) -> Fields:
 def _completed(row: Fields, recorded: Fields) -> Fields:
     """The row with what the record says more precisely of the same status on that day, and consent.
 
-    A list's date means the whole day, in whatever time zone.
+    A list's date, kept as its midnight, means the whole day, in whatever time zone.
     """
     told = dict(row)
     if _says_again(row["mra_consent"], recorded["mra_consent"]):
         told["mra_consent"] = recorded["mra_consent"]
-    of_day = moment.parse(row["effective_at"][:10] + "T00:00:00.000Z")
-    lag = moment.parse(recorded["effective_at"]) - of_day
-    if row["status"] == recorded["status"] and 0 <= lag < DAY_EVERYWHERE_MS:
+    lag_ms = moment.parse(recorded["effective_at"]) - moment.parse(row["effective_at"][:10] + MIDNIGHT)
+    longest_ms = 0 if recorded["effective_at"].endswith(MIDNIGHT) else DAY_EVERYWHERE_MS
+    if row["status"] == recorded["status"] and 0 <= lag_ms <= longest_ms:
         told = {name: value for name, value in recorded.items() if name in ABOUT_STATUS} | told
         told |= {name: max(row[name], recorded[name]) for name in MOMENTS}
     return {name: told[name] for name in model.FIELDS if name in told}

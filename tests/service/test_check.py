@@ -472,3 +472,12 @@ class Pinned:
 
     def run(self, batch: Batch) -> int:
         return batch.append_body("member", {"v": 1, "card": self.other.text})
+
+
+def test_a_record_without_a_number_that_may_be_shown_is_told_soundly(known: World) -> None:
+    """Its list of numbers is shown with none in it."""
+    hidden = operator(4)["identifiers"][1:]
+    known.br.admit(operator(4, identifiers=hidden))
+    known.exchange()
+    assert known.uy.look_up(f"BR{CNPJS[4]}")["fields"]["identifiers"] == []
+    assert known.br.findings() == known.uy.findings() == []

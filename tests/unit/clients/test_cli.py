@@ -333,7 +333,7 @@ def test_a_list_is_imported_twice_and_nothing_changes_the_second_time(
 
     told = aeo("operator", "import", str(bad), "--profile", "br-oea", at=lone).out
     assert "99.000.002/0001-49" in told
-    assert "2 recorded here but not in the list, or on a refused row" in told
+    assert "2 recorded here but not in the list, or on a refused row without a readable number;" in told
 
 
 def test_a_row_that_the_node_refuses_is_named_by_its_line(aeo: Aeo, pair: Pair) -> None:

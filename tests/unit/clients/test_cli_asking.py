@@ -1,13 +1,17 @@
 """What the command line makes of what people type: identifiers of any kind, slips, tokens, whole lists."""
 
+import json
+import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clients.cli import imports, operators
-from tests.nodes import LISTS, Node, Pair, brazilian, free_port
+from clients.cli import imports, operators, watching
+from clients.sdk import Node as SdkNode
+from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, free_port, until
 from tests.unit.clients.test_cli import Aeo, Done, admitted, aeo, home
 
 __all__ = ("aeo",)
@@ -56,6 +60,7 @@ def test_a_refusal_is_json_where_json_was_asked_for(aeo: Aeo, pair: Pair, tmp_pa
 
     done = aeo("mra", "show", "AAAAAAAA", "--json", at=pair.br)
     assert (done.code, done.err) == (2, "")
+    assert (done.json["type"], done.json["status"]) == ("urn:aeo:problem:not-found", 404)
     assert done.json["detail"].startswith(done.json["title"])
 
     nobody = home(tmp_path / "br", free_port())
@@ -136,6 +141,74 @@ def test_what_changed_between_versions_is_told_source_by_source() -> None:
     ]
 
 
+def test_what_a_lookup_gave_can_be_recorded_again(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    tin = admitted(aeo, tmp_path, pair.br, 930_004)
+    [found] = aeo("lookup", tin, "--json", at=pair.br).json["results"][tin]
+    assert {"record_id", "recorded_at"} <= set(found["fields"])
+    file = tmp_path / "again.json"
+    file.write_text(json.dumps(found["fields"] | {"legal_name": "Outro Nome Ltda"}), encoding="utf-8")
+    assert aeo("operator", "add", str(file), at=pair.br).out.startswith(f"{tin}: changed, version 2")
+
+
+def test_the_operator_in_the_page_of_commands_can_be_recorded(aeo: Aeo, lone: Node, tmp_path: Path) -> None:
+    [example] = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.S)
+    (tmp_path / "operator.json").write_text(example, encoding="utf-8")
+    assert aeo("operator", "add", str(tmp_path / "operator.json"), at=lone).code == 0
+
+
+def test_an_operator_that_left_our_view_is_still_named_by_what_was_asked(
+    aeo: Aeo, pair: Pair, tmp_path: Path
+) -> None:
+    tin = admitted(aeo, tmp_path, pair.br, 930_005)
+    until(lambda: "YES" in aeo("lookup", tin, at=pair.uy).out, what="the disclosure")
+    aeo("operator", "consent", tin, "--withdraw", at=pair.br)
+    until(lambda: "NOT_SHARED" in aeo("lookup", tin, at=pair.uy).out, what="the tombstone")
+    written = f"{tin[2:4]}.{tin[4:7]}.{tin[7:10]}/{tin[10:14]}-{tin[14:]}"
+    card = aeo("lookup", written, at=pair.uy).out.splitlines()
+    assert card[0] == written
+    versions = aeo("operator", "history", written, "--json", at=pair.uy).json
+    assert versions["tin"] == tin
+    assert [each["kind"] for each in versions["versions"]] == ["disclosure", "tombstone"]
+
+
+def test_an_own_operator_is_shown_with_the_agreement_behind_each_partners_verdict(
+    aeo: Aeo, pair: Pair, tmp_path: Path
+) -> None:
+    tin = admitted(aeo, tmp_path, pair.br, 930_006)
+    title = pair.br.get(f"/v1/agreements/{pair.agreement}")["title"]
+    under = f"partner UY    sees it, under {title} ({pair.agreement[:10]}): shared; IN_OPERATION"
+    assert under in aeo("lookup", tin, at=pair.br).out
+    assert under in aeo("lookup", "--name", "Empresa Inventada 930006", at=pair.br).out
+
+
+def test_the_history_of_an_identifier_of_several_operators_names_them(pair: Pair) -> None:
+    shared = {"scheme": "EORI", "value": "BR7654321"}
+    for number in (930_007, 930_008):
+        own = brazilian(number)["identifiers"]
+        pair.br.post("/v1/operators", brazilian(number, identifiers=[*own, shared]))
+    answer = pair.br.http.get("/v1/operators/BR7654321/history")
+    assert answer.status_code == 409
+    assert len(answer.json()["problems"]) == 2
+
+
+# What happens.
+
+
+def test_a_watch_tells_in_words_what_happened_and_what_a_notice_says(pair: Pair) -> None:
+    with SdkNode(pair.uy.url, (pair.uy.home / "administrator.token").read_text().strip()) as uy:
+        events = [dict[str, Any](each) for each in islice(uy.changes(after=0), uy.newest_change())]
+    notices = [each for each in events if each["kind"] == "notice"]
+    assert [each["notice"] for each in notices] == ["state"] * len(notices)
+    assert [each["detail"] for each in notices][-1] == "IN_OPERATION"
+    assert {(each["issuer"], each["agreement"]) for each in notices} == {("BR", pair.agreement)}
+    assert watching._in_words(notices[-1]).split() == (
+        f"notice: state IN_OPERATION BR, agreement {pair.agreement[:10]}".split()
+    )
+    words, own = watching.KINDS, {"kind": "recorded", "tin": "UY1", "record_id": "urn:x"}
+    assert watching._in_words(own).split("  ")[0] == words["recorded"]
+    assert watching._in_words({**own, "kind": "tombstone", "tin": ""}).split("  ")[0] == words["tombstone"]
+
+
 # Whole lists.
 
 
@@ -171,6 +244,33 @@ def test_what_the_node_refuses_is_told_by_the_lists_column(imported: Callable[..
     older = imported(pair.br, 1, lambda line: line.replace("18/11/2025;S;", "17/11/2025;S;"), "--json")
     assert older.json["counts"]["refused"] == len(older.json["refused"]) == 1
     assert set(older.json["refused"][0]) == {"line", "column", "value", "rule", "field"}
+
+
+def test_who_vanished_from_the_list_is_told_apart_from_who_is_on_a_refused_row(
+    imported: Callable[..., Done], lone: Node
+) -> None:
+    imported(lone, 5)
+
+    def spoilt(line: str) -> str:
+        return line.replace(";ATIVO;", ";ZOMBI;") if line.startswith("99.000.002/") else line
+
+    report = imported(lone, 4, spoilt, "--json").json
+    assert report["on_refused_rows"] == ["BR99000002000148"]
+    assert "BR99000002000148" not in report["missing"]
+    assert "BR99000005000181" in report["missing"]
+    assert report["unnamed"] == 0
+    told = imported(lone, 4, spoilt).out
+    assert "1 recorded here but on a refused row; they stay as they are:" in told
+    assert "recorded here but not in the list; they stay" in told
+
+
+def test_one_badly_quoted_cell_refuses_its_row_alone(imported: Callable[..., Done], lone: Node) -> None:
+    done = imported(
+        lone, 5, lambda line: line.replace("São Bento Agenciamento", '"São Bento" Agenciamento'), "--json"
+    )
+    assert done.json["counts"]["refused"] == 1
+    [refused] = done.json["refused"]
+    assert (refused["line"], refused["field"]) == (3, "row")
 
 
 def test_a_header_alone_reports_nobody_as_gone(imported: Callable[..., Done], pair: Pair) -> None:

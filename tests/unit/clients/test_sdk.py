@@ -471,3 +471,19 @@ def test_an_act_is_never_signed_twice_because_the_node_was_busy() -> None:
     with server(answer) as url, Node(url) as node, pytest.raises(NodeError):
         node.act("an-agreement", "suspend")
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ("urn:aeo:problem:conflict", "conflict"),
+        ("urn:aeo:problem:unreachable", "node-error"),
+        ("about:blank", "node-error"),
+        (7, "node-error"),
+    ],
+)
+def test_a_refusal_keeps_the_type_that_the_node_gave_it(told: object, code: str) -> None:
+    answer, _ = replies((409, {}, json.dumps({"type": told, "title": "no"}).encode()))
+    with server(answer) as url, Node(url) as node, pytest.raises(NodeError) as refused:
+        node.peers()
+    assert refused.value.details()["type"] == f"urn:aeo:problem:{code}"
