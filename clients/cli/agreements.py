@@ -4,6 +4,7 @@ An id may be shortened to its first six characters or more; the node refuses one
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -24,6 +25,14 @@ cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Arrangement
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The agreement's id, or how it begins.")]
 Direction = Annotated[str | None, typer.Option(help="Issuer and partner, such as BR-UY.", show_default=False)]
+Proposal = Annotated[
+    str | None,
+    typer.Option(
+        "--act",
+        help="Id of the partner's proposal, to sign it as it stands; nothing else is given then.",
+        show_default=False,
+    ),
+]
 Reason = Annotated[str, typer.Option(help="Stands in the act, for the partner to read.")]
 Effective = Annotated[
     str | None, typer.Option(help="First day it counts, YYYY-MM-DD; today if absent.", show_default=False)
@@ -57,16 +66,13 @@ def list_agreements(session: Session) -> None:
     if session.as_json:
         say_json(agreements)
         return
-    rows = [
-        [
-            each["agreement"][:10],
-            each["title"],
-            join(map(_state, each["directions"])),
-            _waiting(dict(each)),
-        ]
-        for each in agreements
-    ]
-    say_table(("id", "title", "directions", "waiting for"), rows, "There is no agreement; `aeo mra draft`.")
+    if not agreements:
+        say(pasted("There is no agreement; `aeo mra draft`."))
+    for each in agreements:
+        say(f"{each['agreement'][:10]}  {each['title']}")
+        say_pairs(
+            [("directions", join(map(_state, each["directions"]))), ("waiting for", _waiting(dict(each)))]
+        )
 
 
 @cli.command("show", epilog="Example: aeo mra show Zk3c1d --home br", context_settings=_ON_ONE)
@@ -88,9 +94,9 @@ def show(
 
 @cli.command("sign", epilog="Example: aeo mra sign Zk3c1d --home uy", context_settings=_ON_ONE)
 @on_node
-def sign(session: Session, agreement: Id) -> None:
+def sign(session: Session, agreement: Id, proposal: Proposal = None) -> None:
     """Sign the agreement for this administration."""
-    _act(session, agreement, "sign")
+    _act(session, agreement, "sign", proposal=proposal)
 
 
 @cli.command(
@@ -102,7 +108,7 @@ def sign(session: Session, agreement: Id) -> None:
 def start(
     session: Session,
     agreement: Id,
-    direction: Annotated[str, typer.Option(help="Issuer and partner, such as BR-UY.")],
+    direction: Direction = None,
     mode: Annotated[
         Literal["pilot", "operation"], typer.Option(help="Which state it goes to.")
     ] = "operation",
@@ -111,10 +117,11 @@ def start(
     ] = [],  # noqa: B006
     effective: Effective = None,
     reason: Reason = "",
+    proposal: Proposal = None,
 ) -> None:
     """Start a direction; it counts once both sides have signed the same start."""
     told = {"mode": mode, "preconditions_met": preconditions, "effective": effective, "reason": reason}
-    _act(session, agreement, "start", direction, **told)
+    _act(session, agreement, "start", direction, proposal, **told)
 
 
 @cli.command(
@@ -126,7 +133,7 @@ def start(
 def suspend(
     session: Session,
     agreement: Id,
-    direction: Direction = None,
+    direction: Annotated[str, typer.Option(help="Issuer and partner, such as BR-UY.")],
     effective: Effective = None,
     reason: Reason = "",
 ) -> None:
@@ -146,9 +153,10 @@ def resume(
     direction: Direction = None,
     effective: Effective = None,
     reason: Reason = "",
+    proposal: Proposal = None,
 ) -> None:
     """Lift every suspension of a direction; it counts once both sides have signed."""
-    _act(session, agreement, "resume", direction, effective=effective, reason=reason)
+    _act(session, agreement, "resume", direction, proposal, effective=effective, reason=reason)
 
 
 @cli.command(
@@ -184,12 +192,13 @@ def withdraw(
     ] = None,
     reason: Reason = "",
 ) -> None:
-    """Take back a draft or a proposed act, or decline a partner's; only while not all have signed it."""
+    """Take back a draft or a proposed act, or decline a partner's; only while it does not count."""
     answer = session.node.withdraw(agreement, act, reason)
     if session.as_json:
         say_json(answer)
     else:
-        say(f"{'The act' if act else 'The draft'} is withdrawn; this node will never let it count.")
+        say(f"{'The act' if act else 'The draft'} is withdrawn.")
+        _say_whether_it_may_count(dict(session.node.agreement(agreement)), act)
 
 
 @cli.command(
@@ -205,18 +214,61 @@ def decisions(session: Session, agreement: Id) -> None:
         say_json(told)
         return
     rows = [row for direction in told["directions"] for row in _decided(direction)]
-    say_table(("partner", "state", "decision", "operators"), rows, "No direction goes out of this node.")
+    nothing = "No direction goes out of this node."
+    if not rows and not session.node.agreement(agreement)["signed"]:
+        nothing = "Nothing is decided before both ledgers are proven to hold both signatures."
+    say_table(("partner", "state", "decision", "operators"), rows, nothing)
 
 
-def _act(session: Session, agreement: str, act: str, direction: str | None = None, **told: Any) -> None:
+def _act(
+    session: Session,
+    agreement: str,
+    act: str,
+    direction: str | None = None,
+    proposal: str | None = None,
+    **told: Any,
+) -> None:
     issuer, partner = _pair(direction) if direction else (None, None)
-    answer = session.node.act(agreement, act, issuer=issuer, partner=partner, **told)
+    if proposal is not None:
+        told = _words_of(dict(session.node.agreement(agreement)), act, proposal)
+    elif act in ("start", "resume") and direction is None:
+        raise Malformed(f"{act} is about one direction", do="give it with --direction, such as BR-UY")
+    else:
+        told |= {"issuer": issuer, "partner": partner}
+    answer = session.node.act(agreement, act, **told)
     if session.as_json:
         say_json(answer)
-    elif answer["complete"]:
-        say(f"Signed; {act} is complete and in the ledger.")
+        return
+    done = "is complete and in the ledger." if answer["complete"] else f"waits for: {join(answer['missing'])}"
+    say(f"Signed; {act} {done}")
+    found: dict[str, Any] = dict(session.node.agreement(agreement))
+    [signed] = [each for each in found["acts"] if each["act"] == answer["act"]]
+    say_pairs([*_words(signed["says"]), ("state today", join(map(_state, found["directions"])))])
+    if act == "sign" and answer["complete"]:
+        directions = sorted(found["document"]["terms"]["directions"])
+        say("Next, once each ledger is proven to hold both signatures, both start each direction:")
+        for each in directions:
+            say(pasted(f"  `aeo mra start {found['agreement'][:10]} --direction {each}`"))
+
+
+def _words_of(found: dict[str, Any], act: str, start: str) -> dict[str, Any]:
+    """The words of one proposal, as the node is asked to sign them."""
+    named = [each["says"] for each in found["acts"] if start and each["act"].startswith(start)]
+    if len(named) != 1 or named[0]["act"] != act:
+        raise NotFound(f"there is no one {act} whose id begins so", where=start, do="see `aeo mra show`")
+    return {
+        name: named[0][name]
+        for name in ("issuer", "partner", "mode", "effective", "reason", "preconditions_met")
+    }
+
+
+def _say_whether_it_may_count(found: dict[str, Any], act: str | None) -> None:
+    named = [each for each in found["acts"] if act and each["act"].startswith(act)]
+    named = named or [each for each in found["acts"] if each["says"]["act"] == "sign"]
+    if any(each["own_ledger_seq"] is not None for each in named):
+        say("All had signed it: it counts all the same if the partner's ledger held it before this arrives.")
     else:
-        say(f"Signed; {act} waits for: {join(answer['missing'])}")
+        say("This node will never let it count.")
 
 
 def _pair(direction: str) -> tuple[str, str]:
@@ -297,18 +349,54 @@ def _say_agreement(found: dict[str, Any]) -> None:
         say(_state(direction))
         terms = document["terms"]["directions"][f"{direction['issuer']}-{direction['partner']}"]
         say_pairs((name, _term(value)) for name, value in terms.items())
-    columns = (
-        "id",
-        "act",
-        "direction",
-        "mode",
-        "effective",
-        "signed by",
-        "in force",
-        "own entry",
-        "proven in",
+    for act in found["acts"]:
+        _say_act(act)
+    if not found["acts"]:
+        say("Nobody has signed anything yet.")
+
+
+def _say_act(held: dict[str, Any]) -> None:
+    """An act by its whole id, in all its words."""
+    says = held["says"]
+    say(f"{held['act']}  {_title(says)}")
+    say_pairs(
+        [
+            *_words(says),
+            ("signed by", join(held["signed_by"])),
+            ("in force", _in_force(held)),
+            ("own entry", held["own_ledger_seq"]),
+            ("proven in", join(held["proven_in_ledgers_of"])),
+        ]
     )
-    say_table(columns, [_act_row(act) for act in found["acts"]], "Nobody has signed anything yet.")
+
+
+def _words(says: dict[str, Any]) -> list[tuple[str, str]]:
+    """What an act says beside what is to be done."""
+    lifts = "" if says["act"] == "withdraw" else join(says["lifts"])
+    return [
+        ("effective", says["effective"]),
+        ("reason", says["reason"]),
+        ("preconditions met", join(says["preconditions_met"])),
+        ("lifts", lifts),
+    ]
+
+
+def _in_force(held: dict[str, Any]) -> str:
+    """Whether an act has effect today, or from which day."""
+    if held["withdrawn_by"]:
+        return f"withdrawn by {join(held['withdrawn_by'])}"
+    if not (held["complete"] if held["says"]["act"] == "withdraw" else held["counts"]):
+        return "no"
+    effective = str(held["says"]["effective"])
+    return "yes" if effective <= datetime.now(UTC).date().isoformat() else f"from {effective}"
+
+
+def _title(says: dict[str, Any]) -> str:
+    """What is to be done, and with what."""
+    if says["act"] == "withdraw":
+        return f"withdraw {says['lifts'][0] if says['lifts'] else 'the draft'}"
+    direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else ""
+    return " ".join(filter(None, (says["act"], direction, says["mode"])))
 
 
 def _term(value: object) -> str:
@@ -324,25 +412,11 @@ def _term(value: object) -> str:
     return str(value)
 
 
-def _act_row(held: dict[str, Any]) -> list[object]:
-    says, counts = held["says"], held["counts"]
-    direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else "all"
-    if says["act"] == "withdraw":
-        direction, counts = (says["lifts"][0][:10] if says["lifts"] else "the draft"), held["complete"]
-    told = [
-        held["act"][:10],
-        says["act"],
-        direction,
-        says["mode"],
-        says["effective"],
-        join(held["signed_by"]),
-    ]
-    gone = f"withdrawn by {join(held['withdrawn_by'])}" if held["withdrawn_by"] else "no"
-    return [*told, "yes" if counts else gone, held["own_ledger_seq"], join(held["proven_in_ledgers_of"])]
-
-
 def _state(direction: dict[str, str]) -> str:
-    return f"{direction['issuer']}-{direction['partner']} {direction['state']}"
+    """The state of a direction today, and its end where that is settled and still to come."""
+    ends, state = direction.get("ends"), direction["state"]
+    later = f", TERMINATED from {ends}" if ends and state != "TERMINATED" else ""
+    return f"{direction['issuer']}-{direction['partner']} {state}{later}"
 
 
 def _waiting(agreement: dict[str, Any]) -> str:
@@ -350,15 +424,10 @@ def _waiting(agreement: dict[str, Any]) -> str:
     if agreement["withdrawn_by"]:
         return f"nobody: withdrawn by {join(agreement['withdrawn_by'])}"
     waiting = [
-        f"{_words(act)} by {join(act['missing']) or 'nobody: the contract refuses it'}"
+        f"{_title(act)} by {join(act['missing']) or 'nobody: the contract refuses it'}"
         for act in agreement["waiting"]
     ]
     return "; ".join(waiting) or ("" if agreement["signed"] else "proof that the partner's ledger holds it")
-
-
-def _words(act: dict[str, Any]) -> str:
-    direction = f"{act['issuer']}-{act['partner']}" if act["issuer"] else ""
-    return " ".join(filter(None, (act["act"], direction, act["mode"])))
 
 
 def _decided(direction: dict[str, Any]) -> list[list[object]]:

@@ -107,8 +107,7 @@ def consent(
 @on_node
 def history(session: Session, identifier: Id) -> None:
     """Show every version of an operator that the node recorded or was told, oldest first."""
-    known = session.node.find(identifier)
-    found = session.node.history(_one_tin(identifier, known) if known else identifier)
+    found = session.node.history(identifier)
     if session.as_json:
         say_json(found)
         return

@@ -16,8 +16,17 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from contracts import Contract, Ruling, load
-from node.agreements.document import LONGEST_TEXT, MODES, NONCE_BYTES, Agreement, Json, Party, governing_terms
+from contracts import Contract, Ruling
+from node.agreements.document import (
+    LONGEST_TEXT,
+    MODES,
+    NONCE_BYTES,
+    Agreement,
+    Json,
+    Party,
+    contract_of,
+    governing_terms,
+)
 from node.errors import Malformed, Problem, Unproven, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
@@ -86,6 +95,11 @@ class Act:
         """The digest as text (base64url): what `lifts` of another act names."""
         return b64u(self.digest())
 
+    @property
+    def words(self) -> tuple[str, str | None, str | None, str | None]:
+        """What is to be done: act, direction and mode."""
+        return self.act, self.issuer, self.partner, self.mode
+
     def concerns(self, issuer: str, partner: str) -> bool:
         """Tell whether the act is about this direction, by name or as part of the whole agreement."""
         return self.issuer is None or (self.issuer, self.partner) == (issuer, partner)
@@ -130,17 +144,31 @@ class Instrument:
         own contract decides. `contract` spares loading the text again; raises `Unproven` if it is not
         the agreement's.
         """
-        if contract and contract.sha256 != agreement.contract_sha256:
-            raise Unproven("another contract was given", why="its hash is not the one in the agreement")
-        signed = list(self.signed_by(agreement))
-        bound = [self.act.issuer, self.act.partner] if self.act.issuer else list(agreement.countries)
-        missing = tuple(str(country) for country in bound if country not in signed)
-        if self.act.act in STOPPING:
-            return Ruling(len(missing) < len(bound), () if len(missing) < len(bound) else missing, "")
-        if missing:
-            return Ruling(False, missing, f"not yet signed by {', '.join(missing)}")
-        rules = contract or load(agreement.contract_text)
-        return rules.govern(self.act.to_json(), governing_terms(agreement), signed, today)
+        return ruling(self.act, self.signed_by(agreement), agreement, today, contract)
+
+
+def ruling(
+    act: Act, signed: Iterable[str], agreement: Agreement, today: str, contract: Contract | None = None
+) -> Ruling:
+    """Say whether the signatures of these countries, found to hold, are enough: see `Instrument.complete`."""
+    if contract and contract.sha256 != agreement.contract_sha256:
+        raise Unproven("another contract was given", why="its hash is not the one in the agreement")
+    signed = list(signed)
+    bound = bound_by(act, agreement)
+    missing = tuple(country for country in bound if country not in signed)
+    if act.act in STOPPING:
+        return Ruling(len(missing) < len(bound), () if len(missing) < len(bound) else missing, "")
+    if missing:
+        return Ruling(False, missing, f"not yet signed by {', '.join(missing)}")
+    rules = contract or contract_of(agreement.contract_text)
+    return rules.govern(act.to_json(), governing_terms(agreement), signed, today)
+
+
+def bound_by(act: Act | None, agreement: Agreement) -> tuple[str, ...]:
+    """Give the countries that an act binds: those of its direction, or all; all, too, for the draft."""
+    if act and act.issuer and act.partner:
+        return act.issuer, act.partner
+    return agreement.countries
 
 
 def sign(act: Act, country: str, private_key: ECKey) -> Signature:

@@ -11,13 +11,14 @@ JSON: {"v":1,"title","parties":[{"country","name","administration","key"}],"term
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from contracts import ContractRefused, check
+from contracts import Contract, ContractRefused, load
 from node.errors import Malformed, Problem, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
@@ -69,6 +70,7 @@ MOST_ITEMS = 64
 MOST_DAYS = 36_525
 MOST_STALENESS_S = 31 * 86_400
 LONGEST_TEXT = 500
+CONTRACTS_KEPT = 128
 NONCE_BYTES = (16, 32)
 
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
@@ -225,6 +227,12 @@ def direction_terms(agreement: Agreement, issuer: str, partner: str, state: str)
     return {**governing_terms(agreement), "direction": direction}
 
 
+@lru_cache(CONTRACTS_KEPT)
+def contract_of(text: str) -> Contract:
+    """Check and compile a contract text; the last ones are kept, for a long one takes a third of a second."""
+    return load(text)
+
+
 def governing_terms(agreement: Agreement) -> Json:
     """Make the `terms` argument of a contract's `govern`: the shared clauses and the parties."""
     shared = {name: clause for name, clause in agreement.terms.items() if name != "directions"}
@@ -270,7 +278,7 @@ def _check_contract(contract: Json) -> list[Problem]:
     if not isinstance(text, str):
         return [problem("contract.text", text, "must be text")]
     try:
-        check(text)
+        contract_of(text)
     except ContractRefused as refused:
         return [problem("contract.text", f"line {refused.line}", str(refused))]
     if sha256(text.encode()).hexdigest() != stated:

@@ -5,12 +5,12 @@ number of times they arrived, so that every node that holds the same acts agrees
 is live before the agreement is signed (P8). Refuses (`Conflict`) to propose an act out of turn.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 
-from node.agreements.act import ACTS, STOPPING, Act, Instrument
+from node.agreements.act import ACTS, STOPPING, Act, bound_by
 from node.agreements.document import Agreement
-from node.errors import Conflict
+from node.errors import Conflict, TooMuch
 
 NEGOTIATING, SIGNED, PILOT = "NEGOTIATING", "SIGNED", "PILOT"
 IN_OPERATION, SUSPENDED, TERMINATED = "IN_OPERATION", "SUSPENDED", "TERMINATED"
@@ -30,29 +30,36 @@ ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     TERMINATED: {},
 }
+Known = tuple[Act, tuple[str, ...]]
+"""An act, and the countries whose signatures on it were found to hold."""
+
+MOST_ACTS = 500
+MOST_ACTS_OF_A_DRAFT = 8
+MOST_STOPS = 8
+"""What one party may have here: in all; under a draft not signed here; of suspensions in the same words."""
+
 _NOTICE = {"suspend": "suspension_notice_days", "terminate": "termination_notice_days"}
 
 
-def withdrawn_by(
-    agreement: Agreement, instruments: Iterable[Instrument], act: Act | None = None
-) -> tuple[str, ...]:
+def takes_back(withdrawal: Act, act: Act | None) -> bool:
+    """Tell whether a withdrawal names a proposed act, or the draft itself (None), with every signature on it.
+
+    Whoever restricts cannot take it back: it counted at once.
+    """
+    if withdrawal.act != "withdraw" or (act and act.act in STOPPING):
+        return False
+    if not withdrawal.lifts:
+        return act is None or act.act == "sign"
+    return act is not None and withdrawal.lifts == (act.id,)
+
+
+def withdrawn_by(agreement: Agreement, known: Iterable[Known], act: Act | None = None) -> tuple[str, ...]:
     """Give the parties, in order, that took back a proposed act, or the draft itself when none is given.
 
-    Depends on the set of instruments only. Whoever restricts cannot take it back: it counted at once.
-    It never undoes what counts: see decision 8.
+    Depends on the set of what is known only. It never undoes what counts: see decision 8.
     """
-    if act and act.act in STOPPING:
-        return ()
-    named = (act.id,) if act else ()
-    about = [
-        each
-        for each in instruments
-        if each.act.act == "withdraw"
-        and (each.act.lifts == named or (act and act.act == "sign" and not each.act.lifts))
-    ]
-    signed = {country for each in about for country in each.signed_by(agreement)}
-    bound = (act.issuer, act.partner) if act and act.issuer else agreement.countries
-    return tuple(str(country) for country in bound if country in signed)
+    signed = {country for each, countries in known if takes_back(each, act) for country in countries}
+    return tuple(country for country in bound_by(act, agreement) if country in signed)
 
 
 def fold(acts: Iterable[Act], issuer: str, partner: str, today: str) -> str:
@@ -81,6 +88,7 @@ def propose(agreement: Agreement, act: Act, state: str, today: str) -> None:
     if act.act not in possible or (act.mode == "pilot" and PILOT not in possible["start"]):
         listed = ", ".join(possible) or "nothing"
         raise Conflict(f"{act.act} is not possible", where=f"state {state}", do=f"possible here: {listed}")
+    check_day(agreement, act)
     notice = agreement.terms[_NOTICE[act.act]] if act.act in _NOTICE else 0
     given = (date.fromisoformat(act.effective) - date.fromisoformat(today)).days
     if notice and given < notice:
@@ -90,6 +98,56 @@ def propose(agreement: Agreement, act: Act, state: str, today: str) -> None:
             why=f"the terms ask for {notice} days of notice",
             do="choose a later day",
         )
+
+
+def check_day(agreement: Agreement, act: Act) -> None:
+    """Raise `Conflict` for an act dated before the draft or, if it starts or resumes, before the terms."""
+    begins = act.act in ("start", "resume")
+    first = max(agreement.drafted_on, str(agreement.terms["from"])) if begins else agreement.drafted_on
+    if act.effective < first:
+        raise Conflict(
+            f"{act.act} cannot take effect before the agreement",
+            where=f"effective {act.effective}",
+            why=f"it was drafted on {agreement.drafted_on}, its terms are from {agreement.terms['from']}",
+            do=f"choose {first} or a later day",
+        )
+
+
+def admit(agreement: Agreement, act: Act, by: str, own: str, known: Mapping[str, Known]) -> None:
+    """Check that one party may add an act to those known (by id) at another, `own`.
+
+    So that nobody fills another's store: one proposal in the same words may wait, one withdrawal names
+    it, and only signing and withdrawing is possible before `own` has signed. Raises `Conflict`, `TooMuch`.
+    """
+    if act.act not in STOPPING:
+        check_day(agreement, act)
+    is_signed = any(each.act == "sign" and own in signed for each, signed in known.values())
+    if not is_signed and act.act not in ("sign", "withdraw"):
+        raise Conflict(f"{act.act} is not possible under a draft that {own} has not signed", where=act.id)
+    theirs = {number: each for number, each in known.items() if by in each[1]}
+    if len(theirs) >= (MOST_ACTS if is_signed else MOST_ACTS_OF_A_DRAFT):
+        raise TooMuch(f"there are too many acts of {by} under this agreement", where=act.id)
+    if _waiting_alike(agreement, act, theirs, known) >= (MOST_STOPS if act.act in _NOTICE else 1):
+        raise TooMuch(f"{by} has said the same before, and that still stands", where=act.id)
+
+
+def _waiting_alike(
+    agreement: Agreement, act: Act, theirs: Mapping[str, Known], known: Mapping[str, Known]
+) -> int:
+    """Count a party's acts in the same words that still wait for others, or stop and are not lifted."""
+    if act.act == "withdraw":
+        return sum(each.act == "withdraw" and each.lifts == act.lifts for each, _ in theirs.values())
+    undone = {
+        lifted for each, _ in known.values() if each.act in ("withdraw", "resume") for lifted in each.lifts
+    }
+    if act.id in undone:
+        return 0
+    alike = {number: each for number, each in theirs.items() if each[0].words == act.words}
+    return sum(
+        number not in undone
+        and (each.act in STOPPING or not set(signed).issuperset(bound_by(each, agreement)))
+        for number, (each, signed) in alike.items()
+    )
 
 
 def diagram() -> str:

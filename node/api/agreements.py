@@ -16,7 +16,7 @@ from node.exchange import card
 from node.exchange.standing import HeldAct, Standing
 from node.service.admission import AdmitPeer
 from node.service.parts import Parts
-from node.service.signing import Draft, Sign, Withdraw, withdrawn_by
+from node.service.signing import Draft, Sign, Withdraw
 from node.store import access, channels
 
 SHORTEST_ID = 6
@@ -31,6 +31,16 @@ class NewWithdrawal(schemas.Request):
         default=None, max_length=64, description="The act's id or how it begins; the draft itself if absent."
     )
     reason: str = Field(default="", max_length=500)
+
+
+class NewSignature(schemas.NewAct):
+    """An act to sign, in the words of who signs; or the partner's proposal, named."""
+
+    proposal: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The id, or how it begins, of the proposal to sign as it stands.",
+    )
 
 
 @router.get("/agreements")
@@ -57,7 +67,7 @@ def show(agreement: str, node: Node, _caller: Reader) -> Response:
         {
             "act": held.act.id,
             "says": held.act.to_json(),
-            "signed_by": list(held.instrument.signed_by(standing.agreement)),
+            "signed_by": list(held.signed),
             "complete": standing.is_complete(held, today),
             "counts": standing.counts(held, today),
             "withdrawn_by": _withdrawn(standing, held, today),
@@ -71,10 +81,11 @@ def show(agreement: str, node: Node, _caller: Reader) -> Response:
 
 @router.post("/agreements/{agreement}/acts")
 async def act(
-    agreement: str, new: schemas.NewAct, request: Request, node: Node, _caller: Administrator
+    agreement: str, new: NewSignature, request: Request, node: Node, _caller: Administrator
 ) -> Response:
     """Sign an act for this administration: the one a partner proposed in these words, or a new proposal."""
     standing = await run_in_threadpool(_standing, node, agreement)
+    named = None if new.proposal is None else _act_id(standing, new.proposal)
     work = Sign(
         standing.agreement.id,
         new.act,
@@ -84,6 +95,7 @@ async def act(
         new.effective,
         new.reason,
         tuple(new.preconditions_met),
+        named,
     )
     return json(await durable(node, request.app.state.sequencer, work))
 
@@ -94,8 +106,7 @@ async def withdraw(
 ) -> Response:
     """Take back a draft or a proposal, or decline a partner's; refused once all have signed it."""
     standing = await run_in_threadpool(_standing, node, agreement)
-    known = [held.act.id for held in standing.held]
-    named = None if new.act is None else _one(new.act, known, "act", "`aeo mra show`")
+    named = None if new.act is None else _act_id(standing, new.act)
     work = Withdraw(standing.agreement.id, named, new.reason)
     return json(await durable(node, request.app.state.sequencer, work))
 
@@ -142,7 +153,13 @@ def summary(standing: Standing, node: Parts) -> dict[str, Any]:
     """An agreement in short."""
     agreement, today = standing.agreement, node.today()
     directions = [
-        {"issuer": i, "partner": p, "state": standing.state(i, p, today)} for i, p in standing.directions()
+        {
+            "issuer": i,
+            "partner": p,
+            "state": standing.state(i, p, today),
+            "ends": _ends(standing, i, p, today),
+        }
+        for i, p in standing.directions()
     ]
     signed = standing.is_signed(today)
     told = {
@@ -155,9 +172,19 @@ def summary(standing: Standing, node: Parts) -> dict[str, Any]:
         "contract": agreement.contract_sha256,
         "directions": directions,
         "waiting": _waiting(standing, today),
-        "withdrawn_by": [] if signed else list(withdrawn_by(standing)),
+        "withdrawn_by": [] if signed else list(standing.withdrawn_by()),
         "signed": signed,
     }
+
+
+def _ends(standing: Standing, issuer: str, partner: str, today: str) -> str | None:
+    """The first day on which a direction is terminated, if that is settled."""
+    days = [
+        act.effective
+        for act in standing.counted(today)
+        if act.act == "terminate" and act.concerns(issuer, partner)
+    ]
+    return min(days, default=None)
 
 
 def _waiting(standing: Standing, today: str) -> list[dict[str, Any]]:
@@ -169,22 +196,21 @@ def _waiting(standing: Standing, today: str) -> list[dict[str, Any]]:
             "issuer": held.act.issuer,
             "partner": held.act.partner,
             "mode": held.act.mode,
-            "signed_by": list(held.instrument.signed_by(agreement)),
+            "signed_by": list(held.signed),
             "missing": list(ruling.missing),
         }
         for held in standing.held
-        if not (ruling := held.instrument.complete(agreement, today, standing.contract)).allowed
-        and not withdrawn_by(standing, held.act)
+        if not (ruling := standing.ruling(held, today)).allowed and not standing.withdrawn_by(held.act)
     ]
-    begun = any(held.act.act == "sign" and not withdrawn_by(standing, held.act) for held in standing.held)
-    if begun or withdrawn_by(standing):
+    begun = any(held.act.act == "sign" and not standing.withdrawn_by(held.act) for held in standing.held)
+    if begun or standing.withdrawn_by():
         return open_ones
     fresh: dict[str, Any] = {"act": "sign", "issuer": None, "partner": None, "mode": None, "signed_by": []}
     return [fresh | {"missing": list(agreement.countries)}, *open_ones]
 
 
 def _withdrawn(standing: Standing, held: HeldAct, today: str) -> list[str]:
-    return [] if standing.counts(held, today) else list(withdrawn_by(standing, held.act))
+    return [] if standing.counts(held, today) else list(standing.withdrawn_by(held.act))
 
 
 def _standing(node: Parts, agreement: str) -> Standing:
@@ -192,6 +218,11 @@ def _standing(node: Parts, agreement: str) -> Standing:
     with node.database.read() as connection:
         standings = node.standings.current(connection)
     return standings[_one(agreement, standings, "agreement", "`aeo mra list`")]
+
+
+def _act_id(standing: Standing, start: str) -> str:
+    """The id of the one act under an agreement that begins so."""
+    return _one(start, (held.act.id for held in standing.held), "act", "`aeo mra show`")
 
 
 def _one(start: str, known: Iterable[str], what: str, see: str) -> str:

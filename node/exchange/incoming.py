@@ -50,6 +50,8 @@ NEVER = moment.format(0)
 """The time of a copy that nothing was proven of yet."""
 NEVER_SHOWN = -1
 """The ledger position of a record of which no entry has held yet."""
+REASON_LIMIT = 1000
+"""Characters kept of a reason: a peer's words may be in it."""
 BROKEN = (Refusal, TypeError, ValueError, KeyError, AttributeError)
 
 
@@ -133,6 +135,16 @@ def prove(note: str, peer: Card, origin: str, latest_s: float) -> Proven:
     if times[0] > latest_s:
         raise Unproven("a checkpoint is from the future", where=origin, do="set the clocks of both nodes")
     return Proven(checkpoint, note, times[0])
+
+
+def signed_part(note: str, peer: Card, origin: str) -> str | None:
+    """What a peer signed of a checkpoint note, without the lines of other keys; None when nothing holds."""
+    try:
+        opened = open_note(note, peer.verifiers(origin))
+        opened_checkpoint(opened, origin)
+    except BROKEN:
+        return None
+    return f"{opened.text}\n" + "".join(each.line() for each in opened.signatures)
 
 
 def check_ledger(page: LedgerPart, peer: Card, last: Head | None, latest_s: float) -> Proven:
@@ -232,7 +244,7 @@ def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
 
 def _apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
     evidence = canonical.encode({"entry": item.entry, "body": item.body})
-    return SetApart(entry.seq, record_id, why(error), evidence)
+    return SetApart(entry.seq, record_id, why(error)[:REASON_LIMIT], evidence)
 
 
 def why(error: Exception) -> str:

@@ -6,33 +6,50 @@ one signature, and no contract is asked. So nothing is shared before both signat
 and a suspension never waits for anybody.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from contracts.evaluation import Contract, load
+from contracts.evaluation import Contract, Ruling
 from node.agreements import act as acts
 from node.agreements import document, state
 from node.agreements.act import Act, Instrument
 from node.agreements.document import Agreement
+from node.errors import Malformed
 from node.ledger import canonical
 from node.ledger.encoding import b64u
+from node.ledger.entry import LedgerEntry
 from node.store import agreements as store
+from node.store.agreements import StoredAct
 
 
 @dataclass(frozen=True, slots=True)
 class HeldAct:
     """An act as this node holds it: signatures so far, place in the own ledger, proofs of others."""
 
+    stored: StoredAct = field(repr=False)
     instrument: Instrument
-    ledger_seq: int | None
-    receipts: dict[str, str] = field(repr=False)
+    signed: tuple[str, ...]
+    """The parties whose signatures hold, looked at once."""
+    entered: Mapping[str, int]
+    """Where the ledgers that are proven to hold it have it, the own one with them."""
 
     @property
     def act(self) -> Act:
         """The act itself."""
         return self.instrument.act
+
+    @property
+    def ledger_seq(self) -> int | None:
+        """Its place in the own ledger, if it is there."""
+        return self.stored.ledger_seq
+
+    @property
+    def receipts(self) -> Mapping[str, str]:
+        """The proofs, by country, that other ledgers hold it."""
+        return self.stored.receipts
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +62,59 @@ class Standing:
     own: str
     told: bytes
     """Digest of all that a party is told of it: document, acts, signatures, places in the own ledger."""
+    _withdrawals: Mapping[str, tuple[HeldAct, ...]] = field(repr=False)
+    """By the id of what they take back; the draft is the empty text."""
     _counted: dict[str, tuple[Act, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def parties_of(self, act: Act) -> frozenset[str]:
         """The countries whose ledgers must hold an act: those of its direction, or all."""
-        if act.issuer and act.partner:
-            return frozenset((act.issuer, act.partner))
-        return frozenset(party.country for party in self.agreement.parties)
+        return frozenset(acts.bound_by(act, self.agreement))
+
+    @property
+    def is_signed_here(self) -> bool:
+        """Whether this administration has signed the agreement, which says nothing of the others."""
+        return any(held.act.act == "sign" and self.own in held.signed for held in self.held)
+
+    def ruling(self, held: HeldAct, today: str) -> Ruling:
+        """Whether the signatures are enough, or whose are missing."""
+        return acts.ruling(held.act, held.signed, self.agreement, today, self.contract)
 
     def is_complete(self, held: HeldAct, today: str) -> bool:
         """Whether enough parties signed: one for what stops; else all it binds, if the contract allows it."""
-        return held.instrument.complete(self.agreement, today, self.contract).allowed
+        return self.ruling(held, today).allowed
+
+    def withdrawn_by(self, act: Act | None = None) -> tuple[str, ...]:
+        """The parties that took an act back, or the draft itself; it may count all the same."""
+        known = ((each.act, each.signed) for each in self._naming(act))
+        return state.withdrawn_by(self.agreement, known, act)
+
+    def was_withdrawn_before(self, held: HeldAct, country: str) -> bool:
+        """Whether a party's ledger has an act behind its withdrawal, where no honest node enters it."""
+        return len(self.proofs_of(held, country)) > 1
+
+    def proofs_of(self, held: HeldAct, country: str) -> tuple[HeldAct, ...]:
+        """An act that a party's ledger holds, behind those withdrawals of it that stand there before it."""
+        place, bound = held.entered.get(country, -1), self.parties_of(held.act)
+        before = [
+            each
+            for each in self._naming(held.act)
+            if each.entered.get(country, place) < place
+            and state.takes_back(each.act, held.act)
+            and not bound.isdisjoint(each.signed)
+        ]
+        return (*before, held)
+
+    def withdrawal_unproven(self, act: Act, country: str) -> bool:
+        """Whether a party took an act back and has not proven yet where its ledger has the withdrawal."""
+        return any(
+            country in each.signed and country not in each.entered and state.takes_back(each.act, act)
+            for each in self._naming(act)
+        )
+
+    def _naming(self, act: Act | None) -> tuple[HeldAct, ...]:
+        """The withdrawals of an act, and of the draft."""
+        of_draft = self._withdrawals.get("", ())
+        return of_draft if act is None else (*of_draft, *self._withdrawals.get(act.id, ()))
 
     def counts(self, held: HeldAct, today: str) -> bool:
         """Whether an act has effect here (from its effective date on)."""
@@ -63,8 +122,10 @@ class Standing:
             return False
         if held.act.act in acts.STOPPING:
             return True
-        others = self.parties_of(held.act) - {self.own}
-        return held.ledger_seq is not None and others <= held.receipts.keys()
+        return all(
+            country in held.entered and not self.was_withdrawn_before(held, country)
+            for country in self.parties_of(held.act)
+        )
 
     def counted(self, today: str) -> tuple[Act, ...]:
         """The acts that have effect here, worked out once a day."""
@@ -87,7 +148,7 @@ class Standing:
 
 
 class Standings:
-    """Every agreement of this node, read again only when one of them has moved."""
+    """Every agreement of this node; what has moved is read again, what has not is not."""
 
     def __init__(self, own: str) -> None:
         """`own` is the node's country."""
@@ -98,12 +159,12 @@ class Standings:
         """The standings by agreement id."""
         rev, known = store.rev(connection), self._known
         if rev != known[0]:
-            known = self._known = (rev, load_standings(connection, self._own))
+            known = self._known = (rev, load_standings(connection, self._own, known[1]))
         return known[1]
 
     def forget(self) -> None:
-        """Read again next time: a transaction that was looked at from inside did not commit."""
-        self._known = (-1, {})
+        """Compare again next time: a transaction that was looked at from inside did not commit."""
+        self._known = (-1, self._known[1])
 
 
 def directions_of(agreement: Agreement) -> tuple[tuple[str, str], ...]:
@@ -112,20 +173,54 @@ def directions_of(agreement: Agreement) -> tuple[tuple[str, str], ...]:
     return tuple((issuer, partner) for issuer, partner in pairs)
 
 
-def load_standings(connection: Connection, own: str) -> dict[str, Standing]:
-    """Read every agreement and act from the store."""
-    held: dict[str, list[HeldAct]] = {}
-    for stored in store.acts(connection):
-        signatures = [canonical.decode(text.encode()) for text in stored.signatures.values()]
-        instrument = acts.parse({"payload": b64u(stored.content), "signatures": signatures})
-        held.setdefault(stored.agreement, []).append(HeldAct(instrument, stored.ledger_seq, stored.receipts))
-    found = {}
-    for number, content in store.documents(connection).items():
-        agreement = document.parse(canonical.decode(content))
-        under = tuple(held.get(number, ()))
-        contract = load(agreement.contract_text)
-        found[number] = Standing(agreement, contract, under, own, _told(agreement, under))
-    return found
+def load_standings(
+    connection: Connection, own: str, before: Mapping[str, Standing] | None = None
+) -> dict[str, Standing]:
+    """Read every agreement and act from the store.
+
+    What is unchanged in `before` is taken from there: parsed, compiled and verified once.
+    """
+    stored: defaultdict[str, list[StoredAct]] = defaultdict(list)
+    for each in store.acts(connection):
+        stored[each.agreement].append(each)
+    return {
+        number: _standing(content, stored[number], own, (before or {}).get(number))
+        for number, content in store.documents(connection).items()
+    }
+
+
+def _standing(content: bytes, stored: Sequence[StoredAct], own: str, before: Standing | None) -> Standing:
+    """One agreement; its id names its text, so that what is known by this id is the same text."""
+    if before and [each.stored for each in before.held] == stored:
+        return before
+    agreement = before.agreement if before else document.parse(canonical.decode(content))
+    contract = before.contract if before else document.contract_of(agreement.contract_text)
+    known = {each.stored.act: each for each in before.held} if before else {}
+    held = tuple(_held(each, agreement, own, known.get(each.act)) for each in stored)
+    withdrawals: defaultdict[str, tuple[HeldAct, ...]] = defaultdict(tuple)
+    for each in held:
+        if each.act.act == "withdraw":
+            withdrawals["".join(each.act.lifts)] += (each,)
+    return Standing(agreement, contract, held, own, _told(agreement, held), dict(withdrawals))
+
+
+def _held(stored: StoredAct, agreement: Agreement, own: str, before: HeldAct | None) -> HeldAct:
+    if before and before.stored == stored:
+        return before
+    signatures = [canonical.decode(text.encode()) for text in stored.signatures.values()]
+    instrument = acts.parse({"payload": b64u(stored.content), "signatures": signatures})
+    places = {country: place_in(text) for country, text in stored.receipts.items()} | {own: stored.ledger_seq}
+    entered = {country: seq for country, seq in places.items() if seq is not None}
+    return HeldAct(stored, instrument, instrument.signed_by(agreement), entered)
+
+
+def place_in(receipt: str) -> int | None:
+    """The place that a receipt names in the ledger of its party; a text that is none proves nothing."""
+    try:
+        told = canonical.decode(receipt.encode())
+        return LedgerEntry.decode(str(told["entry"]).encode()).seq if isinstance(told, dict) else None
+    except (Malformed, KeyError):
+        return None
 
 
 def _told(agreement: Agreement, held: Sequence[HeldAct]) -> bytes:

@@ -7,11 +7,13 @@ from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from sqlalchemy import Connection
 
 from node.errors import Damaged
 from node.exchange import incoming, outgoing, sealing, versions
 from node.exchange.card import Card
+from node.exchange.page import EntryPart
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry, LedgerEntry
@@ -20,20 +22,26 @@ from node.service.check_ledger import check_index
 from node.service.check_logs import Entries
 from node.service.findings import Feed, Finding, Seen, Telling, guarded
 from node.service.parts import Parts
-from node.store import channels, records
+from node.store import channels, logs, records
 from node.store.channels import Mirrored, SetApart, StoredChannel
 from node.store.database import Row
 from node.store.logs import Head
 from node.store.records import Found, StoredVersion
+from node.store.tables import LEDGER
+
+POINT_BYTES = 32
+ENVELOPE_BYTES = POINT_BYTES + sealing.KEY_BYTES + 16
+"""HPKE: the ephemeral public key, then the epoch key and its tag."""
 
 
 @dataclass(slots=True)
 class Keys:
-    """The epoch keys of a channel, each opened once."""
+    """The epoch keys of a channel, each opened once; with a seal key, as they are delivered too."""
 
     store: bytes = field(repr=False)
     connection: Connection
     seen: Seen
+    seal: X25519PrivateKey | None = field(default=None, repr=False)
     _opened: dict[int, bytes | None] = field(default_factory=dict, repr=False)
 
     def key(self, head: Head, epoch: int) -> bytes | None:
@@ -44,7 +52,40 @@ class Keys:
             self._opened[epoch] = None
             if stored is not None:
                 self._opened[epoch] = incoming.held_key(self.store, head.origin, stored)
+                if self.seal is not None:
+                    _check_envelope(stored.envelope, self.seal)
         return self._opened[epoch]
+
+
+def _check_envelope(envelope: bytes | None, own: X25519PrivateKey) -> None:
+    """An envelope has the form of one; what is in it only the partner can open."""
+    if envelope is None or len(envelope) != ENVELOPE_BYTES or not any(envelope[POINT_BYTES:]):
+        raise Damaged("the key of an epoch is not as it was delivered to the partner")
+    try:
+        own.exchange(X25519PublicKey.from_public_bytes(envelope[:POINT_BYTES]))
+    except ValueError:
+        raise Damaged("the key of an epoch was delivered under a point that is no key") from None
+
+
+def _time_of(connection: Connection, log: int, seq: int) -> int | None:
+    """The time of one entry of an own log; None when it is not there."""
+    found = logs.entries(connection, log, seq, seq + 1)
+    if not found:
+        return None
+    return (LedgerEntry if log == LEDGER else ChannelEntry).decode(found[0]).time
+
+
+def _first_behind(connection: Connection, log: int, time: int | None) -> int:
+    """The number of the first entry of a log that is later than `time`; times never go back."""
+    head = logs.head(connection, log)
+    low, high = 0, head.size if head else 0
+    if time is None:
+        return high
+    while low < high:
+        middle = (low + high) // 2
+        at = _time_of(connection, log, middle)
+        low, high = (low, middle) if at is None or at > time else (middle + 1, high)
+    return low
 
 
 @dataclass(slots=True)
@@ -60,7 +101,7 @@ class Outgoing:
 
     def __post_init__(self) -> None:
         """No key is open yet."""
-        self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
+        self._keys = Keys(self.parts.keys.store, self.connection, self.seen, self.parts.keys.seal)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
@@ -85,10 +126,19 @@ class Outgoing:
             yield from guarded(head.origin, entry.seq, self._view, head, entry, body, at, view, version)
 
     def rest(self) -> Iterator[Finding]:
-        """The state kept is the one the partner was told last."""
+        """The state kept is the one the partner was told last; every version it concerns was decided."""
         if self.state != self.channel.state:
             what = f"its state is kept as {self.channel.state or 'none'}; the partner was told {self.state}"
             yield Finding(f"channel {self.channel.log}", -1, what)
+        yield from guarded(f"channel {self.channel.log}", -1, self._undecided)
+
+    def _undecided(self) -> Iterator[Finding]:
+        """From its first entry on, a channel's contract decides each version with the batch that adds it."""
+        log = self.channel.log
+        since = _first_behind(self.connection, LEDGER, _time_of(self.connection, log, 0))
+        for record_id, number, seq in channels.undecided(self.connection, log, since):
+            what = f"there is no decision on version {number} of {record_id}"
+            yield Finding(f"channel {log}", -1, f"{what} (ledger entry {seq})")
 
     def _open(
         self,
@@ -165,7 +215,8 @@ class Incoming:
     issuer: Card
     feed: Feed
     _apart: list[SetApart] = field(default_factory=list)
-    _is_apart_whole: bool = True
+    _counted: int = 0
+    _unaccounted: int = 0
     _credential_key: EllipticCurvePublicKey = field(init=False)
     _keys: Keys = field(init=False)
 
@@ -173,9 +224,7 @@ class Incoming:
         """Read what was set apart: it is bounded."""
         self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
         self._credential_key = self.issuer.credential_key
-        self._apart, self._is_apart_whole = channels.set_apart(
-            self.connection, self.issuer.name, self.channel.log
-        )
+        self._apart, self._counted = channels.set_apart(self.connection, self.issuer.name, self.channel.log)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
@@ -186,6 +235,7 @@ class Incoming:
         mirrored = channels.mirrored(self.connection, [(log, each) for each in about])
         index = records.indexed(self.connection, log, about)
         apart = {each.seq for each in self._apart}
+        named = channels.named_apart(self.connection, log, start, start + len(entries))
         for seq, entry in enumerate(entries, start):
             row = rows.get(seq)
             if isinstance(entry, ChannelEntry):
@@ -193,12 +243,28 @@ class Incoming:
             if row is not None and isinstance(entry, ChannelEntry):
                 newest = mirrored.get((log, row["record_id"]))
                 yield from guarded(head.origin, seq, self._entry, head, entry, row, newest, index)
-            elif seq not in apart and self._is_apart_whole:
-                yield Finding(head.origin, seq, "it is neither mirrored nor set apart")
+            elif seq not in apart:
+                self._unaccounted += 1
+                if not self._counted:
+                    yield Finding(head.origin, seq, "it is neither mirrored nor set apart")
+            elif seq in named and isinstance(entry, ChannelEntry):
+                yield from guarded(head.origin, seq, self._named, head, entry, *named[seq])
 
     def rest(self) -> Iterator[Finding]:
-        """What the feed does not tell."""
+        """What the feed does not tell, and whether as many entries are unaccounted for as were counted."""
         yield from self.feed.rest()
+        if self._counted and self._counted != self._unaccounted:
+            what = f"{self._unaccounted} entries are neither mirrored nor set apart singly"
+            yield Finding(f"channel {self.channel.log}", -1, f"{what}; {self._counted} were counted")
+
+    def _named(self, head: Head, entry: ChannelEntry, record_id: str, evidence: bytes) -> None:
+        """An entry that was set apart is about a record only if its body opens and says so."""
+        kept: Any = canonical.decode(evidence)
+        key = self._keys.key(head, entry.epoch)
+        item = EntryPart(entry=kept["entry"], body=kept["body"], proof=None)
+        body = canonical.decode(incoming.unsealed(entry, item, {} if key is None else {entry.epoch: key}))
+        if not isinstance(body, dict) or body.get("record_id") != record_id:
+            raise Damaged("it is set apart as being about another record", where=record_id)
 
     def _entry(
         self, head: Head, entry: ChannelEntry, row: Row, newest: Mirrored | None, index: Found
@@ -261,7 +327,8 @@ class Incoming:
             what = f"{record_id} is kept as resting on another ledger entry or credential than was disclosed"
             yield Finding(where, row.seq, what)
         since = [each for each in self._apart if each.record_id == record_id and each.seq > row.seq]
-        is_known = row.doubt in {each.detail for each in since} or not self._is_apart_whole
+        unnamed = {each.detail for each in self._apart if each.record_id is None and each.seq > row.seq}
+        is_known = row.doubt in unnamed | {each.detail for each in since} or self._counted > 0
         # An incident older than the row may have been closed before the row came: the entry opened late.
         must = any(each.first_seen >= told.row["received_at"] for each in since)
         if (row.doubt is None and must) or (row.doubt is not None and not is_known):

@@ -29,12 +29,14 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, logs, records
-from node.store.channels import WHOLE_PEER, Mirrored, StoredChannel, StoredEpoch
+from node.store.channels import EVIDENCE_LIMIT_BYTES, FOLDED, WHOLE_PEER, Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
 from node.store.logs import Head
 from node.store.tables import Change
 
 STRUCTURAL = ("missing", "replaced", "late")
+UNSIGNED_LIMIT, UNSIGNED_PARTS = 1024, 8
+"""Characters kept of a checkpoint that nobody signed, and of how many parts of an answer."""
 NOT_BEGUN = -1
 """The log number of a copy that does not exist yet."""
 
@@ -271,14 +273,14 @@ def _settle(connection: Connection, peer: Card, log: int, found: Found, time: st
     """Close incidents about records that a verified entry replaced; note the entries set apart."""
     newest = {each.record_id: each.seq for each in found.disclosed if each.record_id is not None}
     channels.settle_incidents(connection, log, list(newest), time)
+    rows = []
     for apart in found.set_apart:
         row = incident(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
         overtaken = newest.get(apart.record_id or "", -1) > apart.seq
-        channels.note_incident(
-            connection, row | {"record_id": apart.record_id, "closed": time if overtaken else None}
-        )
+        rows.append(row | {"record_id": apart.record_id, "closed": time if overtaken else None})
         if apart.record_id is not None and not overtaken:
             channels.doubt(connection, log, apart.record_id, apart.reason)
+    channels.note_incidents(connection, rows)
 
 
 def _history_row(log: int, each: Disclosed, time: str) -> Row:
@@ -309,7 +311,8 @@ def unopened(parts: Parts, connection: Connection, peer: Card) -> dict[str, list
 
 def _open_ones(connection: Connection, peer: Card, log: int) -> list[Row]:
     """The open incidents about single entries of a channel, in their order."""
-    return [row for row in channels.open_incidents(connection, peer.name, log) if row["kind"] == "invalid"]
+    rows = channels.open_incidents(connection, peer.name, log)
+    return [row for row in rows if row["kind"] == "invalid" and row["seq"] != FOLDED]
 
 
 def _is_due(row: Row, now_ms: int) -> bool:
@@ -435,7 +438,11 @@ def incident(
 ) -> Row:
     """Something from a peer that failed verification, as it is kept; another `claim` is another incident."""
     row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "record_id": None}
-    row |= {"detail": detail, "evidence": evidence, "evidence_digest": b64u(sha256(claim).digest())}
+    row |= {
+        "detail": detail[: incoming.REASON_LIMIT],
+        "evidence": evidence,
+        "evidence_digest": b64u(sha256(claim).digest()),
+    }
     return row | {"first_seen": time, "last_seen": time, "closed": None}
 
 
@@ -447,13 +454,48 @@ def failed(parts: Parts, peer: Card, refusal: Refusal, news: News | None) -> Non
     kind = (
         "missing" if isinstance(refusal, Gap) else "replaced" if isinstance(refusal, Unproven) else "invalid"
     )
-    pages: list[LedgerPart | ChannelPart] = [news.ledger, *news.channels] if news else []
-    evidence = orjson.dumps(
-        [{"checkpoint": page.checkpoint, "consistency": page.consistency} for page in pages]
-    )
-    # The cosignatures differ each time; what is claimed are the trees.
-    claim = orjson.dumps([page.checkpoint.partition("\n\n")[0] for page in pages])
-    _note(parts, peer, kind, refusal.sentence(), evidence, claim)
+    told = _told(parts, peer, news) if news else []
+    signed = [part for part in told if "checkpoint" in part]
+    # The cosignatures differ each time; what is claimed are the trees. What nobody signed claims nothing.
+    claim = orjson.dumps([part["checkpoint"].partition("\n\n")[0] for part in signed])
+    _note(parts, peer, kind, refusal.sentence(), orjson.dumps(_fitting(told)), claim)
+
+
+def _told(parts: Parts, peer: Card, news: News) -> list[Row]:
+    """The parts of an answer as evidence: those signed come first, of others only how they begin."""
+    with parts.database.read() as connection:
+        known = dict(expected(parts, connection, peer))
+    first = {page.agreement: page for page in reversed(news.channels) if page.agreement in known}
+    rest = [page for page in news.channels if first.get(page.agreement) is not page]
+    pages: list[LedgerPart | ChannelPart] = [news.ledger, *first.values(), *rest]
+    told = [_told_part(parts, peer, page) for page in pages]
+    return sorted(told, key=lambda part: "checkpoint" not in part)
+
+
+def _told_part(parts: Parts, peer: Card, page: LedgerPart | ChannelPart) -> Row:
+    origin = ledger_origin(peer.name)
+    if isinstance(page, ChannelPart):
+        origin = channel_origin(peer.name, page.agreement, parts.country)
+    signed = incoming.signed_part(page.checkpoint, peer, origin)
+    if signed is not None:
+        return {"checkpoint": signed, "consistency": page.consistency}
+    whole = page.checkpoint.encode(errors="replace")
+    return {
+        "unsigned": page.checkpoint[:UNSIGNED_LIMIT],
+        "bytes": len(whole),
+        "sha256": sha256(whole).hexdigest(),
+    }
+
+
+def _fitting(told: list[Row]) -> list[Row]:
+    """As many of these parts as one incident may hold; the last one says how many more there were."""
+    room, kept = EVIDENCE_LIMIT_BYTES - 100, list[Row]()
+    for part in told:
+        size = len(orjson.dumps(part)) + 1
+        if size <= room and ("checkpoint" in part or len(kept) < UNSIGNED_PARTS):
+            kept.append(part)
+            room -= size
+    return kept if len(kept) == len(told) else [*kept, {"left_out": len(told) - len(kept)}]
 
 
 def altered(parts: Parts, peer: Card, refusal: Refusal) -> None:

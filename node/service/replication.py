@@ -6,7 +6,8 @@ go on from what was proven before, and the peer is asked again after a pause.
 """
 
 import threading
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import orjson
@@ -24,11 +25,21 @@ from node.service import mirror
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
 from node.service.signing import Merge
-from node.store import channels, logs
+from node.store import agreements, channels, logs
 
 FIRST_PAUSE_S = 0.1
+WAITED_S = 1.0
+"""A peer that has nothing new holds a request at least this long, or as long as it was asked to."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What one answer brought: whether the peer says there is more, and whether we came any further."""
+
+    more: bool
+    moved: bool
 
 
 class Replication:
@@ -109,8 +120,13 @@ class Follower:
         while not self._stop.wait(pause_s):
             try:
                 self._note_lateness()
-                more = self._once(wait_s)
-                pause_s, wait_s = 0.0, 0.0 if more else self._parts.settings.wait_limit_s
+                began_s = time.monotonic()
+                took = self._once(wait_s)
+                is_early = time.monotonic() - began_s < min(wait_s, WAITED_S)
+                # An answer that brings nothing is as good as none, unless it was waited for.
+                is_idle = not took.moved and (took.more or is_early)
+                pause_s = self._longer(pause_s) if is_idle else 0.0
+                wait_s = 0.0 if took.more and took.moved else self._parts.settings.wait_limit_s
             except Busy as refusal:
                 log.info("peer not reached", peer=self.peer.name, why=refusal.sentence())
                 pause_s = self._longer(pause_s)
@@ -121,11 +137,10 @@ class Follower:
                 log.error("news could not be taken over", peer=self.peer.name, why=repr(error))
                 pause_s = self._longer(pause_s)
 
-    def _once(self, wait_s: float) -> bool:
-        """Ask once and take over the answer; gives whether the peer has more."""
+    def _once(self, wait_s: float) -> Took:
+        """Ask once and take over the answer."""
         parts, peer = self._parts, self.peer
-        with parts.database.read() as connection:
-            at = mirror.cursors(parts, connection, peer, self._rev)
+        at, known = self._reached()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
         news = None
         try:
@@ -137,7 +152,15 @@ class Follower:
             raise
         self._merge(news)
         parts.bell.ring()
-        return more or news.agreements is not None
+        now_at, now_known = self._reached()
+        moved = known != now_known or (at.ledger, at.channels) != (now_at.ledger, now_at.channels)
+        return Took(more or news.agreements is not None, moved)
+
+    def _reached(self) -> tuple[Cursors, int]:
+        """How far we have come with the peer, and the revision of the agreements that we hold."""
+        with self._parts.database.read() as connection:
+            at = mirror.cursors(self._parts, connection, self.peer, self._rev)
+            return at, agreements.rev(connection)
 
     def _merge(self, news: News) -> None:
         if news.agreements is None:

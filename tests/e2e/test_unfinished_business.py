@@ -45,6 +45,23 @@ def test_an_unwanted_draft_is_declined_and_a_proposal_taken_back(new_pair: Pair)
         assert node.fsck() == []
 
 
+def test_a_partners_words_are_signed_by_naming_its_proposal(new_pair: Pair) -> None:
+    br, uy = new_pair.both()
+    place, words = f"/v1/agreements/{new_pair.agreement}", {"issuer": "BR", "partner": "UY"}
+    uy.post(f"{place}/acts", {"act": "suspend", **words})
+    proposed = uy.post(f"{place}/acts", {"act": "resume", "reason": "UY accepts", **words})["act"]
+    until(lambda: waiting(br, new_pair.agreement) == [("resume", ["BR"])], what="the proposal")
+    refused = br.http.post(f"{place}/acts", json={"act": "resume", **words})
+    assert refused.status_code == 409
+    assert refused.json()["why"] == "its reason is 'UY accepts', not ''"
+    signed = br.post(f"{place}/acts", {"act": "resume", "proposal": proposed[:8], **words})
+    assert (signed["act"], signed["complete"]) == (proposed, True)
+    br.post(f"{place}/acts", {"act": "terminate", "effective": "2099-01-01", **words})
+    until(
+        lambda: [each["ends"] for each in uy.get(place)["directions"]] == ["2099-01-01", None], what="the end"
+    )
+
+
 def test_the_issuer_sees_what_its_partner_has_not_fetched(new_pair: Pair) -> None:
     br, uy = new_pair.both()
     br.post("/v1/operators", brazilian(1))

@@ -286,6 +286,12 @@ DERIVED = [
     ("br", f"UPDATE decision SET answer = replace(answer, 'status', 'roles') WHERE {NEWEST}", "its answer"),
     ("br", f"UPDATE decision SET version = 9 WHERE {NEWEST}", "there is no decision on the newest version"),
     ("br", f"DELETE FROM decision WHERE {NEWEST}", "there is no decision on the newest version"),
+    ("br", "DELETE FROM decision WHERE version = 1", "there is no decision on version 1"),
+    ("br", f"UPDATE channel_epoch SET envelope = zeroblob(80) WHERE {OUT}", "not as it was delivered"),
+    ("br", f"UPDATE channel_epoch SET envelope = zeroblob(0) WHERE {OUT}", "not as it was delivered"),
+    ("br", f"UPDATE channel_epoch SET envelope = NULL WHERE {OUT}", "not as it was delivered"),
+    ("br", "UPDATE channel_epoch SET envelope = CAST(zeroblob(32) || substr(envelope, 33) AS BLOB)"
+     f" WHERE {OUT}", "a point that is no key"),
     ("br", "UPDATE channel SET state = 'PILOT' WHERE issuer = 'BR'", "its state is kept as PILOT"),
     ("br", "UPDATE change SET record_id = 'nobody' WHERE change = 2", "the change feed does not tell of"),
     ("br", "UPDATE change SET tin = 'BR00' WHERE change = 2", "the change feed does not tell of"),

@@ -7,9 +7,10 @@ from joserfc.jwk import ECKey
 
 from contracts.rules import text as rules
 from contracts.terms import terms as ready_made
+from node.agreements import state as states
 from node.agreements.act import Act, Instrument, sign
 from node.agreements.document import Agreement, Party, draft
-from node.agreements.state import ALLOWED, STATES, diagram, fold, propose, withdrawn_by
+from node.agreements.state import ALLOWED, STATES, diagram, fold, propose
 from node.errors import Conflict
 
 KEYS = {country: ECKey.generate_key("P-256", private=True) for country in ("BR", "UY")}
@@ -40,6 +41,10 @@ TERMINATE = replace(SIGN, act="terminate", effective="2027-05-01")
 
 def signed(act: Act, *countries: str) -> Instrument:
     return Instrument(act, tuple(sign(act, country, KEYS[country]) for country in countries))
+
+
+def withdrawn_by(agreement: Agreement, told: list[Instrument], act: Act | None = None) -> tuple[str, ...]:
+    return states.withdrawn_by(agreement, [(each.act, each.signed_by(agreement)) for each in told], act)
 
 
 HISTORIES: list[tuple[list[Act], str]] = [

@@ -377,20 +377,51 @@ def test_two_administrations_pin_draft_sign_start_and_end(aeo: Aeo, tmp_path: Pa
         direction = ("mra", "start", agreement[:8], "--direction", "BR-UY")
         assert "waits for: UY" in aeo(*direction, at=br).out
         until(lambda: "start" in aeo("mra", "list", at=uy).out, what="the proposal at the partner")
-        assert aeo(*direction, at=uy).out == "Signed; start is complete and in the ledger.\n"
+        done = aeo(*direction, at=uy)
+        assert done.out.startswith("Signed; start is complete and in the ledger.\n")
+        assert re.search(r"\n  effective +20\S+\n  state today +BR-UY \w+, .+\n", done.out)
         until(lambda: "BR-UY IN_OPERATION" in aeo("mra", "list", at=br).out, what="the operation")
         assert "BR-UY" in aeo("channels", at=br).out
         assert "shared" in aeo("mra", "decisions", agreement[:8], at=br).out
 
         done = aeo("mra", "suspend", agreement[:8], "--direction", "br-uy", "--reason", "Review", at=uy)
-        assert done.out == "Signed; suspend is complete and in the ledger.\n"
+        assert done.out.startswith("Signed; suspend is complete and in the ledger.\n")
+        assert re.search(r"  reason +Review\n", done.out)
+        assert re.search(r"state today +BR-UY SUSPENDED", done.out)
         assert "BR-UY SUSPENDED" in aeo("mra", "show", agreement, at=uy).out
+        until(lambda: "BR-UY SUSPENDED" in aeo("mra", "list", at=br).out, what="the suspension")
+        resumes(aeo, br, uy, agreement)
         soon = aeo("mra", "terminate", agreement[:8], at=br)
         assert soon.code == 2
         assert "180 days of notice" in soon.err
+        last = aeo("mra", "terminate", agreement[:8], "--effective", "2099-01-01", at=br)
+        assert "IN_OPERATION, TERMINATED from 2099-01-01" in last.out
+        assert "TERMINATED from 2099-01-01" in aeo("mra", "list", at=br).out
+        assert re.search(r"in force +from 2099-01-01\n", aeo("mra", "show", agreement, at=br).out)
     finally:
         for node in nodes:
             node.close()
+
+
+def resumes(aeo: Aeo, br: Node, uy: Node, agreement: str) -> None:
+    """UY proposes in words that BR has not typed; BR signs them by the proposal's id."""
+    resume = ("mra", "resume", agreement[:8])
+    assert "about one direction" in aeo(*resume, at=uy).err
+    assert aeo("mra", "suspend", agreement[:8], at=uy).code == 2, "a direction is named"
+    proposed = aeo(*resume, "--direction", "BR-UY", "--reason", "Review done", "--json", at=uy).json["act"]
+    until(lambda: proposed in aeo("mra", "show", agreement, at=br).out, what="the proposal at the partner")
+    assert re.search(
+        r"reason +Review done\n.*lifts +\S{43}\n", aeo("mra", "show", agreement, at=br).out, re.S
+    )
+    refused = aeo(*resume, "--direction", "BR-UY", at=br)
+    assert refused.code == 2
+    assert "its reason is 'Review done', not ''" in refused.err
+    _program, *advised = shlex.split(refused.err.split("`")[1])
+    assert aeo(*advised[:3], "--act", "AAAAAAAA", at=br).err.startswith("Refused: there is no one resume")
+    done = aeo(*advised)
+    assert done.out.startswith("Signed; resume is complete and in the ledger.\n")
+    assert re.search(r"reason +Review done\n", done.out)
+    until(lambda: "BR-UY IN_OPERATION" in aeo("mra", "list", at=br).out, what="the resumption")
 
 
 def pin(aeo: Aeo, folder: Path, br: Node, uy: Node) -> None:
@@ -408,10 +439,11 @@ def pin(aeo: Aeo, folder: Path, br: Node, uy: Node) -> None:
 def signed(aeo: Aeo, br: Node, uy: Node) -> str:
     draft = ("mra", "draft", "--with", "UY", "--terms", "br_uy", "--contract", "mra_v1", "--json")
     agreement = str(aeo(*draft, at=br).json["agreement"])
-    assert aeo("mra", "sign", agreement[:8], at=br).out == "Signed; sign waits for: UY\n"
+    assert aeo("mra", "sign", agreement[:8], at=br).out.startswith("Signed; sign waits for: UY\n")
+    assert "before both ledgers are proven" in aeo("mra", "decisions", agreement[:8], at=br).out
     until(lambda: agreement[:10] in aeo("mra", "list", at=uy).out, what="the draft at the partner")
     assert "def decide(" in aeo("mra", "show", agreement[:6], "--contract", at=uy).out
-    aeo("mra", "sign", agreement[:8], at=uy)
+    assert f"mra start {agreement[:10]} --direction UY-BR" in aeo("mra", "sign", agreement[:8], at=uy).out
     for node in (br, uy):
         until(
             lambda node=node: aeo("mra", "show", agreement, "--json", at=node).json["signed"], what="signing"
@@ -455,11 +487,11 @@ def test_a_draft_says_who_has_to_sign_and_can_be_withdrawn(aeo: Aeo, lone: Node,
     drafted = aeo("mra", "draft", "--with", "UY", "--terms", "br_uy", at=lone).out
     _program, *advised = shlex.split(drafted.split("`")[1])
     assert "sign by BR, UY" in aeo("mra", "list", at=lone).out
-    assert aeo(*advised).out == "Signed; sign waits for: UY\n"
+    assert aeo(*advised).out.startswith("Signed; sign waits for: UY\n")
     agreement = advised[2]
     assert "sign by UY" in aeo("mra", "show", agreement[:8], at=lone).out
     done = aeo("mra", "withdraw", agreement[:8], "--reason", "superseded", at=lone)
-    assert done.out == "The draft is withdrawn; this node will never let it count.\n"
+    assert done.out == "The draft is withdrawn.\nThis node will never let it count.\n"
     assert "nobody: withdrawn by BR" in aeo("mra", "list", at=lone).out
     shown = aeo("mra", "show", agreement[:8], at=lone).out
     row = next(line for line in shown.splitlines() if "withdraw " in line)
