@@ -90,12 +90,12 @@ def _server(parts: Parts) -> "_Server":
         timeout_graceful_shutdown=3,
         server_header=False,
         date_header=False,
-        **_bounds(),
+        **bounds(),
     )
     return _Server(config, parts.bell)
 
 
-def _bounds() -> dict[str, Any]:
+def bounds() -> dict[str, Any]:
     """What keeps half-sent requests from using up the descriptors; elsewhere httptools is not installed."""
     if sys.platform == "win32":
         return {"limit_concurrency": 800}

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.cli import session
 from clients.sdk import Node, NodeError
-from node.__main__ import _bounds
 from node.api import connections
 from node.errors import Busy, Malformed, TooMuch
 from node.exchange import peers
 from node.exchange.card import Card
 from node.exchange.peers import PeerClient
+from node.processes import bounds
 
 TIMEOUT_S = 0.5
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -170,7 +170,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server with the bounds that a node is served with, only shorter."""
     monkeypatch.setattr(connections, "REQUEST_LIMIT_S", 0.3)
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=2, **_bounds())
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=2, **bounds())
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
