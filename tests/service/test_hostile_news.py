@@ -263,10 +263,11 @@ def pauses(world: World, tamper: Callable[[Json], None], rounds: int = 8) -> lis
     """The pauses of UY's follower between answers of BR that are tampered with."""
     follower = Follower(world.uy.parts, Merges(), world.br.parts.card)  # type: ignore[arg-type]
     follower._client.close()
-    follower._client, follower._stop = Waiting(world), Stop(rounds)  # type: ignore[assignment]
-    follower._client.tamper = tamper  # type: ignore[attr-defined]
+    wire, stop = Waiting(world), Stop(rounds)
+    wire.tamper = tamper
+    follower._client, follower._stop = wire, stop  # type: ignore[assignment]
     follower._follow()
-    return follower._stop.pauses[1:]  # type: ignore[attr-defined]
+    return stop.pauses[1:]
 
 
 def test_a_peer_that_always_has_agreements_and_never_a_new_one_is_asked_after_pauses(known: World) -> None:

@@ -416,6 +416,24 @@ def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> 
         assert len(channels.incidents(connection, only_open=False)) == 5
 
 
+def test_closed_incidents_make_room_and_open_ones_without_room_are_counted(
+    store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "INCIDENTS_LIMIT", 3)
+    row = {"peer": "p", "log": 1, "kind": "invalid", "detail": "d", "evidence": b"e", "record_id": None}
+    row |= {"evidence_digest": "same", "first_seen": "t1", "last_seen": "t1", "closed": None}
+    with store.write() as connection:
+        channels.note_incidents(connection, [row | {"seq": seq} for seq in range(3)])
+        [first, *_] = channels.open_incidents(connection, "p", 1)
+        assert channels.close_incident(connection, first["incident"], "t2")
+        channels.note_incidents(connection, [row | {"seq": seq} for seq in (3, 4, 5)])
+        apart, counted = channels.set_apart(connection, "p", 1)
+        assert ([each.seq for each in apart], counted) == ([1, 2, 3], 3)
+        told = [(each["seq"], each["detail"]) for each in channels.open_incidents(connection, "p", 1)]
+        assert told[0] == (channels.FOLDED, "3 more entries of this channel failed: not kept singly")
+        assert channels.undecided(connection, 1, 0) == []
+
+
 def test_numbers_of_the_change_feed_are_never_given_twice(store: Database) -> None:
     row = {"log": 0, "record_id": "r", "tin": "t", "kind": "recorded", "time": TIME}
     with store.write() as connection:
