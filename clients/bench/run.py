@@ -53,7 +53,7 @@ def _figures(folder: Path, console: Console) -> Iterator[Figure]:
     yield floors.signatures()
     console.print("Starting two nodes")
     with two_nodes(folder) as (issuer, partner):
-        yield writes.imported(issuer, 0, IMPORT_PAGES, "import_alone_records_per_s", None, ALONE)
+        yield writes.imported(issuer, 0, IMPORT_PAGES, "import_records_per_s", Goal(1500), ALONE)
         yield writes.single_changes(issuer, 100_000, "single_changes_per_s", Goal(500), ALONE)
         console.print("Signing the agreement")
         agree(issuer, partner)
@@ -65,7 +65,7 @@ def _shared(issuer: RunningNode, partner: RunningNode) -> Iterator[Figure]:
     """What is measured with the agreement in operation."""
     tins = [str(each["tin"]) for each in operators(0, IMPORT_PAGES * writes.PAGE)]
     yield changes.change_to_answer(issuer, partner, tins[:CHANGES])
-    yield writes.imported(issuer, 200_000, IMPORT_PAGES, "import_records_per_s", Goal(1500), SHARED)
+    yield writes.imported(issuer, 200_000, IMPORT_PAGES, "import_shared_records_per_s", None, SHARED)
     yield writes.single_changes(issuer, 300_000, "single_changes_shared_per_s", None, SHARED)
     caught_up(issuer, partner)
     yield from reads.lookups(partner, tins)
