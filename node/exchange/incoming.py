@@ -30,7 +30,6 @@ from node.agreements.document import REQUIRED_FIELDS
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
 from node.exchange.card import Card, ledger_origin
-from node.exchange.outgoing import epoch_owner
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
@@ -39,7 +38,6 @@ from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from node.ledger.note import open_note
 from node.records import credential, model
-from node.store.channels import StoredEpoch
 from node.store.logs import Head
 
 Row = dict[str, Any]
@@ -186,11 +184,6 @@ def check_not_older(proven: Proven, last: Head) -> None:
         raise Unproven(
             "a checkpoint is older than the last one", where=last.origin, why=f"{time} after {last.time}"
         )
-
-
-def held_key(store_key: bytes, origin: str, stored: StoredEpoch) -> bytes:
-    """A channel's epoch key as it rests in the store; `Unproven` when it does not open."""
-    return sealing.unwrap(store_key, stored.wrapped, epoch_owner(origin, stored.epoch))
 
 
 def epoch_keys(

@@ -123,6 +123,11 @@ def epoch_owner(origin: str, epoch: int) -> str:
     return f"{origin}#{epoch}"
 
 
+def held_key(store_key: bytes, origin: str, stored: StoredEpoch) -> bytes:
+    """A channel's epoch key as it rests in the store; `Unproven` when it does not open."""
+    return sealing.unwrap(store_key, stored.wrapped, epoch_owner(origin, stored.epoch))
+
+
 def new_epoch(
     log: int, origin: str, epoch: int, store_key: bytes, partner: X25519PublicKey, entropy: Entropy
 ) -> tuple[bytes, StoredEpoch]:

@@ -266,7 +266,7 @@ class Batch:
             channels.add_epoch(self.connection, stored)
         else:
             number = epoch.epoch
-            key = sealing.unwrap(parts.keys.store, epoch.wrapped, outgoing.epoch_owner(head.origin, number))
+            key = outgoing.held_key(parts.keys.store, head.origin, epoch)
         return ChannelWriter(LogWriter(self.connection, head), log, number, key, parts.entropy)
 
 

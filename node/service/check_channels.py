@@ -51,7 +51,7 @@ class Keys:
             self.seen["channel_epoch", head.log] += stored is not None
             self._opened[epoch] = None
             if stored is not None:
-                self._opened[epoch] = incoming.held_key(self.store, head.origin, stored)
+                self._opened[epoch] = outgoing.held_key(self.store, head.origin, stored)
                 if self.seal is not None:
                     _check_envelope(stored.envelope, self.seal)
         return self._opened[epoch]

@@ -17,7 +17,7 @@ from node.exchange import incoming, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Reading
 from node.exchange.log_writer import LogWriter, begin
-from node.exchange.outgoing import epoch_owner
+from node.exchange.outgoing import epoch_owner, held_key
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
 from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.exchange.standing import Standing
@@ -158,9 +158,7 @@ def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -
     head = logs.head(connection, channel.log)
     assert head is not None, "a channel is stored together with its log"
     stored = channels.epochs(connection, channel.log, [int(number) for number in page.epochs])
-    keys = {
-        number: incoming.held_key(parts.keys.store, head.origin, epoch) for number, epoch in stored.items()
-    }
+    keys = {number: held_key(parts.keys.store, head.origin, epoch) for number, epoch in stored.items()}
     return Held(channel, head, keys)
 
 

@@ -37,7 +37,7 @@ class Presence:
     def stop(self) -> None:
         """Lead no longer."""
         self._stop.set()
-        self._follow(leads=False)
+        self._lead(leads=False)
 
     @property
     def is_alive(self) -> bool:
@@ -53,28 +53,29 @@ class Presence:
                 log.warning("not among the node's processes", why=refusal.sentence())
             except Exception as error:  # noqa: BLE001  # whatever it is, another try comes
                 log.error("not among the node's processes", why=repr(error))
-            self._follow(leads=False)
-            self._hear()  # nobody may have told us meanwhile
+            self._lead(leads=False)
+            self._parts.bell.ring()  # nobody may have told us meanwhile
             self._stop.wait(PAUSE_S)
 
     def _attend(self, attendance: Attendance) -> None:
         self._hear()
         while not self._stop.is_set():
-            self._follow(leads=attendance.leads())
+            self._lead(leads=attendance.leads())
             if attendance.heard(LOOK_S):
                 self._hear()
 
     def _hear(self) -> None:
-        """Something may have changed that others did."""
+        """Something may have changed that others did, also which peers there are."""
         self._parts.peers.forget()
+        self._replication.watch_peers()
         self._parts.bell.ring()
 
-    def _follow(self, *, leads: bool) -> None:
-        if leads and not self._stop.is_set():
-            if not self._sequencer.leads:
-                log.info("this process leads")
+    def _lead(self, *, leads: bool) -> None:
+        """Begin or end what only the leader does; nothing where it is so already."""
+        if leads and not self._sequencer.leads and not self._stop.is_set():
+            log.info("this process leads")
             self._sequencer.leads = True
             self._replication.start()
-        elif self._sequencer.leads:
+        elif self._sequencer.leads and not leads:
             self._sequencer.leads = False
             self._replication.stop()

@@ -53,15 +53,18 @@ class Replication:
         self._started = False
 
     def start(self) -> None:
-        """Follow every pinned peer; asked again, those too that were pinned since."""
+        """Follow every pinned peer."""
         self._started = True
         self.watch_peers()
 
     def watch_peers(self) -> None:
         """Begin to follow peers that were pinned since, or whose card has another address now."""
-        with self._lock, self._parts.database.read() as connection:
-            cards = self._parts.peers.by_country(connection)
-            for country, card in cards.items() if self._started else ():
+        with self._lock:
+            if not self._started:
+                return
+            with self._parts.database.read() as connection:
+                cards = self._parts.peers.by_country(connection)
+            for country, card in cards.items():
                 known = self._followers.get(country)
                 if known is None or known.peer.text != card.text:
                     if known:

@@ -243,9 +243,9 @@ class Attending:
         return self._leads
 
     def heard(self, wait_s: float) -> bool:
-        """Wait for a notification."""
+        """Wait for a notification of another's; the own ones were rung for already."""
         driver: Any = self._connection.connection.driver_connection
-        return any(note.payload != self._me for note in driver.notifies(timeout=wait_s, stop_after=1))
+        return any(note.payload != self._me for note in driver.notifies(timeout=wait_s))
 
 
 _CREATE = "create the database with `createdb --template template0 --locale C.UTF-8 --encoding UTF8 NAME`"
