@@ -14,7 +14,7 @@ from node.ledger.canonical import MAX_INTEGER
 from node.ledger.encoding import b64
 from node.service.answers import Answers, Reach
 from node.service.parts import Parts
-from node.store import channels, logs
+from node.store import channels, incidents, logs
 from node.store.tables import LEDGER
 
 Number = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
@@ -60,14 +60,14 @@ def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
 def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Response:
     """What peers sent that failed verification: kept apart with the reason, never used."""
     with node.database.read() as connection:
-        return json({"incidents": channels.incidents(connection, only_open=open_only)})
+        return json({"incidents": incidents.listed(connection, only_open=open_only)})
 
 
 @router.get("/v1/incidents/{incident}")
 def show_incident(incident: Number, node: Node, _caller: Auditor) -> Response:
     """One incident with its evidence (base64): what the peer signed, or the entry that failed."""
     with node.database.read() as connection:
-        found = channels.incident_evidence(connection, incident)
+        found = incidents.with_evidence(connection, incident)
     if found is None:
         raise NotFound(
             "there is no incident of this number", where=str(incident), do="list them with `aeo incidents`"
@@ -82,7 +82,7 @@ def close_incident(incident: Number, node: Node, _caller: Administrator) -> Resp
     Needed only where an entry could not be read at all: until then nothing on its channel is recognised.
     """
     with node.database.write() as connection:
-        if not channels.close_incident(connection, incident, moment.format(node.now_ms())):
+        if not incidents.close(connection, incident, moment.format(node.now_ms())):
             raise NotFound(
                 "there is no open incident of this number",
                 where=str(incident),

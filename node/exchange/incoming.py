@@ -38,6 +38,7 @@ from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
 from node.ledger.note import open_note
 from node.records import credential, model
+from node.store.incidents import REASON_LIMIT
 from node.store.logs import Head
 
 Row = dict[str, Any]
@@ -48,8 +49,6 @@ NEVER = moment.format(0)
 """The time of a copy that nothing was proven of yet."""
 NEVER_SHOWN = -1
 """The ledger position of a record of which no entry has held yet."""
-REASON_LIMIT = 1000
-"""Characters kept of a reason: a peer's words may be in it."""
 BROKEN = (Refusal, TypeError, ValueError, KeyError, AttributeError)
 
 

@@ -20,7 +20,7 @@ from node.ledger import moment
 from node.records import credential, identifiers, status
 from node.service.names import fold
 from node.service.parts import Parts
-from node.store import channels, logs, records
+from node.store import channels, incidents, logs, records
 from node.store.channels import Mirrored, StoredChannel
 from node.store.tables import LEDGER
 
@@ -326,8 +326,8 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         ledger = logs.head_of(connection, ledger_origin(peer.name))
         assert head is not None, "a channel is stored together with its log"
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
-        own = channels.open_incidents(connection, peer.name, channel.log)
-        about = [*own, *channels.open_incidents(connection, peer.name, channels.WHOLE_PEER)]
+        own = incidents.still_open(connection, peer.name, channel.log)
+        about = [*own, *incidents.still_open(connection, peer.name, incidents.WHOLE_PEER)]
         about.sort(key=lambda row: int(row["incident"]), reverse=True)
         found[channel.log] = Reach(
             channel,

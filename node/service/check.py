@@ -24,8 +24,8 @@ from node.service.check_channels import Incoming, Outgoing
 from node.service.check_ledger import Directions, LedgerBodies, Recorded, surplus
 from node.service.check_logs import LogCheck, check_head, check_tail
 from node.service.findings import Feed, Finding, Seen, Told, guarded, why
+from node.service.merging import receipt_tree
 from node.service.parts import Parts
-from node.service.signing import receipt_tree
 from node.store import access, agreements, channels, logs
 from node.store.agreements import StoredAct
 from node.store.channels import StoredChannel

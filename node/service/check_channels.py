@@ -22,9 +22,10 @@ from node.service.check_ledger import check_index
 from node.service.check_logs import Entries
 from node.service.findings import Feed, Finding, Seen, Telling, guarded
 from node.service.parts import Parts
-from node.store import channels, logs, records
-from node.store.channels import Mirrored, SetApart, StoredChannel
+from node.store import channels, incidents, logs, records
+from node.store.channels import Mirrored, StoredChannel
 from node.store.database import Row
+from node.store.incidents import SetApart
 from node.store.logs import Head
 from node.store.records import Found, StoredVersion
 from node.store.tables import LEDGER
@@ -224,7 +225,7 @@ class Incoming:
         """Read what was set apart: it is bounded."""
         self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
         self._credential_key = self.issuer.credential_key
-        self._apart, self._counted = channels.set_apart(self.connection, self.issuer.name, self.channel.log)
+        self._apart, self._counted = incidents.set_apart(self.connection, self.issuer.name, self.channel.log)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
@@ -235,7 +236,7 @@ class Incoming:
         mirrored = channels.mirrored(self.connection, [(log, each) for each in about])
         index = records.indexed(self.connection, log, about)
         apart = {each.seq for each in self._apart}
-        named = channels.named_apart(self.connection, log, start, start + len(entries))
+        named = incidents.named_apart(self.connection, log, start, start + len(entries))
         for seq, entry in enumerate(entries, start):
             row = rows.get(seq)
             if isinstance(entry, ChannelEntry):

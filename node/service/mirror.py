@@ -6,37 +6,34 @@ transaction that stores it makes sure that nothing of that has moved meanwhile.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 
 import orjson
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms
-from node.errors import Conflict, Gap, Refusal, Unproven
+from node.errors import Conflict, Unproven
 from node.exchange import incoming, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Reading
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import epoch_owner, held_key
-from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
+from node.exchange.page import ChannelPart, EntryPart, News
 from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.exchange.standing import Standing
 from node.ledger import moment
 from node.ledger.checkpoint import Checkpoint
-from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
 from node.service.batch import index_row
 from node.service.parts import Parts
-from node.store import channels, logs, records
-from node.store.channels import EVIDENCE_LIMIT_BYTES, FOLDED, WHOLE_PEER, Mirrored, StoredChannel, StoredEpoch
+from node.store import channels, incidents, logs, records
+from node.store.channels import Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
+from node.store.incidents import FOLDED, WHOLE_PEER
 from node.store.logs import Head
 from node.store.tables import Change
 
 STRUCTURAL = ("missing", "replaced", "late")
-UNSIGNED_LIMIT, UNSIGNED_PARTS = 1024, 8
-"""Characters kept of a checkpoint that nobody signed, and of how many parts of an answer."""
 NOT_BEGUN = -1
 """The log number of a copy that does not exist yet."""
 
@@ -111,8 +108,8 @@ def take(parts: Parts, peer: Card, news: News) -> bool:
         for each in checked:
             log = _take_channel(parts, connection, peer, each, time)
             if each.is_whole:
-                channels.close_incidents(connection, peer.name, log, STRUCTURAL, time)
-        channels.close_incidents(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
+                incidents.close_kinds(connection, peer.name, log, STRUCTURAL, time)
+        incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     return not all(each.is_whole for each in checked)
 
 
@@ -270,15 +267,15 @@ def _changes(log: int, disclosed: list[Disclosed], before: Mapping[str, Mirrored
 def _settle(connection: Connection, peer: Card, log: int, found: Found, time: str) -> None:
     """Close incidents about records that a verified entry replaced; note the entries set apart."""
     newest = {each.record_id: each.seq for each in found.disclosed if each.record_id is not None}
-    channels.settle_incidents(connection, log, list(newest), time)
+    incidents.settle(connection, log, list(newest), time)
     rows = []
     for apart in found.set_apart:
-        row = incident(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
+        row = incidents.row(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
         overtaken = newest.get(apart.record_id or "", -1) > apart.seq
         rows.append(row | {"record_id": apart.record_id, "closed": time if overtaken else None})
         if apart.record_id is not None and not overtaken:
             channels.doubt(connection, log, apart.record_id, apart.reason)
-    channels.note_incidents(connection, rows)
+    incidents.note_all(connection, rows)
 
 
 def _history_row(log: int, each: Disclosed, time: str) -> Row:
@@ -309,7 +306,7 @@ def unopened(parts: Parts, connection: Connection, peer: Card) -> dict[str, list
 
 def _open_ones(connection: Connection, peer: Card, log: int) -> list[Row]:
     """The open incidents about single entries of a channel, in their order."""
-    rows = channels.open_incidents(connection, peer.name, log)
+    rows = incidents.still_open(connection, peer.name, log)
     return [row for row in rows if row["kind"] == "invalid" and row["seq"] != FOLDED]
 
 
@@ -397,10 +394,10 @@ def _take_again(parts: Parts, connection: Connection, peer: Card, again: ReadAga
         epochs |= late.found.epochs
         for each in late.found.disclosed:
             _take_late(connection, log, each, late.before, list(open_ones.values()), time)
-            channels.close_incident(connection, late.incident, time)
+            incidents.close(connection, late.incident, time)
         for apart in late.found.set_apart:
-            row = incident(peer.name, log, apart.seq, "invalid", apart.reason, b"", time)
-            channels.note_incident(connection, row)
+            row = incidents.row(peer.name, log, apart.seq, "invalid", apart.reason, b"", time)
+            incidents.note(connection, row)
     _keep_epochs(parts, connection, again.held, again.keys, epochs)
 
 
@@ -422,111 +419,10 @@ def _take_late(
     _mirror(connection, log, [each], before, time, doubts[-1] if doubts else None)
     for row in about:
         if row["seq"] < each.seq:
-            channels.close_incident(connection, row["incident"], time)
+            incidents.close(connection, row["incident"], time)
 
 
 def _is_overtaken(each: Disclosed, before: Mapping[str, Mirrored]) -> bool:
     """Whether our copy of the record rests on a later entry already."""
     newer = before.get(each.record_id or "")
     return newer is not None and newer.seq > each.seq
-
-
-def incident(
-    peer: str, log: int, seq: int, kind: str, detail: str, evidence: bytes, time: str, claim: bytes = b""
-) -> Row:
-    """Something from a peer that failed verification, as it is kept; another `claim` is another incident."""
-    row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "record_id": None}
-    row |= {
-        "detail": detail[: incoming.REASON_LIMIT],
-        "evidence": evidence,
-        "evidence_digest": b64u(sha256(claim).digest()),
-    }
-    return row | {"first_seen": time, "last_seen": time, "closed": None}
-
-
-def failed(parts: Parts, peer: Card, refusal: Refusal, news: News | None) -> None:
-    """Keep what did not hold as a whole: nothing of it was used, and answers go on from what was proven.
-
-    The evidence is what the peer signed: its checkpoints and what it gave as proof of consistency.
-    """
-    kind = (
-        "missing" if isinstance(refusal, Gap) else "replaced" if isinstance(refusal, Unproven) else "invalid"
-    )
-    told = _told(parts, peer, news) if news else []
-    signed = [part for part in told if "checkpoint" in part]
-    # The cosignatures differ each time; what is claimed are the trees. What nobody signed claims nothing.
-    claim = orjson.dumps([part["checkpoint"].partition("\n\n")[0] for part in signed])
-    _note(parts, peer, kind, refusal.sentence(), orjson.dumps(_fitting(told)), claim)
-
-
-def _told(parts: Parts, peer: Card, news: News) -> list[Row]:
-    """The parts of an answer as evidence: those signed come first, of others only how they begin."""
-    with parts.database.read() as connection:
-        known = dict(expected(parts, connection, peer))
-    first = {page.agreement: page for page in reversed(news.channels) if page.agreement in known}
-    rest = [page for page in news.channels if first.get(page.agreement) is not page]
-    pages: list[LedgerPart | ChannelPart] = [news.ledger, *first.values(), *rest]
-    told = [_told_part(parts, peer, page) for page in pages]
-    return sorted(told, key=lambda part: "checkpoint" not in part)
-
-
-def _told_part(parts: Parts, peer: Card, page: LedgerPart | ChannelPart) -> Row:
-    origin = ledger_origin(peer.name)
-    if isinstance(page, ChannelPart):
-        origin = channel_origin(peer.name, page.agreement, parts.country)
-    signed = incoming.signed_part(page.checkpoint, peer, origin)
-    if signed is not None:
-        return {"checkpoint": signed, "consistency": page.consistency}
-    whole = page.checkpoint.encode(errors="replace")
-    return {
-        "unsigned": page.checkpoint[:UNSIGNED_LIMIT],
-        "bytes": len(whole),
-        "sha256": sha256(whole).hexdigest(),
-    }
-
-
-def _fitting(told: list[Row]) -> list[Row]:
-    """As many of these parts as one incident may hold; the last one says how many more there were."""
-    room, kept = EVIDENCE_LIMIT_BYTES - 100, list[Row]()
-    for part in told:
-        size = len(orjson.dumps(part)) + 1
-        if size <= room and ("checkpoint" in part or len(kept) < UNSIGNED_PARTS):
-            kept.append(part)
-            room -= size
-    return kept if len(kept) == len(told) else [*kept, {"left_out": len(told) - len(kept)}]
-
-
-def altered(parts: Parts, peer: Card, refusal: Refusal) -> None:
-    """Keep that re-reading the peer's ledger found an entry that is not the one signed."""
-    told = refusal.sentence()
-    _note(parts, peer, "altered", told, told.encode(), told.encode())
-
-
-def unaudited(parts: Parts, peer: Card, since_ms: int, error: Exception) -> None:
-    """Keep that a peer which serves news has not let its ledger be re-read since a moment.
-
-    Silence about both is lateness. The time allowed is the shortest that an agreement gives for a proof.
-    """
-    now_ms = parts.now_ms()
-    with parts.database.read() as connection:
-        head = logs.head_of(connection, ledger_origin(peer.name))
-        terms = [standing.agreement.terms for _, standing in expected(parts, connection, peer)]
-    limit_ms = 1000 * min((int(each["max_staleness_s"]) for each in terms), default=now_ms)
-    if head and now_ms - moment.parse(head.time) <= limit_ms < now_ms - since_ms:
-        why = incoming.why(error)
-        told = f"its ledger could not be re-read since {moment.format(since_ms)}: {why}"
-        _note(parts, peer, "unaudited", told, why.encode(), b"")
-
-
-def unaltered(parts: Parts, peer: Card) -> None:
-    """A whole round of re-reading held: close what earlier ones found, or could not."""
-    with parts.database.write() as connection:
-        time = moment.format(parts.now_ms())
-        channels.close_incidents(connection, peer.name, WHOLE_PEER, ("altered", "unaudited"), time)
-
-
-def _note(parts: Parts, peer: Card, kind: str, detail: str, evidence: bytes, claim: bytes) -> None:
-    time = moment.format(parts.now_ms())
-    with parts.database.write() as connection:
-        row = incident(peer.name, WHOLE_PEER, -1, kind, detail, evidence, time, claim)
-        channels.note_incident(connection, row)

@@ -21,11 +21,11 @@ from node.exchange.page import News
 from node.exchange.peers import PeerClient
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import mirror
+from node.service import failures, mirror
+from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
-from node.service.signing import Merge
-from node.store import agreements, channels, logs
+from node.store import agreements, channels, incidents, logs
 
 FIRST_PAUSE_S = 0.1
 WAITED_S = 1.0
@@ -150,7 +150,7 @@ class Follower:
             news = page.read(_loads(answer), peer.name)
             more = mirror.take(parts, peer, news)
         except (Malformed, Unproven) as refusal:
-            mirror.failed(parts, peer, refusal, news)
+            failures.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
         self._merge(news)
@@ -192,9 +192,9 @@ class Follower:
         for number, since in late:
             with parts.database.write() as connection:
                 detail = f"nothing proven since {since}"
-                channels.note_incident(
+                incidents.note(
                     connection,
-                    mirror.incident(self.peer.name, number, -1, "late", detail, b"", moment.format(now_ms)),
+                    incidents.row(self.peer.name, number, -1, "late", detail, b"", moment.format(now_ms)),
                 )
 
     def _audit(self) -> None:
@@ -213,7 +213,7 @@ class Follower:
             self._unread_since_ms = None
         except Exception as error:
             self._unread_since_ms = self._unread_since_ms or self._parts.now_ms()
-            mirror.unaudited(self._parts, self.peer, self._unread_since_ms, error)
+            failures.unaudited(self._parts, self.peer, self._unread_since_ms, error)
             self._parts.bell.ring()
             raise
 
@@ -241,12 +241,12 @@ class Follower:
                 self._progress = audit_bundle(self._client.get_bytes, self._progress, head, peer.country)
             except (Malformed, Unproven) as refusal:
                 self._progress = Progress()
-                mirror.altered(parts, peer, refusal)
+                failures.altered(parts, peer, refusal)
                 parts.bell.ring()
                 return
             if self._progress.done:
                 self._progress = Progress()
-                mirror.unaltered(parts, peer)
+                failures.unaltered(parts, peer)
                 parts.bell.ring()
                 return
 

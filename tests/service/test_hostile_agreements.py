@@ -16,9 +16,10 @@ from node.errors import Conflict, NotFound
 from node.exchange.page import AgreementPart
 from node.exchange.standing import HeldAct, Standing
 from node.ledger.encoding import b64u
-from node.service import signing
+from node.service import merging
 from node.service.batch import Batch
-from node.service.signing import Draft, Merge, Sign, Withdraw, party_of, put_signature, record_complete
+from node.service.merging import Merge
+from node.service.signing import Draft, Sign, Withdraw, party_of, put_signature, record_complete
 from node.store import agreements, channels
 from tests.service.world import DAY_MS, Json, Node, World, operator
 
@@ -110,18 +111,18 @@ def signed(met: World) -> World:
 
 def test_one_peers_drafts_do_not_fill_the_node(met: World) -> None:
     br, uy = met.nodes
-    refused = merge(br, uy, *(page(each) for each in drafts(met, signing.DRAFTS_LIMIT + 5)))
-    assert len(known(br)) == signing.DRAFTS_LIMIT
+    refused = merge(br, uy, *(page(each) for each in drafts(met, merging.DRAFTS_LIMIT + 5)))
+    assert len(known(br)) == merging.DRAFTS_LIMIT
     assert len(refused) == 5
     assert "too many drafts with UY" in refused[0]
     declined = next(iter(known(br)))
     br.settle(Withdraw(declined))
-    assert merge(br, uy, *(page(each) for each in drafts(met, signing.DRAFTS_LIMIT + 1))) == [], "room again"
+    assert merge(br, uy, *(page(each) for each in drafts(met, merging.DRAFTS_LIMIT + 1))) == [], "room again"
 
 
 def test_one_peers_contracts_are_compiled_up_to_a_size(met: World, monkeypatch: pytest.MonkeyPatch) -> None:
     text = rules.text("mra_v1")
-    monkeypatch.setattr(signing, "CONTRACTS_LIMIT_BYTES", 4 * len(text))
+    monkeypatch.setattr(merging, "CONTRACTS_LIMIT_BYTES", 4 * len(text))
     texts = [f"{text}\n# {number}\n" for number in range(10)]
     refused = merge(met.br, met.uy, *(page(drafts(met, 1, text)[0]) for text in texts))
     assert any("too many contracts at once" in each for each in refused)
@@ -129,7 +130,7 @@ def test_one_peers_contracts_are_compiled_up_to_a_size(met: World, monkeypatch: 
 
 
 def test_drafts_take_little_of_the_store(met: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "DRAFTS_LIMIT_BYTES", 20_000)
+    monkeypatch.setattr(merging, "DRAFTS_LIMIT_BYTES", 20_000)
     refused = merge(met.br, met.uy, *(page(each) for each in drafts(met, 10)))
     assert refused
     assert sum(len(each.agreement.encode()) for each in known(met.br).values()) <= 20_000
@@ -187,7 +188,7 @@ def test_what_a_stranger_says_of_a_draft_is_not_in_the_own_ledger(met: World) ->
         said(uy, draft, 2, act="terminate"),
     ]
     refused = merge(br, uy, page(draft, *told))
-    assert len(refused) == signing.REFUSALS_LIMIT
+    assert len(refused) == merging.REFUSALS_LIMIT
     assert len(standing(br, draft.id).held) <= 2
     assert br.ledger().size == size
     assert br.findings() == []

@@ -11,7 +11,7 @@ from node.errors import Refusal
 from node.ledger import canonical
 from node.service import replication
 from node.service.replication import Follower
-from node.store import channels
+from node.store import incidents
 from node.store.database import table
 from node.store.tables import Incident
 from tests.service.test_incoming import (
@@ -34,8 +34,8 @@ LIMIT, OVERTAKEN = 20, 5
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bounds on what is kept of a peer, small enough to be met."""
-    monkeypatch.setattr(channels, "INCIDENTS_LIMIT", LIMIT)
-    monkeypatch.setattr(channels, "OVERTAKEN_LIMIT", OVERTAKEN)
+    monkeypatch.setattr(incidents, "INCIDENTS_LIMIT", LIMIT)
+    monkeypatch.setattr(incidents, "OVERTAKEN_LIMIT", OVERTAKEN)
 
 
 def bad(record_id: str, text: str = "x") -> bytes:
@@ -157,7 +157,7 @@ def test_however_much_was_sent_before_a_fork_is_kept_with_what_was_signed(
 def evidence(world: World) -> list[str]:
     """The signed checkpoints in the incidents about whole answers."""
     with world.uy.parts.database.read() as connection:
-        rows = connection.execute(select(INCIDENT.c.evidence).where(INCIDENT.c.log == channels.WHOLE_PEER))
+        rows = connection.execute(select(INCIDENT.c.evidence).where(INCIDENT.c.log == incidents.WHOLE_PEER))
         parts = [part for (each,) in rows for part in orjson.loads(each)]
     return [part["checkpoint"] for part in parts if "checkpoint" in part]
 
@@ -166,12 +166,12 @@ def evidence(world: World) -> list[str]:
 def test_where_no_answer_can_be_kept_singly_any_more_one_incident_still_says_so(known: World) -> None:
     with known.uy.parts.database.write() as connection:
         for number in range(2 * LIMIT):
-            channels.note_incident(connection, whole(number))
+            incidents.note(connection, whole(number))
     assert len(known.uy.incidents()) == LIMIT + 1
 
 
 def whole(number: int) -> Json:
-    told: Json = {"peer": "aeo.br.example", "log": channels.WHOLE_PEER, "seq": -1, "kind": "replaced"}
+    told: Json = {"peer": "aeo.br.example", "log": incidents.WHOLE_PEER, "seq": -1, "kind": "replaced"}
     told |= {"record_id": None, "detail": "d", "evidence": b"[]", "evidence_digest": str(number)}
     return told | {"first_seen": "t", "last_seen": "t", "closed": None}
 
@@ -215,8 +215,8 @@ def test_lines_of_other_keys_on_a_signed_checkpoint_are_not_kept(known: World) -
 def test_evidence_of_entries_is_bounded_and_an_incident_without_it_names_no_record(
     known: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "EVIDENCE_LIMIT_BYTES", 50_000)
-    monkeypatch.setattr(channels, "PEER_EVIDENCE_LIMIT_BYTES", 100_000)
+    monkeypatch.setattr(incidents, "EVIDENCE_LIMIT_BYTES", 50_000)
+    monkeypatch.setattr(incidents, "PEER_EVIDENCE_LIMIT_BYTES", 100_000)
     say_bad(known, 5, text="x" * 20_000)
     say_bad(known, 1, text="x" * 200_000)
     known.carry(known.uy)

@@ -24,7 +24,7 @@ from node.ledger.merkle import leaf_hash, root
 from node.ledger.tiles import Tree
 from node.service.batch import Batch
 from node.service.parts import Parts
-from node.store import channels, logs, records
+from node.store import incidents, logs, records
 from node.store.database import table
 from node.store.tables import LEDGER, Incident, LogHead, Mirror
 from tests.service.world import CNPJS, Json, Node, World, asking, operator
@@ -461,7 +461,7 @@ def people_settle(world: World) -> None:
     """Close every open incident, as an administrator does after talking to the peer."""
     for incident in world.uy.incidents():
         with world.uy.parts.database.write() as connection:
-            assert channels.close_incident(connection, incident["incident"], "2026-11-22T13:00:00.000Z")
+            assert incidents.close(connection, incident["incident"], "2026-11-22T13:00:00.000Z")
     world.uy.parts.bell.ring()
 
 
@@ -835,6 +835,6 @@ def test_a_peer_stays_refused_for_as_long_as_it_lies(told: World) -> None:
     assert incident["first_seen"] < incident["last_seen"]
     with told.uy.parts.database.read() as connection:
         sizes = connection.execute(select(table(LogHead).c.size)).scalars().all()
-        assert channels.incidents(connection, only_open=True)
+        assert incidents.listed(connection, only_open=True)
     assert sizes
     assert statuses(told) == ["ACTIVE", "ACTIVE", "ACTIVE"]

@@ -22,7 +22,7 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.service import mirror, replication
 from node.service.replication import Follower
 from node.service.signing import Sign
-from node.store import channels
+from node.store import incidents
 from node.store.database import add
 from node.store.logs import Head
 from node.store.tables import Incident
@@ -301,11 +301,7 @@ def test_an_entry_that_opens_late_does_not_settle_a_later_one_that_failed(
 ) -> None:
     told.br.amend(ONE, status="SUSPENDED")
 
-    def damage(answer: Json) -> None:
-        flip_the_body(told, answer)
-        entries_of(answer)[-1]["proof"] = None
-
-    told.carry(told.uy, damage)
+    told.carry(told.uy, lambda answer: damaged_and_unproven(told, answer))
     told.clock.ms += MINUTE_MS
     follower._ask_again()
     assert [each["seq"] for each in told.uy.incidents()] == [8]
@@ -324,6 +320,12 @@ def test_an_entry_that_could_be_read_and_failed_is_not_asked_for_again(
     assert wire(follower).asked == []
 
 
+def damaged_and_unproven(world: World, answer: Json) -> None:
+    """An entry comes damaged, and the last one, about the same operator, without its proof."""
+    flip_the_body(world, answer)
+    entries_of(answer)[-1]["proof"] = None
+
+
 def late(world: World, follower: Follower, damage: Callable[[Json], None]) -> None:
     """A page arrives damaged; a minute later what did not open is asked for again."""
     world.carry(world.uy, damage)
@@ -338,7 +340,7 @@ def no_bodies(answer: Json) -> None:
 
 def flood(world: World, count: int) -> None:
     """As many newer open incidents of another peer."""
-    row = mirror.incident("aeo.xx.example", 1, 0, "invalid", "other", b"", "2026-11-22T12:00:00.000Z")
+    row = incidents.row("aeo.xx.example", 1, 0, "invalid", "other", b"", "2026-11-22T12:00:00.000Z")
     with world.uy.parts.database.write() as connection:
         add(connection, Incident, [row | {"seq": seq, "record_id": str(seq)} for seq in range(count)])
     world.uy.parts.bell.ring()
@@ -349,13 +351,9 @@ def test_the_incidents_of_another_peer_hide_neither_an_alert_nor_a_doubt(
 ) -> None:
     told.br.amend(ONE, status="SUSPENDED")
 
-    def damage(answer: Json) -> None:
-        flip_the_body(told, answer)
-        entries_of(answer)[-1]["proof"] = None
-
-    told.carry(told.uy, damage)
+    told.carry(told.uy, lambda answer: damaged_and_unproven(told, answer))
     alerts = told.uy.look_up(TWO)["alerts"]
-    flood(told, channels.INCIDENTS_LIMIT)
+    flood(told, incidents.INCIDENTS_LIMIT)
     assert told.uy.look_up(TWO)["alerts"] == alerts != []
     told.clock.ms += MINUTE_MS
     follower._ask_again()
@@ -434,9 +432,7 @@ def test_an_incident_that_people_closed_meanwhile_stays_closed(
     def settled(*args: Any) -> Any:
         again = honest(*args)
         with told.uy.parts.database.write() as connection:
-            channels.close_incident(
-                connection, told.uy.incidents()[0]["incident"], "2026-11-22T12:00:00.000Z"
-            )
+            incidents.close(connection, told.uy.incidents()[0]["incident"], "2026-11-22T12:00:00.000Z")
         return again
 
     told.carry(told.uy, lambda answer: flip_the_body(told, answer))

@@ -17,7 +17,8 @@ from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.tiles import Tree
 from node.service.batch import open_body
-from node.service.signing import Draft, Merge, Sign, party_of
+from node.service.merging import Merge
+from node.service.signing import Draft, Sign, party_of
 from node.store import channels, logs
 from node.store.tables import LEDGER
 from tests.service.world import CNPJS, Json, Node, World, make_home, open_node, operator

@@ -12,7 +12,8 @@ from node.errors import Conflict, NotFound
 from node.exchange.page import AgreementPart
 from node.exchange.standing import Standing
 from node.ledger.encoding import b64u
-from node.service.signing import Draft, Merge, Sign, Withdraw
+from node.service.merging import Merge
+from node.service.signing import Draft, Sign, Withdraw
 from tests.service.world import Json, Node, World, operator
 
 START: Json = {"act": "start", "issuer": "BR", "partner": "UY", "mode": "operation"}

@@ -21,16 +21,17 @@ from node.errors import Malformed, Refusal, Unproven
 from node.exchange import page, serving
 from node.ledger import moment
 from node.records import model
-from node.service import genesis, mirror
+from node.service import failures, genesis, mirror
 from node.service.admission import AdmitPeer
 from node.service.admit import AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
 from node.service.batch import Batch, open_body
 from node.service.check import Finding, check
 from node.service.line import Keeper
+from node.service.merging import Merge
 from node.service.parts import Parts
-from node.service.signing import Draft, Merge, Sign
-from node.store import channels, logs
+from node.service.signing import Draft, Sign
+from node.store import channels, incidents, logs
 from node.store.tables import LEDGER
 
 START_MS = moment.parse("2026-11-22T12:00:00.000Z")
@@ -132,7 +133,7 @@ class Node:
 
     def incidents(self, *, only_open: bool = True) -> list[Json]:
         with self.parts.database.read() as connection:
-            return channels.incidents(connection, only_open=only_open)
+            return incidents.listed(connection, only_open=only_open)
 
     def ledger(self) -> logs.Head:
         with self.parts.database.read() as connection:
@@ -200,7 +201,7 @@ class World:
             news = page.read(answer, peer.name)
             more = mirror.take(parts, peer, news)
         except (Malformed, Unproven) as refusal:
-            mirror.failed(parts, peer, refusal, news)
+            failures.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
         if news.agreements is not None:

@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 from node.errors import Busy, Conflict, Damaged
 from node.ledger.merkle import EMPTY_ROOT
-from node.store import access, agreements, channels, database, logs, records, tables
+from node.store import access, agreements, channels, database, incidents, logs, records, tables
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Database, add, put, table
 from node.store.logs import Head
@@ -400,37 +400,37 @@ def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> 
         "closed": None,
     }
     with store.write() as connection:
-        channels.note_incident(connection, row)
-        assert channels.close_incidents(connection, "p", 1, ["missing"], "t2") == 1
-        assert channels.close_incidents(connection, "p", 1, ["missing"], "t2") == 0
-        assert channels.incidents(connection, only_open=True) == []
-        channels.note_incident(connection, row | {"last_seen": "t3", "detail": "again"})
-        [found] = channels.incidents(connection, only_open=True)
+        incidents.note(connection, row)
+        assert incidents.close_kinds(connection, "p", 1, ["missing"], "t2") == 1
+        assert incidents.close_kinds(connection, "p", 1, ["missing"], "t2") == 0
+        assert incidents.listed(connection, only_open=True) == []
+        incidents.note(connection, row | {"last_seen": "t3", "detail": "again"})
+        [found] = incidents.listed(connection, only_open=True)
         assert (found["first_seen"], found["last_seen"], found["detail"]) == ("t1", "t3", "again")
         for peer, log, seq in (("p", 1, 2), ("p", 2, 1), ("q", 1, 1)):
-            channels.note_incident(connection, row | {"peer": peer, "log": log, "seq": seq})
-        about = channels.open_incidents(connection, "p", 1)
+            incidents.note(connection, row | {"peer": peer, "log": log, "seq": seq})
+        about = incidents.still_open(connection, "p", 1)
         assert [(each["peer"], each["log"], each["seq"]) for each in about] == [("p", 1, 2), ("p", 1, 4)]
-        assert channels.close_incidents(connection, "p", 2, ["missing"], "t4") == 1
-        channels.note_incident(connection, row | {"evidence_digest": "another"})
-        assert len(channels.incidents(connection, only_open=False)) == 5
+        assert incidents.close_kinds(connection, "p", 2, ["missing"], "t4") == 1
+        incidents.note(connection, row | {"evidence_digest": "another"})
+        assert len(incidents.listed(connection, only_open=False)) == 5
 
 
 def test_closed_incidents_make_room_and_open_ones_without_room_are_counted(
     store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "INCIDENTS_LIMIT", 3)
+    monkeypatch.setattr(incidents, "INCIDENTS_LIMIT", 3)
     row = {"peer": "p", "log": 1, "kind": "invalid", "detail": "d", "evidence": b"e", "record_id": None}
     row |= {"evidence_digest": "same", "first_seen": "t1", "last_seen": "t1", "closed": None}
     with store.write() as connection:
-        channels.note_incidents(connection, [row | {"seq": seq} for seq in range(3)])
-        [first, *_] = channels.open_incidents(connection, "p", 1)
-        assert channels.close_incident(connection, first["incident"], "t2")
-        channels.note_incidents(connection, [row | {"seq": seq} for seq in (3, 4, 5)])
-        apart, counted = channels.set_apart(connection, "p", 1)
+        incidents.note_all(connection, [row | {"seq": seq} for seq in range(3)])
+        [first, *_] = incidents.still_open(connection, "p", 1)
+        assert incidents.close(connection, first["incident"], "t2")
+        incidents.note_all(connection, [row | {"seq": seq} for seq in (3, 4, 5)])
+        apart, counted = incidents.set_apart(connection, "p", 1)
         assert ([each.seq for each in apart], counted) == ([1, 2, 3], 3)
-        told = [(each["seq"], each["detail"]) for each in channels.open_incidents(connection, "p", 1)]
-        assert told[0] == (channels.FOLDED, "3 more entries of this channel failed: not kept singly")
+        told = [(each["seq"], each["detail"]) for each in incidents.still_open(connection, "p", 1)]
+        assert told[0] == (incidents.FOLDED, "3 more entries of this channel failed: not kept singly")
         assert channels.undecided(connection, 1, 0) == []
 
 

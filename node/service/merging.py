@@ -1,0 +1,264 @@
+"""Merging what a peer says it knows about the agreements we share.
+
+Peers hand each other everything they know, as often as they like; what is new is verified and added, so
+the order of arrival does not matter and nothing can be lost.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.evaluation import Contract
+from node.agreements import act as acts
+from node.agreements import document, state
+from node.agreements.act import Act, Instrument
+from node.agreements.document import Agreement
+from node.errors import Malformed, Refusal, TooMuch, Unproven
+from node.exchange.card import Card, ledger_origin
+from node.exchange.page import ActPart, AgreementPart
+from node.exchange.standing import Standing
+from node.ledger import canonical
+from node.ledger.checkpoint import Checkpoint
+from node.ledger.encoding import unb64u
+from node.ledger.entry import LedgerEntry, commitment
+from node.ledger.merkle import leaf_hash
+from node.ledger.proof import TlogProof
+from node.service.batch import Batch
+from node.service.signing import add_document, put_signature, record_complete, standing_of
+from node.store import agreements, incidents, logs
+from node.store.incidents import WHOLE_PEER
+from node.store.logs import Head
+
+AGREEMENTS_LIMIT = 100
+DRAFTS_LIMIT = 20
+DRAFTS_LIMIT_BYTES = 2**20
+"""With one peer: agreements in all, and those of them that this side has neither signed nor declined."""
+CONTRACTS_LIMIT_BYTES = 2**20
+REFUSALS_LIMIT = 100
+"""Of one answer of a peer: the different contracts in it, and what is refused before the rest is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One agreement as a peer tells of it: parsed and compiled, compared with nothing yet."""
+
+    agreement: Agreement
+    acts: Mapping[str, tuple[Instrument, Mapping[str, Any] | None]]
+    """By id: the act with its signatures, and the receipt of the peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What a peer says it knows about the agreements we share.
+
+    It is read where it is made, by the thread that follows the peer: the writer compares and adds. What
+    one peer can make this node read, keep and verify is bounded, for each peer by itself.
+    """
+
+    peer: Card
+    parts: Sequence[AgreementPart]
+    _told: tuple[Told, ...] = field(init=False, repr=False)
+    _unread: tuple[str, ...] = field(init=False, repr=False)
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Read and compile; what cannot be read is refused, and the rest is taken."""
+        refused: list[str] = []
+        object.__setattr__(self, "_told", tuple(_read(self.parts, refused)))
+        object.__setattr__(self, "_unread", tuple(refused))
+
+    def run(self, batch: Batch) -> list[str]:
+        """Add what is new and proven; gives the refusals of what is not, which is not used."""
+        refused = list(self._unread)
+        for told in self._told:
+            with _noting(refused):
+                self._document(batch, told.agreement)
+                # Withdrawals first: what is taken back no longer waits, and its receipt proves less.
+                self._acts(batch, told, refused, withdrawals=True)
+                self._acts(batch, told, refused, withdrawals=False)
+                record_complete(batch, told.agreement.id)
+        return refused
+
+    def _document(self, batch: Batch, agreement: Agreement) -> None:
+        known = batch.parts.standings.current(batch.connection)
+        check_parties(batch, agreement, self.peer)
+        if agreement.id in known:
+            return
+        shared = [each for each in known.values() if self.peer.country in each.agreement.countries]
+        drafts = [
+            len(each.agreement.encode())
+            for each in shared
+            if not each.is_signed_here and each.own not in each.withdrawn_by()
+        ]
+        size = len(agreement.encode()) + sum(drafts)
+        if len(drafts) >= DRAFTS_LIMIT or size > DRAFTS_LIMIT_BYTES or len(shared) >= AGREEMENTS_LIMIT:
+            raise TooMuch(
+                f"there are too many drafts with {self.peer.country} here",
+                where=agreement.id,
+                do="decline those that are not wanted: `aeo mra withdraw`",
+            )
+        add_document(batch, agreement)
+
+    def _acts(self, batch: Batch, told: Told, refused: list[str], *, withdrawals: bool) -> None:
+        """One round over the acts that are told, in which a few of the same kind cost one reading."""
+        standing = standing_of(batch, told.agreement.id)
+        known = {held.stored.act: (held.act, held.signed) for held in standing.held}
+        proven = {held.stored.act for held in standing.held if self.peer.country in held.receipts}
+        has_receipts = False
+        for number, (instrument, receipt) in told.acts.items():
+            if (instrument.act.act == "withdraw") is not withdrawals:
+                continue
+            if len(refused) >= REFUSALS_LIMIT:
+                return
+            with _noting(refused):
+                if not told.acts.keys() | known.keys() >= set(instrument.act.lifts):
+                    raise Unproven("an act takes back or lifts one that is not known here", where=number)
+                self._act(batch, told.agreement, number, instrument, known)
+                if receipt is not None and number in known and number not in proven:
+                    self._receipt(batch, standing, number, instrument.act, receipt)
+                    has_receipts = True
+        if has_receipts:
+            self._note_broken_promises(batch, told.agreement.id)
+
+    def _act(
+        self, batch: Batch, agreement: Agreement, number: str, told: Instrument, known: dict[str, state.Known]
+    ) -> None:
+        """Add what is new of an act: itself, and signatures that hold."""
+        own, (act, signed) = batch.parts.country, known.get(number, (told.act, ()))
+        new = {each.country: each for each in told.signatures if each.country not in (*signed, own)}
+        for signature in new.values():
+            acts.verify(act, signature, agreement.party(signature.country))
+        if number not in known and new:
+            for country in new:
+                state.admit(agreement, act, country, own, known)
+            agreements.add_act(batch.connection, number, agreement.id, act.encode())
+        for signature in new.values():
+            put_signature(batch, act, signature)
+            known[number] = (act, (*signed, *new))
+
+    def _receipt(
+        self, batch: Batch, standing: Standing, number: str, act: Act, receipt: Mapping[str, Any]
+    ) -> None:
+        if standing.withdrawal_unproven(act, self.peer.country):
+            raise Unproven(
+                "a receipt came for an act that its party withdrew, and none for the withdrawal",
+                where=number,
+            )
+        proven = logs.head_of(batch.connection, ledger_origin(self.peer.name))
+        check_receipt(receipt, act, standing, self.peer, proven, batch.today)
+        text = canonical.encode(dict(receipt)).decode()
+        agreements.put_receipt(batch.connection, number, self.peer.country, text)
+        batch.forget_lines()
+
+    def _note_broken_promises(self, batch: Batch, agreement: str) -> None:
+        """Keep as an incident that a peer entered in its ledger what it had withdrawn there before."""
+        standing = standing_of(batch, agreement)
+        for held in standing.held:
+            if standing.was_withdrawn_before(held, self.peer.country):
+                number, place = held.stored.act, held.entered[self.peer.country]
+                detail = (
+                    f"its ledger holds act {number} at {place}, behind a withdrawal of it: it does not count"
+                )
+                told = [
+                    each.receipts[self.peer.country] for each in standing.proofs_of(held, self.peer.country)
+                ]
+                evidence = canonical.encode(told)
+                row = incidents.row(
+                    self.peer.name, WHOLE_PEER, -1, "withdrawn", detail, evidence, batch.time, number.encode()
+                )
+                incidents.note(batch.connection, row)
+
+
+def _read(parts: Sequence[AgreementPart], refused: list[str]) -> Iterator[Told]:
+    """Each agreement that can be read; compiling is bounded by the size of the different contracts."""
+    room, met = CONTRACTS_LIMIT_BYTES, set()
+    for part in parts:
+        if len(refused) >= REFUSALS_LIMIT:
+            return
+        with _noting(refused):
+            contract = str(part.document.get("contract"))
+            room -= 0 if contract in met else len(contract)
+            met.add(contract)
+            if room < 0:
+                raise TooMuch(
+                    "a peer tells of too many contracts at once", where=str(part.document.get("title"))
+                )
+            agreement = document.parse(part.document)
+            yield Told(agreement, _read_acts(agreement, part.acts, refused))
+
+
+def _read_acts(
+    agreement: Agreement, items: Sequence[ActPart], refused: list[str]
+) -> dict[str, tuple[Instrument, Mapping[str, Any] | None]]:
+    told: dict[str, tuple[Instrument, Mapping[str, Any] | None]] = {}
+    digest = agreement.digest()
+    for item in items:
+        if len(refused) >= REFUSALS_LIMIT:
+            break
+        with _noting(refused):
+            instrument = acts.parse(item.instrument)
+            if instrument.act.agreement != digest:
+                raise Unproven("an act is about another agreement", where=instrument.act.id)
+            told.setdefault(instrument.act.id, (instrument, item.receipt))
+    return told
+
+
+@contextmanager
+def _noting(refused: list[str]) -> Iterator[None]:
+    """Note a refusal and go on."""
+    try:
+        yield
+    except Refusal as refusal:
+        refused.append(refusal.sentence())
+
+
+def check_receipt(
+    receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, proven: Head | None, today: str
+) -> None:
+    """`Unproven` unless the peer's ledger, as we follow it, holds this act with enough signatures."""
+    tree = receipt_tree(receipt, act, standing.agreement, standing.contract, peer, today)
+    if proven is None or (tree.size, tree.root) != (proven.size, proven.root):
+        raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
+
+
+def receipt_tree(
+    receipt: Mapping[str, Any],
+    act: Act,
+    agreement: Agreement,
+    contract: Contract | None,
+    peer: Card,
+    today: str,
+) -> Checkpoint:
+    """What a receipt proves by itself: the tree of the peer's that holds this act, complete."""
+    if set(receipt) != {"entry", "salt", "body", "proof"} or not isinstance(receipt["body"], dict):
+        raise Malformed("a receipt is not of the agreed form", where=peer.name)
+    encoded = str(receipt["entry"]).encode()
+    entry = LedgerEntry.decode(encoded)
+    if (entry.country, entry.type) != (peer.country, "agreement"):
+        raise Unproven("a receipt is about another kind of entry", where=peer.name)
+    if commitment(unb64u(str(receipt["salt"])), canonical.encode(receipt["body"])) != entry.commit:
+        raise Unproven("a receipt's entry commits to something else", where=peer.name)
+    recorded = acts.parse(receipt["body"].get("instrument"))
+    if recorded.act != act or not recorded.complete(agreement, today, contract).allowed:
+        raise Unproven("a receipt does not hold the complete act", where=act.id)
+    proof = TlogProof.decode(str(receipt["proof"]))
+    if proof.index != entry.seq:
+        raise Unproven("a receipt proves another entry", where=peer.name)
+    origin = ledger_origin(peer.name)
+    return proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+
+
+def check_parties(batch: Batch, agreement: Agreement, peer: Card) -> None:
+    """`Unproven` unless the agreement names us, the peer, and every pinned party with the keys we know."""
+    cards = {batch.parts.country: batch.parts.card, **batch.parts.peers.by_country(batch.connection)}
+    if not {batch.parts.country, peer.country} <= set(agreement.countries):
+        raise Unproven("an agreement is not between us and the peer that sends it", where=agreement.id)
+    for party in agreement.parties:
+        card = cards.get(party.country)
+        if card and (party.name, dict(party.key)) != (card.name, card.keys["credential"]):
+            raise Unproven(
+                "an agreement names another node or key for a party", where=f"{agreement.id}, {party.country}"
+            )
