@@ -1,6 +1,7 @@
 """Running nodes for the tests of whole processes."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tests import postgres as postgresql
 from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, running
 
 STALENESS_S = 3
+
+# What runs in a shell's background ignores interrupts, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,8 @@ class Load:
         until(lambda: len(self.acknowledged) >= begun + more, 30, "more acknowledged changes")
 
     def _call(self) -> None:
-        with httpx.Client(headers=self._node.http.headers, timeout=30, trust_env=False) as client:
+        limit_s = 5  # a stopped process keeps the connections that it took; the next go to another
+        with httpx.Client(headers=self._node.http.headers, timeout=limit_s, trust_env=False) as client:
             while not self._stop.is_set():
                 operator = brazilian(next(self._next))
                 self.acknowledged[operator["tin"]] = self._acknowledged(client, operator)

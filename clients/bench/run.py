@@ -51,6 +51,7 @@ def _figures(folder: Path, console: Console) -> Iterator[Figure]:
     console.print("Measuring the machine")
     yield floors.commits(folder, writes.payload_bytes(0))
     yield floors.signatures()
+    yield floors.salts()
     console.print("Starting two nodes")
     with two_nodes(folder) as (issuer, partner):
         yield writes.imported(issuer, 0, IMPORT_PAGES, "import_records_per_s", Goal(1500), ALONE)

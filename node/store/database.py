@@ -130,7 +130,7 @@ class Database:
 class Prepared:
     """A statement written out once for the driver: for the few that are asked thousands of times a second.
 
-    SQLAlchemy's own way from a statement to its rows takes five times as long as SQLite's.
+    SQLAlchemy's own way from a statement to its rows takes longer than the database does.
     """
 
     def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
