@@ -42,7 +42,7 @@ LOCK: Final = "serving.lock"
 LABEL_LIMIT: Final = 100
 IN_WORDS: Final = {
     "name": "must be lower-case words with dots between, such as aeo.br.example",
-    "country": "must be two capital letters (ISO 3166-1), such as BR",
+    "country": "must be the two capital letters of a country (ISO 3166-1), such as BR",
     "administration": "must have 1 to 100 characters, such as Receita Federal do Brasil",
     "address": "must be http:// or https:// with a host and no path, such as http://127.0.0.1:8001",
     "port": "must be a whole number from 1 to 65535, such as 8001",

@@ -7,7 +7,7 @@ overrides one of them. Secrets are never settings: `keys` only says where they a
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,10 +16,17 @@ from pydantic_settings import (
 )
 
 from node.errors import Conflict, Malformed, problem
+from node.records.identifiers import COUNTRIES
 
 FILE = "settings.toml"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _country(code: str) -> str:
+    if code not in COUNTRIES:
+        raise ValueError("must be the two capital letters of a country (ISO 3166-1), such as BR")
+    return code
 
 
 class Settings(BaseSettings):
@@ -31,7 +38,9 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$",
         description="The node's schema-less URL, such as aeo.br.example; also the origin of its ledger.",
     )
-    country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code of the administration.")
+    country: Annotated[str, AfterValidator(_country)] = Field(
+        description="ISO 3166-1 alpha-2 code of the administration."
+    )
     administration: str = Field(
         min_length=1, max_length=100, description="The administration's name, for people."
     )

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from node.errors import Busy
-from node.store.engines import Attendance, away, kind_of
+from node.store.engines import Attendance, away, kind_of, unreached
 
 Row = dict[str, Any]
 
@@ -103,13 +103,19 @@ class Database:
             self._writer.release()
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; `Damaged` when the database would not keep what it says."""
+        """Bring the schema to the newest version.
+
+        `Busy` when the database cannot be reached, `Damaged` when it would not keep what it says.
+        """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.write() as connection:
-            self._kind.check(connection)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        try:
+            with self.write() as connection:
+                self._kind.check(connection)
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except Busy as refusal:
+            raise unreached(self.url, refusal) from None
 
     def close(self) -> None:
         """Let go of every connection."""

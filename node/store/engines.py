@@ -276,3 +276,15 @@ def away(error: Exception) -> Busy:
         why=type(error).__name__,
         do="repeat the request in a moment, a change with the same idempotency key",
     )
+
+
+def unreached(url: URL, refusal: Busy) -> Busy:
+    """How whoever runs the node is told the same: with the driver's words, and without the password."""
+    cause = refusal.__cause__
+    driver = cause.orig if isinstance(cause, DBAPIError) else cause
+    return Busy(
+        "the database cannot be used now",
+        where=url.render_as_string(hide_password=True),
+        why=str(driver or refusal.what).partition("\n")[0],
+        do="see that it runs and takes connections from here, and that its URL is right",
+    )

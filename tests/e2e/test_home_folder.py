@@ -109,3 +109,23 @@ def test_a_node_without_tokens_says_so_and_how_to_make_one(lone: Node) -> None:
     told = lone.command("token", "list").stdout
     assert told.startswith("There is no token; make one with `")
     assert f"token create --home {lone.home}`" in told
+
+
+@pytest.mark.parametrize("country", ["XX", "br", "BRA", ""])
+def test_a_node_is_of_a_country_that_exists(tmp_path: Path, country: str) -> None:
+    home = tmp_path / "home"
+    options = ["--name", "aeo.br.example", "--address", "http://127.0.0.1:9", "--home", str(home)]
+    refused = run("init", "--country", country, *options)
+    assert (refused.returncode, home.exists()) == (2, False)
+    assert "--country: must be the two capital letters of a country" in refused.stderr
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    options = ["--country", "BR", "--name", "aeo.br.example", "--address", "http://127.0.0.1:9"]
+    url = "postgresql://aeo:geheim@127.0.0.1:1/aeo_br"
+    refused = run("init", *options, "--home", str(home), "--database", url)
+    assert (refused.returncode, home.exists()) == (2, False)
+    assert "127.0.0.1:1/aeo_br" in refused.stderr
+    assert "connection" in refused.stderr
+    assert "geheim" not in refused.stderr + refused.stdout
