@@ -252,7 +252,7 @@ def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey, newest: int
     if record_id is None or entry.kind == "tombstone":
         return Disclosed(entry.seq, entry.kind, time, record_id, each.body, ledger_seq=newest)
     ledger_seq = check_opening(content, each.item.proof, by.peer, by.ledger).seq
-    verified = credential.verify(_text(content, "presentation"), key, issuer=by.peer.name)
+    verified = credential.verify_packed(content["credential"], key, issuer=by.peer.name)
     digest = b64u(verified.digest)
     check_names_credential(content, digest)
     check_fields(verified, record_id, by.peer.country, by.fields)
@@ -330,16 +330,17 @@ def check_fields(
 
 
 MEMBERS = {
-    "disclosure": {"v", "record_id", "presentation", "ledger"},
+    "disclosure": {"v", "record_id", "credential", "ledger"},
     "tombstone": {"v", "record_id"},
     "notice": {"v", "notice", "detail"},
 }
 
 
 def _check_members(kind: str, content: Row) -> None:
-    """Each kind of body has exactly its members, all texts but the version and the opening."""
-    texts = [value for name, value in content.items() if name not in ("v", "ledger")]
-    if set(content) != MEMBERS[kind] or not all(isinstance(value, str) for value in texts):
+    """Each kind of body has exactly its members, all texts but the version, credential and opening."""
+    texts = [value for name, value in content.items() if name not in ("v", "credential", "ledger")]
+    is_packed = isinstance(content.get("credential", {}), dict)
+    if set(content) != MEMBERS[kind] or not is_packed or not all(isinstance(value, str) for value in texts):
         raise Malformed(f"a {kind} is out of form", why="it must hold " + ", ".join(sorted(MEMBERS[kind])))
 
 

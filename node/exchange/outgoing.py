@@ -19,7 +19,6 @@ from node.exchange.versions import Fields, Version
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
-from node.records import credential
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row
 
@@ -80,12 +79,10 @@ def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
 
 
 def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:
-    """The body of a disclosure: the presentation, and what opens the ledger entry's commitment."""
-    presentation = credential.present(version.jwt, version.disclosures(), paths)
+    """The body of a disclosure: the packed presentation, and what opens the ledger entry's commitment."""
+    shown = version.credential.packed(paths)
     opening = {"entry": ledger_entry.decode(), "salt": b64u(version.salt()), "body": version.body()}
-    return canonical.encode(
-        {"v": 1, "record_id": version.record_id, "presentation": presentation, "ledger": opening}
-    )
+    return canonical.encode({"v": 1, "record_id": version.record_id, "credential": shown, "ledger": opening})
 
 
 def tombstone(record_id: str) -> bytes:

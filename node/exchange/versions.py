@@ -1,33 +1,44 @@
 """One version of an own operator record: credential, ledger commitment, and how it rests sealed.
 
 Everything random in it is derived from the record's key (field salts, the commitment's salt), so the
-store keeps none of it, and destroying the key erases all of it. The committed body can be opened to a
+store keeps none of it, and destroying the key erases all of it. Of the credential only the signature is
+kept: the rest is derived again from fields and salts. The committed body can be opened to a
 partner without telling who entered the change: that part stands in it only as a commitment.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import orjson
 
 from node.exchange import sealing
 from node.ledger import canonical
-from node.ledger.encoding import b64u
+from node.ledger.encoding import b64u, unb64u
 from node.ledger.entry import commitment
 from node.records import credential
-from node.records.credential import Disclosure
+from node.records.credential import Credential
 from node.store.records import StoredVersion
 
 Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """What is kept of a credential: who signed it, with which key, and the signature."""
+
+    issuer: str
+    kid: str
+    signature: bytes
+
+
+@dataclass(frozen=True)
 class Version:
     """A record version, opened: `fields` is the operator with `record_id` and `recorded_at`.
 
-    `issued`: the disclosures as `issue` made them; a version read back derives them again when asked.
+    `issued`: the credential as `issue` made it; a version read back derives it again when asked.
     """
 
     record_id: str
@@ -35,9 +46,9 @@ class Version:
     ledger_seq: int
     key: bytes = field(repr=False)
     fields: Fields
-    jwt: str
+    signed: Signed
     private: dict[str, Any]
-    issued: tuple[Disclosure, ...] | None = field(default=None, repr=False, compare=False)
+    issued: Credential | None = field(default=None, repr=False, compare=False)
 
     @property
     def tin(self) -> str:
@@ -51,12 +62,23 @@ class Version:
             name: value for name, value in self.fields.items() if name not in ("record_id", "recorded_at")
         }
 
+    @cached_property
+    def credential(self) -> Credential:
+        """Every field under the issuer's signature, ready to be disclosed one by one."""
+        if self.issued is not None:
+            return self.issued
+        salts = sealing.salts(self.key, self.record_id, self.number)
+        by = self.signed
+        return credential.restore(
+            self.fields, salts=salts, issuer=by.issuer, kid=by.kid, signature=by.signature
+        )
+
     def body(self) -> dict[str, canonical.Json]:
         """The body that the ledger entry commits to, in canonical JSON."""
         return {
             "v": 1,
             "record_id": self.record_id,
-            "credential": b64u(hashlib.sha256(self.jwt.encode()).digest()),
+            "credential": b64u(hashlib.sha256(self.credential.jwt.encode()).digest()),
             "private": b64u(commitment(self._derive("private"), canonical.encode(self.private))),
         }
 
@@ -68,15 +90,14 @@ class Version:
         """The commitment that stands in the ledger entry."""
         return commitment(self.salt(), canonical.encode(self.body()))
 
-    def disclosures(self) -> tuple[Disclosure, ...]:
-        """Every field of the credential, ready to be disclosed one by one."""
-        if self.issued is not None:
-            return self.issued
-        return credential.disclosures(self.fields, salts=sealing.salts(self.key, self.record_id, self.number))
-
     def seal(self, nonce: bytes) -> bytes:
         """The version as it rests in the store."""
-        content = {"fields": self.fields, "jwt": self.jwt, "private": self.private}
+        by = self.signed
+        content = {
+            "fields": self.fields,
+            "signed": [by.issuer, by.kid, b64u(by.signature)],
+            "private": self.private,
+        }
         return sealing.seal(self.key, orjson.dumps(content), _owner(self.record_id, self.number), nonce)
 
     def _derive(self, purpose: str) -> bytes:
@@ -100,20 +121,22 @@ def issue(
     salts = sealing.salts(key, record_id, number)
     issued = credential.issue(fields, salts=salts, issuer=issuer, kid=kid, sign=sign)
     private = {"version": number, **private}
-    return Version(record_id, number, ledger_seq, key, fields, issued.jwt, private, issued.disclosures)
+    signed = Signed(issuer, kid, issued.signature)
+    return Version(record_id, number, ledger_seq, key, fields, signed, private, issued)
 
 
 def unseal(stored: StoredVersion, store_key: bytes) -> Version:
     """Open a stored version; `Unproven` when a byte of it or of its key was changed."""
     key = sealing.unwrap(store_key, stored.wrapped_key, stored.record_id)
     content = orjson.loads(sealing.unseal(key, stored.sealed, _owner(stored.record_id, stored.version)))
+    issuer, kid, signature = content["signed"]
     return Version(
         stored.record_id,
         stored.version,
         stored.ledger_seq,
         key,
         content["fields"],
-        content["jwt"],
+        Signed(issuer, kid, unb64u(signature)),
         content["private"],
     )
 

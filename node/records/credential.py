@@ -9,6 +9,10 @@ type, short salts, JSON that is not canonical, and anything larger than the boun
 
 A field path is a field's name (`legal_name`), or `identifiers.<scheme>` for the numbers of one scheme.
 The bare name of a list stands for all of its elements.
+
+A presentation has two forms: the text `jwt~disclosure~...~` of the RFC, and the same *packed*, a JSON object
+without what can be written again: {kid, digests, signature, disclosures}, half as long. `pack` and `unpack`
+lead from one to the other.
 """
 
 import re
@@ -45,25 +49,61 @@ _SCHEME: Final = re.compile("[0-9A-Z_]{1,35}")
 _SALT: Final = re.compile("[0-9A-Za-z_-]{22,86}")
 _SALT_SIZES: Final = frozenset(range(SALT_BYTES, MAX_SALT_BYTES + 1))
 _COORDINATE_BYTES: Final = 32
+_DIGEST_BYTES: Final = 32
+_DIGEST_CHARACTERS: Final = 43
+_BOUNDS: Final = f"at most {MAX_PRESENTATION_BYTES} bytes and {MAX_DISCLOSURES} disclosures"
 
 Salts = Callable[[str, int], Sequence[bytes]]
 """Gives so many secret salts for the `FIELDS` of a version, or for the elements of one of its lists."""
 
 
+Packed = dict[str, Json]
+"""A presentation without what follows from it: the header, the rest of the payload, one of two base64s."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disclosure:
-    """The text that opens one digest, and the field path that it belongs to."""
+    """What opens one digest, [salt, name, value] or [salt, element], and the field path it belongs to."""
 
     path: str
+    opening: list[Json]
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The signed part, `header.payload.signature`, and what opens each of its digests."""
+    """The signed part, `header.payload.signature`, its digests (32 bytes each), and what opens them."""
 
     jwt: str
+    kid: str
+    digests: bytes
+    signature: bytes
     disclosures: tuple[Disclosure, ...]
+
+    def present(self, paths: Iterable[str]) -> str:
+        """The presentation that opens the named paths and nothing else: `jwt~disclosure~...~`.
+
+        A path that the record does not have opens nothing. `identifiers.<scheme>` also opens the list
+        itself, which shows neither how many other numbers there are nor of which schemes.
+        """
+        return "~".join([self.jwt, *(each.text for each in self._shown(paths)), ""])
+
+    def signed_part(self) -> bytes:
+        """What the signature is over: `header.payload`."""
+        return self.jwt.rpartition(".")[0].encode("ascii")
+
+    def packed(self, paths: Iterable[str]) -> Packed:
+        """The same, packed."""
+        openings: list[Json] = [each.opening for each in self._shown(paths)]
+        return _packed(self.kid, self.digests, self.signature, openings)
+
+    def _shown(self, paths: Iterable[str]) -> list[Disclosure]:
+        wanted = frozenset(paths)
+        lists = {"identifiers"} if any(covered(each, ("identifiers",)) for each in wanted) else set()
+        shown = wanted | lists
+        return [
+            each for each in self.disclosures if each.path in shown or each.path.partition(".")[0] in wanted
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +132,18 @@ def issue(
     canonical JSON, short salts; `TooMuch` for more than `DIGESTS` fields.
     """
     opened, digests = _hide(fields, salts)
-    header = canonical.encode({"alg": ALG, "kid": kid, "typ": TYP})
-    payload = canonical.encode({"_sd": digests, "_sd_alg": "sha-256", "iss": issuer})
-    signed = f"{b64u(header)}.{b64u(payload)}"
-    return Credential(f"{signed}.{b64u(sign(signed.encode('ascii')))}", opened)
+    return _credential(opened, digests, issuer, kid, sign)
 
 
-def disclosures(fields: Mapping[str, Json], *, salts: Salts) -> tuple[Disclosure, ...]:
-    """The disclosures that `issue` made from the same fields and salts; raises as it does."""
-    return _hide(fields, salts)[0]
+def restore(
+    fields: Mapping[str, Json], *, salts: Salts, issuer: str, kid: str, signature: bytes
+) -> Credential:
+    """The credential that `issue` made of the same fields, salts and names, from its signature alone.
 
-
-def present(jwt: str, opened: Iterable[Disclosure], paths: Iterable[str]) -> str:
-    """The presentation that opens the named paths and nothing else: `jwt~disclosure~...~`.
-
-    A path that the record does not have opens nothing. `identifiers.<scheme>` also opens the list
-    itself, which shows neither how many other numbers there are nor of which schemes.
+    The signature is not verified here: the digest of the credential stands where it was committed to.
     """
-    wanted = frozenset(paths)
-    shown = wanted | {"identifiers"} if any(covered(each, ("identifiers",)) for each in wanted) else wanted
-    chosen = [each.text for each in opened if each.path in shown or each.path.partition(".")[0] in wanted]
-    return "~".join([jwt, *chosen, ""])
+    opened, digests = _hide(fields, salts)
+    return _credential(opened, digests, issuer, kid, lambda message: signature)
 
 
 def covered(path: str, paths: Iterable[str]) -> bool:
@@ -121,17 +152,41 @@ def covered(path: str, paths: Iterable[str]) -> bool:
     return path in allowed or path.partition(".")[0] in allowed
 
 
+def pack(presentation: str, *, issuer: str) -> Packed:
+    """A presentation, packed; `Malformed` or `TooMuch` for the form, `Unproven` for another issuer."""
+    jwt, texts = _split(presentation)
+    parts = jwt.split(".")
+    if len(parts) != 3:
+        raise _malformed("jwt", jwt, "must have three parts")
+    digests = b"".join(map(unb64u, _payload(parts[1], issuer)))
+    return _packed(_header(parts[0]), digests, unb64u(parts[2]), [_decoded(text) for text in texts])
+
+
+def unpack(packed: Packed, *, issuer: str) -> str:
+    """The presentation that was packed; raises `Malformed` as `verify_packed` does."""
+    kid, digests, signature, openings = _members(packed)
+    texts = [_text(_array(opening)) for opening in openings]
+    return "~".join([_jwt(_signed(issuer, kid, digests), signature), *texts, ""])
+
+
 def verify(presentation: str, public_key: ec.EllipticCurvePublicKey, *, issuer: str) -> Verified:
     """Check a presentation against the issuer's name and P-256 key, and read what it discloses.
 
-    1. It is `jwt~disclosure~...~` within the bounds, with no key binding. 2. The signature holds, and
-    header and payload are exactly those `issue` writes. 3. Every disclosure opens one digest of the
+    1. It is `jwt~disclosure~...~` within the bounds, with no key binding, and header and payload are exactly
+    those `issue` writes. 2. The signature holds. 3. Every disclosure opens one digest of the
     payload or of a disclosed list, no digest stands twice, no disclosure is left over.
     Raises `Malformed` or `TooMuch` for the form, `Unproven` for whatever the signature does not cover.
     """
-    jwt, texts = _split(presentation)
-    kid, digests = _open_jwt(jwt, public_key, issuer)
-    closed = _by_digest(texts)
+    return verify_packed(pack(presentation, issuer=issuer), public_key, issuer=issuer)
+
+
+def verify_packed(packed: Packed, public_key: ec.EllipticCurvePublicKey, *, issuer: str) -> Verified:
+    """As `verify`, of a packed presentation out of canonical JSON."""
+    kid, raw, signature, openings = _members(packed)
+    signed = _signed(issuer, kid, raw)
+    es256_verify(public_key, signature, signed)
+    jwt, digests = _jwt(signed, signature), _texts(raw)
+    closed = _by_digest(openings)
     fields = _read_fields(digests, closed)
     for name in LISTS:
         if name in fields:
@@ -170,20 +225,43 @@ def es256_verify(public_key: ec.EllipticCurvePublicKey, signature: bytes, messag
         raise Unproven("the signature does not hold", where="signature", do="ask the issuer again") from None
 
 
-def _hide(fields: Mapping[str, Json], salts: Salts) -> tuple[tuple[Disclosure, ...], list[str]]:
+def _credential(
+    opened: tuple[Disclosure, ...], digests: bytes, issuer: str, kid: str, sign: Callable[[bytes], bytes]
+) -> Credential:
+    signed = _signed(issuer, kid, digests)
+    signature = sign(signed)
+    return Credential(_jwt(signed, signature), kid, digests, signature, opened)
+
+
+def _signed(issuer: str, kid: str, digests: bytes) -> bytes:
+    """What the issuer signs: `header.payload`, both of them canonical JSON."""
+    header = canonical.encode({"alg": ALG, "kid": kid, "typ": TYP})
+    payload = canonical.encode({"_sd": _texts(digests), "_sd_alg": "sha-256", "iss": issuer})
+    return f"{b64u(header)}.{b64u(payload)}".encode("ascii")
+
+
+def _jwt(signed: bytes, signature: bytes) -> str:
+    return f"{signed.decode('ascii')}.{b64u(signature)}"
+
+
+def _texts(digests: bytes) -> list[str]:
+    return [b64u(digests[at : at + _DIGEST_BYTES]) for at in range(0, len(digests), _DIGEST_BYTES)]
+
+
+def _hide(fields: Mapping[str, Json], salts: Salts) -> tuple[tuple[Disclosure, ...], bytes]:
     _check_fields(fields)
     secrets = _drawn(salts, FIELDS, DIGESTS)
     opened: list[Disclosure] = []
-    digests: list[str] = []
+    digests: list[bytes] = []
     for secret, name in zip(secrets, sorted(fields), strict=False):
         value = fields[name]
         if name in LISTS:
             elements, value = _hide_elements(name, value, salts)
             opened += elements
-        text = _text([b64u(secret), name, value])
-        opened.append(Disclosure(name, text))
-        digests.append(_digest(text))
-    return tuple(opened), _among_decoys(digests, secrets)
+        one = _disclosure(name, [b64u(secret), name, value])
+        opened.append(one)
+        digests.append(_digest(one.text))
+    return tuple(opened), b"".join(_among_decoys(digests, secrets))
 
 
 def _check_fields(fields: Mapping[str, Json]) -> None:
@@ -201,16 +279,20 @@ def _hide_elements(name: str, elements: Json, salts: Salts) -> tuple[list[Disclo
         raise _malformed(name, elements, "must be a list")
     secrets = _drawn(salts, name, max(FEWEST_ELEMENTS, 1 << (len(elements) - 1).bit_length()))
     opened = [
-        Disclosure(_element_path(name, element), _text([b64u(secret), element]))
+        _disclosure(_element_path(name, element), [b64u(secret), element])
         for secret, element in zip(secrets, elements, strict=False)
     ]
     digests = _among_decoys([_digest(each.text) for each in opened], secrets)
-    return opened, [{"...": digest} for digest in digests]
+    return opened, [{"...": b64u(digest)} for digest in digests]
 
 
-def _among_decoys(digests: list[str], secrets: Sequence[bytes]) -> list[str]:
+def _disclosure(path: str, opening: list[Json]) -> Disclosure:
+    return Disclosure(path, opening, _text(opening))
+
+
+def _among_decoys(digests: list[bytes], secrets: Sequence[bytes]) -> list[bytes]:
     """The digests in an order that tells nothing, with one that opens nothing for each salt left over."""
-    decoys = [b64u(sha256(secret).digest()) for secret in secrets[len(digests) :]]
+    decoys = [sha256(secret).digest() for secret in secrets[len(digests) :]]
     return sorted(digests + decoys)
 
 
@@ -222,12 +304,17 @@ def _drawn(salts: Salts, group: str, count: int) -> Sequence[bytes]:
     return secrets
 
 
-def _text(disclosure: list[Json]) -> str:
-    return b64u(orjson.dumps(disclosure, option=orjson.OPT_SORT_KEYS))
+def _text(opening: list[Json]) -> str:
+    return b64u(_written(opening))
 
 
-def _digest(text: str) -> str:
-    return b64u(sha256(text.encode("ascii")).digest())
+def _written(opening: list[Json]) -> bytes:
+    """The canonical JSON of what was checked to be of its subset."""
+    return orjson.dumps(opening, option=orjson.OPT_SORT_KEYS)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("ascii")).digest()
 
 
 def _element_path(name: str, element: Json) -> str:
@@ -241,21 +328,31 @@ def _element_path(name: str, element: Json) -> str:
 
 def _split(presentation: str) -> tuple[str, list[str]]:
     if len(presentation) > MAX_PRESENTATION_BYTES or presentation.count("~") > MAX_DISCLOSURES + 1:
-        rule = f"at most {MAX_PRESENTATION_BYTES} bytes and {MAX_DISCLOSURES} disclosures"
-        raise TooMuch("the presentation is too large", where="credential", why=rule)
+        raise TooMuch("the presentation is too large", where="credential", why=_BOUNDS)
     jwt, *texts = presentation.split("~")
     if not presentation.isascii() or not texts or texts.pop() or not all(texts):
         raise _malformed("presentation", presentation, "must be jwt~disclosure~...~, ending in ~")
     return jwt, texts
 
 
-def _open_jwt(jwt: str, public_key: ec.EllipticCurvePublicKey, issuer: str) -> tuple[str, list[str]]:
-    parts = jwt.split(".")
-    if len(parts) != 3:
-        raise _malformed("jwt", jwt, "must have three parts")
-    kid = _header(parts[0])
-    es256_verify(public_key, unb64u(parts[2]), f"{parts[0]}.{parts[1]}".encode("ascii"))
-    return kid, _payload(parts[1], issuer)
+def _packed(kid: str, digests: bytes, signature: bytes, openings: list[Json]) -> Packed:
+    return {"kid": kid, "digests": b64u(digests), "signature": b64u(signature), "disclosures": openings}
+
+
+def _members(packed: Packed) -> tuple[str, bytes, bytes, list[Json]]:
+    """(kid, digests, signature, disclosures) of a packed presentation; `Malformed` for another form."""
+    names = ("kid", "digests", "signature", "disclosures")
+    kid, digests, signature, openings = (packed.get(name) for name in names)
+    if set(packed) != set(names) or type(openings) is not list:
+        raise _malformed("credential", sorted(packed), f"must hold {', '.join(names)}, and nothing else")
+    if type(kid) is not str or type(digests) is not str or type(signature) is not str:
+        raise _malformed("credential", "", "kid, digests and signature must be text")
+    if len(openings) > MAX_DISCLOSURES:
+        raise TooMuch("the presentation is too large", where="credential", why=_BOUNDS)
+    raw = unb64u(digests)
+    if len(raw) != DIGESTS * _DIGEST_BYTES:
+        raise _malformed("digests", len(raw), f"must hold {DIGESTS} digests of {_DIGEST_BYTES} bytes")
+    return kid, raw, unb64u(signature), openings
 
 
 def _header(part: str) -> str:
@@ -271,8 +368,8 @@ def _payload(part: str, issuer: str) -> list[str]:
     digests = payload.get("_sd") if type(payload) is dict else None
     if not _are_texts(digests) or payload != {"_sd": digests, "_sd_alg": "sha-256", "iss": issuer}:
         raise Unproven(f"the credential was not issued by {issuer} in this form", where="payload")
-    if len(digests) != DIGESTS:
-        raise _malformed("_sd", len(digests), f"must hold {DIGESTS} digests")
+    if len(digests) != DIGESTS or {len(each) for each in digests} != {_DIGEST_CHARACTERS}:
+        raise _malformed("_sd", len(digests), f"must hold {DIGESTS} digests of {_DIGEST_BYTES} bytes")
     return digests
 
 
@@ -280,14 +377,27 @@ def _are_texts(value: object) -> TypeGuard[list[str]]:
     return type(value) is list and all(type(item) is str for item in value)
 
 
-def _by_digest(texts: list[str]) -> dict[str, bytes]:
-    raw = {_digest(text): unb64u(text) for text in texts}
-    if len(raw) != len(texts):
+def _by_digest(openings: list[Json]) -> dict[str, list[Json]]:
+    arrays = [_array(opening) for opening in openings]
+    closed = {b64u(_digest(_text(array))): array for array in arrays}
+    if len(closed) != len(arrays):
         raise Unproven("a disclosure stands twice in the presentation", where="credential")
-    return raw
+    return closed
 
 
-def _read_fields(digests: list[str], closed: dict[str, bytes]) -> dict[str, Json]:
+def _decoded(text: str) -> Json:
+    return canonical.decode(unb64u(text))
+
+
+def _array(opening: Json) -> list[Json]:
+    if type(opening) is not list or not opening or type(opening[0]) is not str:
+        raise _malformed("disclosure", opening, "must be [salt, name, value] or [salt, element]")
+    if _SALT.fullmatch(opening[0]) is None:
+        raise _malformed("disclosure", opening[0], f"a salt has {SALT_BYTES} to {MAX_SALT_BYTES} bytes")
+    return opening
+
+
+def _read_fields(digests: list[str], closed: dict[str, list[Json]]) -> dict[str, Json]:
     fields: dict[str, Json] = {}
     for digest in digests:
         if digest in closed:
@@ -298,23 +408,14 @@ def _read_fields(digests: list[str], closed: dict[str, bytes]) -> dict[str, Json
     return fields
 
 
-def _read_field(raw: bytes) -> tuple[str, Json]:
-    name, value = _read_disclosure(raw, "[salt, name, value]", 3)
+def _read_field(opening: list[Json]) -> tuple[str, Json]:
+    name = opening[1] if len(opening) == 3 else None
     if type(name) is not str:
-        raise _malformed("disclosure", name, "a field's name must be text")
+        raise _malformed("disclosure", opening, "must be [salt, name, value]")
     _check_name(name)
     if name not in LISTS:
-        _check_keys(raw)
-    return name, value
-
-
-def _read_disclosure(raw: bytes, form: str, length: int) -> list[Json]:
-    array = canonical.decode(raw)
-    if type(array) is not list or len(array) != length or type(array[0]) is not str:
-        raise _malformed("disclosure", array, f"must be {form}")
-    if _SALT.fullmatch(array[0]) is None:
-        raise _malformed("disclosure", array[0], f"a salt has {SALT_BYTES} to {MAX_SALT_BYTES} bytes")
-    return array[1:]
+        _check_keys(_written(opening))
+    return name, opening[2]
 
 
 def _placeholders(name: str, value: Json) -> list[str]:
@@ -325,16 +426,17 @@ def _placeholders(name: str, value: Json) -> list[str]:
     return digests
 
 
-def _read_elements(name: str, digests: list[str], closed: dict[str, bytes]) -> list[Json]:
+def _read_elements(name: str, digests: list[str], closed: dict[str, list[Json]]) -> list[Json]:
     elements = [_read_element(name, closed.pop(digest)) for digest in digests if digest in closed]
     return sorted(elements, key=canonical.encode)
 
 
-def _read_element(name: str, raw: bytes) -> Json:
-    [element] = _read_disclosure(raw, "[salt, value]", 2)
-    _check_keys(raw)
-    _element_path(name, element)
-    return element
+def _read_element(name: str, opening: list[Json]) -> Json:
+    if len(opening) != 2:
+        raise _malformed("disclosure", opening, "must be [salt, element]")
+    _check_keys(_written(opening))
+    _element_path(name, opening[1])
+    return opening[1]
 
 
 def _paths(fields: Mapping[str, Json]) -> tuple[str, ...]:

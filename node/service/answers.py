@@ -354,8 +354,9 @@ def _best_first(answers: list[Json]) -> list[Json]:
 
 def _shown_then(body: Json, issuer: Card) -> Json:
     """What a disclosure said; a tombstone said nothing."""
-    if "presentation" not in body:
+    if "credential" not in body:
         return {}
-    shown = credential.verify(body["presentation"], issuer.credential_key, issuer=issuer.name)
+    shown = credential.verify_packed(body["credential"], issuer.credential_key, issuer=issuer.name)
     seq = orjson.loads(body["ledger"]["entry"])["seq"]
-    return {"ledger_seq": seq, "fields": shown.fields, "presentation": body["presentation"]}
+    presentation = credential.unpack(body["credential"], issuer=issuer.name)
+    return {"ledger_seq": seq, "fields": shown.fields, "presentation": presentation}

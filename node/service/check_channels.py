@@ -185,10 +185,12 @@ class Outgoing:
         if version is None:
             raise Damaged("the record version that was disclosed is gone")
         told = versions.unseal(version, self.parts.keys.store)
-        jwt, *texts = body["presentation"].split("~")[:-1]
-        if jwt != told.jwt or told.record_id != body["record_id"]:
+        openings = body["credential"]["disclosures"]
+        opened = [each for each in told.credential.disclosures if each.opening in openings]
+        packed = told.credential.packed(()) | {"disclosures": [each.opening for each in opened]}
+        if body["credential"] != packed or told.record_id != body["record_id"]:
             raise Damaged("it discloses another version than it says")
-        paths = [each.path for each in told.disclosures() if each.text in texts]
+        paths = [each.path for each in opened]
         # The list itself shows none of its numbers: each is shown by its own disclosure.
         return outgoing.view_digest(
             told.fields, ["identifiers." if each == "identifiers" else each for each in paths]
@@ -302,11 +304,12 @@ class Incoming:
         if not isinstance(body, dict) or body.get("record_id") != row["record_id"]:
             raise Damaged("what was opened is about another record", where=str(row["record_id"]))
         if row["kind"] != "disclosure":
-            if "presentation" in body:
+            if "credential" in body:
                 raise Damaged("a disclosure is kept as another kind", where=row["kind"])
             return Told(row)
         entry = incoming.check_commitment(body, self.issuer)
-        verified = credential.verify(str(body["presentation"]), self._credential_key, issuer=self.issuer.name)
+        shown: Any = body["credential"]
+        verified = credential.verify_packed(shown, self._credential_key, issuer=self.issuer.name)
         digest = b64u(verified.digest)
         incoming.check_names_credential(body, digest)
         return Told(row, verified.fields, entry.seq, digest)

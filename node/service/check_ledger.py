@@ -16,12 +16,12 @@ from node.agreements import state
 from node.agreements.act import Instrument
 from node.agreements.document import direction_terms
 from node.errors import Damaged
-from node.exchange import outgoing, sealing, versions
+from node.exchange import outgoing, versions
 from node.exchange.outgoing import Line
 from node.exchange.standing import Standing
 from node.exchange.versions import Version
 from node.ledger import canonical, moment
-from node.ledger.encoding import b64u, unb64u
+from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.records import credential
 from node.service.batch import index_row, open_body
@@ -129,27 +129,15 @@ class LedgerBodies:
         where = f"version {stored.version} of {stored.record_id}"
         if entry.commit != version.commit():
             yield Finding(head.origin, entry.seq, f"{where} is not what the entry commits to")
-        if self._issued_again(version) != version.jwt:
-            yield Finding(
-                head.origin, entry.seq, "the credential is not the one of every field of the record"
-            )
+        by = version.signed
+        if (by.issuer, by.kid) != (self.parts.settings.name, self.parts.kid):
+            yield Finding(head.origin, entry.seq, f"the credential is of {by.issuer}, key {by.kid}")
+        credential.es256_verify(self.key, by.signature, version.credential.signed_part())
         key = (stored.record_id, "recorded", moment.format(entry.time))
         yield from self.feed.tells(Telling(head.origin, entry.seq, key, (version.tin,)))
         shown = yield from self._decided(version, behind)
         if is_newest:
             yield from self._newest(stored, named, version, behind, shown)
-
-    def _issued_again(self, version: Version) -> str:
-        """The credential made anew from the record under the signature it has, which must hold."""
-        signature = unb64u(version.jwt.rpartition(".")[2])
-
-        def signed(message: bytes) -> bytes:
-            credential.es256_verify(self.key, signature, message)
-            return signature
-
-        salts = sealing.salts(version.key, version.record_id, version.number)
-        by, kid = self.parts.settings.name, self.parts.kid
-        return credential.issue(version.fields, salts=salts, issuer=by, kid=kid, sign=signed).jwt
 
     def _decided(
         self, version: Version, behind: "_Behind"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.ledger import canonical
-from node.records.credential import covered, es256_signer, issue, present, verify
+from node.records.credential import covered, es256_signer, issue, pack, unpack, verify
 
 KEY = ec.derive_private_key(11, ec.SECP256R1())
 ISSUER = "aeo.uy.example"
@@ -52,8 +52,11 @@ def test_a_presentation_proves_exactly_the_paths_it_was_made_for(
         kid="uy-1",
         sign=es256_signer(KEY),
     )
-    presentation = present(credential.jwt, credential.disclosures, sorted(wanted))
+    presentation = credential.present(sorted(wanted))
     verified = verify(presentation, KEY.public_key(), issuer=ISSUER)
     assert unordered(verified.fields) == unordered(expected(record, wanted))
     assert all(covered(path, wanted) for path in verified.paths)
     assert verified.jwt == credential.jwt
+    packed = pack(presentation, issuer=ISSUER)
+    assert unpack(packed, issuer=ISSUER) == presentation
+    assert packed == credential.packed(sorted(wanted))

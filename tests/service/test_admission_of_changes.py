@@ -1,5 +1,6 @@
 """A change is new, changed, unchanged or refused; what is admitted is committed to, and nothing else is."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_the_ledger_entry_commits_to_the_version(br: Node) -> None:
     assert outcome.ledger_seq is not None
     entry, held = entries(br)[outcome.ledger_seq], version(br, str(outcome.record_id))
     assert (entry.country, entry.type, entry.commit) == ("BR", "record", held.commit())
-    other = Version(**{n: getattr(held, n) for n in Version.__slots__} | {"private": {"actor": "another"}})
+    other = replace(held, private={"actor": "another"})
     assert other.commit() != entry.commit
 
 
@@ -91,7 +92,7 @@ def test_who_entered_a_change_stands_in_the_ledger_as_a_commitment_only(br: Node
     assert held.private == {"version": 1, **author.private()}
     body = held.body()
     assert set(body) == {"v", "record_id", "credential", "private"}
-    for told in (canonical.encode(body), entries(br)[-1].encode(), held.jwt.encode()):
+    for told in (canonical.encode(body), entries(br)[-1].encode(), held.credential.jwt.encode()):
         assert not any(secret.encode() in told for secret in author.private().values())
 
 

@@ -40,7 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bad(record_id: str, text: str = "x") -> bytes:
     """A disclosure that opens, names a record, and holds in nothing else."""
-    return canonical.encode({"v": 1, "record_id": record_id, "presentation": text, "ledger": {}})
+    return canonical.encode({"v": 1, "record_id": record_id, "credential": {"kid": text}, "ledger": {}})
 
 
 def say_bad(world: World, count: int, tin: str = TWO, text: str = "x") -> None:

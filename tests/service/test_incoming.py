@@ -644,7 +644,7 @@ def test_a_disclosure_without_what_every_reader_needs_is_not_used(
 
 def test_the_credential_of_another_record_is_not_used(known: World, liar: Liar) -> None:
     one, two = liar.held(ONE), liar.held(TWO)
-    liar.disclose(liar.body(one) | {"presentation": liar.body(two)["presentation"]}, one.ledger_seq)
+    liar.disclose(liar.body(one) | {"credential": liar.body(two)["credential"]}, one.ledger_seq)
     known.carry(known.uy)
     is_doubted(known, "another credential")
 
@@ -662,7 +662,7 @@ def test_a_credential_that_the_ledger_does_not_commit_to_is_not_used(known: Worl
     old = liar.held(ONE)
     known.br.amend(ONE, mra_contact="novo@empresa.example")
     new = liar.held(ONE)
-    liar.disclose(liar.body(new) | {"presentation": liar.body(old)["presentation"]}, new.ledger_seq)
+    liar.disclose(liar.body(new) | {"credential": liar.body(old)["credential"]}, new.ledger_seq)
     known.carry(known.uy)
     is_doubted(known, "another credential")
 
@@ -725,17 +725,18 @@ def test_a_ledger_entry_that_is_no_record_or_not_in_the_ledger_is_not_used(known
 def test_a_flipped_digit_in_a_disclosed_value_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
-    jwt, first, rest = members["presentation"].split("~", 2)
-    members["presentation"] = f"{jwt}~{first[:-1]}{'A' if first[-1] != 'A' else 'B'}~{rest}"
+    [number] = [each for each in members["credential"]["disclosures"] if each[1] == "authorisation_number"]
+    number[2] = number[2][:-1] + ("0" if number[2][-1] != "0" else "1")
     liar.disclose(members, version.ledger_seq)
     known.carry(known.uy)
     is_doubted(known)
 
 
-def test_a_presentation_with_half_of_its_disclosures_cut_is_not_used(known: World, liar: Liar) -> None:
+def test_a_presentation_with_half_of_its_digests_cut_is_not_used(known: World, liar: Liar) -> None:
     version = liar.held(ONE)
     members = liar.body(version)
-    members["presentation"] = members["presentation"][: len(members["presentation"]) // 2]
+    digests = members["credential"]["digests"]
+    members["credential"]["digests"] = digests[: len(digests) // 2]
     liar.disclose(members, version.ledger_seq)
     known.carry(known.uy)
     is_doubted(known)
@@ -792,7 +793,9 @@ SHAPELESS = [
 SHAPELESS_DISCLOSURES = [
     b'{"record_id":"x","v":1}',
     b'{"ledger":5,"record_id":"x","v":1}',
-    b'{"ledger":{"body":{},"entry":"{}","salt":"!"},"presentation":"~","record_id":"x","v":1}',
+    b'{"ledger":{"body":{},"entry":"{}","salt":"!"},"record_id":"x","v":1}',
+    b'{"credential":"~","ledger":{"body":{},"entry":"{}","salt":"!"},"record_id":"x","v":1}',
+    b'{"credential":{"kid":"x"},"ledger":{"body":{},"entry":"{}","salt":"!"},"record_id":"x","v":1}',
 ]
 
 

@@ -8,7 +8,6 @@ import pytest
 from node.errors import Conflict, Malformed
 from node.exchange import outgoing, sealing
 from node.ledger import canonical
-from node.ledger.encoding import unb64u
 from node.ledger.entry import ChannelEntry
 from node.service.batch import Batch
 from node.service.line import Keeper
@@ -163,7 +162,7 @@ def test_no_hidden_field_is_in_anything_that_was_disclosed(known: World) -> None
 
 
 def _disclosed(body: Json) -> bytes:
-    return b"".join(unb64u(text) for text in body["presentation"].split("~")[1:] if text)
+    return b"".join(canonical.encode(each) for each in body["credential"]["disclosures"])
 
 
 def test_a_suspended_direction_leaves_nothing_and_resumes_with_everything(known: World) -> None:
