@@ -18,6 +18,8 @@ from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
 from node.exchange import card
 from node.exchange.peers import Peers
 from node.exchange.standing import Standings
+from node.exchange.versions import Signatory
+from node.records.credential import es256_signer
 from node.service.answers import Answers
 from node.service.bell import Bell
 from node.service.parts import Parts
@@ -26,6 +28,7 @@ from node.service.receipts import Receipts
 from node.service.replication import Replication
 from node.service.sequencer import Sequencer
 from node.service.tokens import Gate
+from node.service.workshop import Workshop
 from node.store.database import Database
 
 DESCRIPTION = """
@@ -41,6 +44,7 @@ def parts_of(home: Path) -> Parts:
     """The parts of the node whose home folder is `home`; `Refusal` says what is missing."""
     told = settings.load(home)
     own_keys = keys.load(told.keys, home)
+    signatory = Signatory(told.name, card.credential_kid(told.name), es256_signer(own_keys.credential))
     return Parts(
         settings=told,
         database=Database(told.database_url, home),
@@ -49,6 +53,7 @@ def parts_of(home: Path) -> Parts:
         peers=Peers(),
         standings=Standings(told.country),
         bell=Bell(),
+        workshop=Workshop(signatory, told.keys, home, told.signing_processes),
         now_ms=lambda: time.time_ns() // 1_000_000,
         entropy=os.urandom,
     )
@@ -67,6 +72,7 @@ def build(parts: Parts) -> FastAPI:
         yield
         presence.stop()
         sequencer.stop()
+        parts.workshop.close()
 
     app = FastAPI(
         title="AEO Exchange node",

@@ -77,6 +77,13 @@ class Settings(BaseSettings):
         description="Changes that may wait for the sequencer; beyond it callers get 503.",
     )
     batch_limit: int = Field(default=500, ge=1, le=5_000, description="Most changes in one transaction.")
+    signing_processes: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Processes that sign the versions of lists and busy moments, begun when first needed; "
+        "0: the writer signs alone.",
+    )
     page_limit: int = Field(
         default=500, ge=1, le=2_000, description="Most channel entries in one page to a partner."
     )

@@ -83,6 +83,11 @@ def channel_origin(issuer: str, agreement: str, partner: str) -> str:
     return f"{issuer}/channel/{agreement}/{partner}"
 
 
+def credential_kid(name: str) -> str:
+    """The id of a node's key on the credentials that it issues."""
+    return f"{name}#credential"
+
+
 def cosigner_name(name: str) -> str:
     """The key name under which a node cosigns checkpoints."""
     return f"{name}/witness"

@@ -81,7 +81,7 @@ def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
 def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:
     """The body of a disclosure: the packed presentation, and what opens the ledger entry's commitment."""
     shown = version.credential.packed(paths)
-    opening = {"entry": ledger_entry.decode(), "salt": b64u(version.salt()), "body": version.body()}
+    opening = {"entry": ledger_entry.decode(), "salt": b64u(version.salt()), "body": version.body}
     return canonical.encode({"v": 1, "record_id": version.record_id, "credential": shown, "ledger": opening})
 
 

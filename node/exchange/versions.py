@@ -25,6 +25,18 @@ from node.store.records import StoredVersion
 Fields = dict[str, Any]
 
 
+Body = dict[str, canonical.Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Signatory:
+    """Who signs versions: the issuer's name, the key's, and what signs (raw ES256)."""
+
+    issuer: str
+    kid: str
+    sign: Callable[[bytes], bytes] = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """What is kept of a credential: who signed it, with which key, and the signature."""
@@ -34,21 +46,16 @@ class Signed:
     signature: bytes
 
 
-@dataclass(frozen=True)
-class Version:
-    """A record version, opened: `fields` is the operator with `record_id` and `recorded_at`.
-
-    `issued`: the credential as `issue` made it; a version read back derives it again when asked.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A record version before it is signed: `fields` is the operator with `record_id` and `recorded_at`."""
 
     record_id: str
     number: int
     ledger_seq: int
     key: bytes = field(repr=False)
     fields: Fields
-    signed: Signed
     private: dict[str, Any]
-    issued: Credential | None = field(default=None, repr=False, compare=False)
 
     @property
     def tin(self) -> str:
@@ -62,18 +69,27 @@ class Version:
             name: value for name, value in self.fields.items() if name not in ("record_id", "recorded_at")
         }
 
+    def salts(self) -> credential.Salts:
+        """What hides the fields."""
+        return sealing.salts(self.key, self.record_id, self.number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Draft):
+    """A signed record version."""
+
+    signed: Signed
+
     @cached_property
     def credential(self) -> Credential:
         """Every field under the issuer's signature, ready to be disclosed one by one."""
-        if self.issued is not None:
-            return self.issued
-        salts = sealing.salts(self.key, self.record_id, self.number)
         by = self.signed
         return credential.restore(
-            self.fields, salts=salts, issuer=by.issuer, kid=by.kid, signature=by.signature
+            self.fields, salts=self.salts(), issuer=by.issuer, kid=by.kid, signature=by.signature
         )
 
-    def body(self) -> dict[str, canonical.Json]:
+    @cached_property
+    def body(self) -> Body:
         """The body that the ledger entry commits to, in canonical JSON."""
         return {
             "v": 1,
@@ -88,7 +104,7 @@ class Version:
 
     def commit(self) -> bytes:
         """The commitment that stands in the ledger entry."""
-        return commitment(self.salt(), canonical.encode(self.body()))
+        return commitment(self.salt(), canonical.encode(self.body))
 
     def seal(self, nonce: bytes) -> bytes:
         """The version as it rests in the store."""
@@ -104,25 +120,20 @@ class Version:
         return sealing.expand(self.key, f"aeo/{purpose}/{self.record_id}/{self.number}", 32)
 
 
-def issue(
-    operator: Fields,
-    record_id: str,
-    number: int,
-    ledger_seq: int,
-    key: bytes,
-    private: dict[str, Any],
-    recorded_at: str,
-    issuer: str,
-    kid: str,
-    sign: Callable[[bytes], bytes],
-) -> Version:
-    """Make and sign a new version."""
-    fields = {**operator, "record_id": record_id, "recorded_at": recorded_at}
-    salts = sealing.salts(key, record_id, number)
-    issued = credential.issue(fields, salts=salts, issuer=issuer, kid=kid, sign=sign)
-    private = {"version": number, **private}
-    signed = Signed(issuer, kid, issued.signature)
-    return Version(record_id, number, ledger_seq, key, fields, signed, private, issued)
+def sign(draft: Draft, by: Signatory) -> Version:
+    """Sign a draft."""
+    issued = credential.issue(draft.fields, salts=draft.salts(), issuer=by.issuer, kid=by.kid, sign=by.sign)
+    version = signed(draft, Signed(by.issuer, by.kid, issued.signature))
+    version.__dict__["credential"] = issued
+    return version
+
+
+def signed(draft: Draft, by: Signed, known: tuple[Credential, Body] | None = None) -> Version:
+    """A draft that was signed; `known`: what would else be derived again when asked for."""
+    version = Version(**vars(draft), signed=by)
+    if known is not None:
+        version.__dict__.update(credential=known[0], body=known[1])
+    return version
 
 
 def unseal(stored: StoredVersion, store_key: bytes) -> Version:
@@ -131,13 +142,13 @@ def unseal(stored: StoredVersion, store_key: bytes) -> Version:
     content = orjson.loads(sealing.unseal(key, stored.sealed, _owner(stored.record_id, stored.version)))
     issuer, kid, signature = content["signed"]
     return Version(
-        stored.record_id,
-        stored.version,
-        stored.ledger_seq,
-        key,
-        content["fields"],
-        Signed(issuer, kid, unb64u(signature)),
-        content["private"],
+        record_id=stored.record_id,
+        number=stored.version,
+        ledger_seq=stored.ledger_seq,
+        key=key,
+        fields=content["fields"],
+        private=content["private"],
+        signed=Signed(issuer, kid, unb64u(signature)),
     )
 
 

@@ -18,6 +18,7 @@ lead from one to the other.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Final, TypeGuard, cast
 
@@ -67,18 +68,32 @@ class Disclosure:
 
     path: str
     opening: list[Json]
-    text: str
+
+    @property
+    def text(self) -> str:
+        """The opening as it is hashed and presented."""
+        return _text(self.opening)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Credential:
-    """The signed part, `header.payload.signature`, its digests (32 bytes each), and what opens them."""
+    """What the issuer signed, its digests (32 bytes each), the signature, and what opens them."""
 
-    jwt: str
+    issuer: str
     kid: str
     digests: bytes
     signature: bytes
     disclosures: tuple[Disclosure, ...]
+
+    @cached_property
+    def jwt(self) -> str:
+        """The signed part of every presentation: `header.payload.signature`."""
+        return _jwt(self.signed_part, self.signature)
+
+    @cached_property
+    def signed_part(self) -> bytes:
+        """What the signature is over: `header.payload`."""
+        return _signed(self.issuer, self.kid, self.digests)
 
     def present(self, paths: Iterable[str]) -> str:
         """The presentation that opens the named paths and nothing else: `jwt~disclosure~...~`.
@@ -87,10 +102,6 @@ class Credential:
         itself, which shows neither how many other numbers there are nor of which schemes.
         """
         return "~".join([self.jwt, *(each.text for each in self._shown(paths)), ""])
-
-    def signed_part(self) -> bytes:
-        """What the signature is over: `header.payload`."""
-        return self.jwt.rpartition(".")[0].encode("ascii")
 
     def packed(self, paths: Iterable[str]) -> Packed:
         """The same, packed."""
@@ -132,7 +143,8 @@ def issue(
     canonical JSON, short salts; `TooMuch` for more than `DIGESTS` fields.
     """
     opened, digests = _hide(fields, salts)
-    return _credential(opened, digests, issuer, kid, sign)
+    signature = sign(_signed(issuer, kid, digests))
+    return Credential(issuer, kid, digests, signature, opened)
 
 
 def restore(
@@ -143,7 +155,7 @@ def restore(
     The signature is not verified here: the digest of the credential stands where it was committed to.
     """
     opened, digests = _hide(fields, salts)
-    return _credential(opened, digests, issuer, kid, lambda message: signature)
+    return Credential(issuer, kid, digests, signature, opened)
 
 
 def covered(path: str, paths: Iterable[str]) -> bool:
@@ -225,14 +237,6 @@ def es256_verify(public_key: ec.EllipticCurvePublicKey, signature: bytes, messag
         raise Unproven("the signature does not hold", where="signature", do="ask the issuer again") from None
 
 
-def _credential(
-    opened: tuple[Disclosure, ...], digests: bytes, issuer: str, kid: str, sign: Callable[[bytes], bytes]
-) -> Credential:
-    signed = _signed(issuer, kid, digests)
-    signature = sign(signed)
-    return Credential(_jwt(signed, signature), kid, digests, signature, opened)
-
-
 def _signed(issuer: str, kid: str, digests: bytes) -> bytes:
     """What the issuer signs: `header.payload`, both of them canonical JSON."""
     header = canonical.encode({"alg": ALG, "kid": kid, "typ": TYP})
@@ -258,9 +262,9 @@ def _hide(fields: Mapping[str, Json], salts: Salts) -> tuple[tuple[Disclosure, .
         if name in LISTS:
             elements, value = _hide_elements(name, value, salts)
             opened += elements
-        one = _disclosure(name, [b64u(secret), name, value])
-        opened.append(one)
-        digests.append(_digest(one.text))
+        opening = [b64u(secret), name, value]
+        opened.append(Disclosure(name, opening))
+        digests.append(_digest(_text(opening)))
     return tuple(opened), b"".join(_among_decoys(digests, secrets))
 
 
@@ -279,15 +283,11 @@ def _hide_elements(name: str, elements: Json, salts: Salts) -> tuple[list[Disclo
         raise _malformed(name, elements, "must be a list")
     secrets = _drawn(salts, name, max(FEWEST_ELEMENTS, 1 << (len(elements) - 1).bit_length()))
     opened = [
-        _disclosure(_element_path(name, element), [b64u(secret), element])
+        Disclosure(_element_path(name, element), [b64u(secret), element])
         for secret, element in zip(secrets, elements, strict=False)
     ]
     digests = _among_decoys([_digest(each.text) for each in opened], secrets)
     return opened, [{"...": b64u(digest)} for digest in digests]
-
-
-def _disclosure(path: str, opening: list[Json]) -> Disclosure:
-    return Disclosure(path, opening, _text(opening))
 
 
 def _among_decoys(digests: list[bytes], secrets: Sequence[bytes]) -> list[bytes]:

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from node.errors import Busy, Conflict, NotFound, Problem, Refusal
-from node.exchange import versions
-from node.exchange.versions import Fields, Version
+from node.exchange import sealing, versions
+from node.exchange.versions import Draft, Fields
 from node.ledger import moment
 from node.ledger.encoding import b64u
 from node.records import model, status
@@ -188,21 +188,18 @@ def admit(batch: Batch, operator: Fields, author: Author) -> Outcome:
     if foreseen.kind == "unchanged":
         return foreseen
     current = batch.current(operator["tin"])
+    record_id = current.record_id if current else _new_record_id(batch)
     number = current.number + 1 if current else 1
-    version = versions.issue(
-        operator,
-        current.record_id if current else _new_record_id(batch),
-        number,
-        batch.ledger.seq,
-        current.key if current else batch.parts.entropy(32),
-        author.private(),
-        batch.time,
-        batch.parts.settings.name,
-        batch.parts.kid,
-        batch.sign_credential,
+    draft = Draft(
+        record_id=record_id,
+        number=number,
+        ledger_seq=batch.next_seq,
+        key=current.key if current else batch.parts.entropy(sealing.KEY_BYTES),
+        fields={**operator, "record_id": record_id, "recorded_at": batch.time},
+        private={"version": number, **author.private()},
     )
-    batch.add_version(version)
-    return Outcome(foreseen.kind, version.tin, version.record_id, number, version.ledger_seq)
+    batch.add_version(draft)
+    return Outcome(foreseen.kind, draft.tin, record_id, number, draft.ledger_seq)
 
 
 def foresee(batch: Batch, operator: Fields) -> Outcome:
@@ -279,7 +276,7 @@ def _says_again(consent: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool
     return same and set(consent) <= set(recorded)
 
 
-def _check_not_older(row: Fields, current: Version) -> None:
+def _check_not_older(row: Fields, current: Draft) -> None:
     if row["effective_at"] < current.fields["effective_at"]:
         raise Conflict(
             "the list is older than what is recorded",
@@ -289,7 +286,7 @@ def _check_not_older(row: Fields, current: Version) -> None:
         )
 
 
-def _check_status_by_hand(batch: Batch, row: Fields, current: Version) -> None:
+def _check_status_by_hand(batch: Batch, row: Fields, current: Draft) -> None:
     """By the day of recording: a suspension of long ago, entered today, is no older than today."""
     if row["status"] == current.fields["status"]:
         return
@@ -304,7 +301,7 @@ def _check_status_by_hand(batch: Batch, row: Fields, current: Version) -> None:
         )
 
 
-def _check_consent_by_hand(batch: Batch, row: Fields, current: Version) -> None:
+def _check_consent_by_hand(batch: Batch, row: Fields, current: Draft) -> None:
     consent = row["mra_consent"]
     if not consent["given"] or consent == current.fields["mra_consent"]:
         return
@@ -326,10 +323,10 @@ def _covers(consent: Mapping[str, Any], scope: str | list[str]) -> bool:
     return bool(consent["given"]) and scope != model.GENERAL and set(scope) <= set(consent["scope"])
 
 
-def _last_by_hand(batch: Batch, current: Version, about: Callable[[Fields], object]) -> Version | None:
+def _last_by_hand(batch: Batch, current: Draft, about: Callable[[Fields], object]) -> Draft | None:
     """The newest version in which somebody, and not a list, set what `about` reads of it."""
     stored = records.versions(batch.connection, current.record_id)
-    known = [versions.unseal(each, batch.parts.keys.store) for each in stored]
+    known: list[Draft] = [versions.unseal(each, batch.parts.keys.store) for each in stored]
     known += [current] if current.number > len(known) else []
     if len(known) < current.number:
         raise Busy("this operator is being changed at this moment", where=current.tin, do="import it again")
@@ -341,7 +338,7 @@ def _last_by_hand(batch: Batch, current: Version, about: Callable[[Fields], obje
     return found
 
 
-def _check_authorised_by_then(operator: Fields, current: Version | None) -> None:
+def _check_authorised_by_then(operator: Fields, current: Draft | None) -> None:
     """Only an annulment reaches back to before the authorisation; what is recorded so already may stay."""
     dates = [operator["effective_at"], operator["authorised_on"]]
     if current and dates == [current.fields["effective_at"], current.fields["authorised_on"]]:

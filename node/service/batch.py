@@ -15,12 +15,13 @@ from node.exchange import outgoing, sealing, versions
 from node.exchange.card import channel_origin
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import ChannelWriter, Line
-from node.exchange.versions import Version
+from node.exchange.versions import Draft, Version
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.service.names import fold
 from node.service.parts import Parts, line_of
+from node.service.workshop import Made
 from node.store import access, channels, logs, records
 from node.store.channels import StoredChannel
 from node.store.database import Row, add, put
@@ -50,13 +51,13 @@ class Batch:
         self.now_ms = max(parts.now_ms(), moment.parse(logs.newest_time(connection, parts.settings.name)))
         self.time, self.today = moment.format(self.now_ms), moment.date_of(self.now_ms)
         self.ledger = LogWriter(connection, head)
-        self.sign_credential = parts.sign_credential()
         self.after_commit: list[Callable[[], None]] = []
         self.additions = 0
         self._answers: list[Row] = []
         self._rows: dict[type[SQLModel], list[Row]] = {}
         self._puts: dict[type[SQLModel], dict[object, Row]] = {}
-        self._versions: dict[str, Version | None] = {}
+        self._versions: dict[str, Draft | None] = {}
+        self._drafts: list[Draft] = []
         self._seen: dict[tuple[int, str], bytes | None] = {}
         self._known_views: set[str] = set()
         self._new: set[str] = set()
@@ -89,7 +90,7 @@ class Batch:
         self._seen |= channels.views(self.connection, record_ids)
         self._known_views |= set(record_ids)
 
-    def current(self, tin: str) -> Version | None:
+    def current(self, tin: str) -> Draft | None:
         """The newest version of an operator, with the changes of this batch."""
         if tin not in self._versions:
             self.prepare([tin])
@@ -110,11 +111,20 @@ class Batch:
             {"caller": caller, "key": key, "request": request, "answer": answer, "time": self.time}
         )
 
+    @property
+    def next_seq(self) -> int:
+        """The number of the next ledger entry, behind those of the drafts that wait to be signed."""
+        return self.ledger.seq + len(self._drafts)
+
     def append(self, kind: str, commit: bytes) -> int:
         """Append an entry to the ledger and give its number."""
+        self._sign_drafts()
+        self.additions += 1
+        return self._append(kind, commit)
+
+    def _append(self, kind: str, commit: bytes) -> int:
         seq = self.ledger.seq
         entry = LedgerEntry(self.parts.country, seq, self.ledger.prev, self.now_ms, kind, commit)
-        self.additions += 1
         self.ledger.append(entry)
         self._entries[seq] = entry.encode()
         return seq
@@ -128,9 +138,27 @@ class Batch:
         self._rows.setdefault(LedgerBody, []).append({"seq": seq, "sealed": sealed})
         return seq
 
-    def add_version(self, version: Version) -> None:
-        """Commit to a version in the ledger, store it, and show it to every partner entitled."""
-        self.append("record", version.commit())
+    def add_version(self, draft: Draft) -> None:
+        """Take in a version: it is signed with the others of this batch, before anything is behind it."""
+        assert draft.ledger_seq == self.next_seq, "a draft's entry is the next one"
+        self.additions += 1
+        self._drafts.append(draft)
+        self._versions[draft.tin] = draft
+
+    def _sign_drafts(self) -> None:
+        """Sign what waits, commit to it in the ledger, store it, and show it to every partner entitled."""
+        drafts, self._drafts = self._drafts, []
+        if not drafts:
+            return
+        lines = self.lines()
+        orders = [(draft, self.parts.entropy(sealing.NONCE_BYTES)) for draft in drafts]
+        for made in self.parts.workshop.make(orders, is_shown=bool(lines)):
+            self._store_version(made)
+            self._show(lines, made.version)
+
+    def _store_version(self, made: Made) -> None:
+        version = made.version
+        self._append("record", made.commit)
         if version.number == 1:
             self._known_views.add(version.record_id)
             self._new.add(version.record_id)
@@ -142,24 +170,25 @@ class Batch:
             "wrapped_key": wrapped,
         }
         self._put(Record, version.record_id, row)
-        sealed = version.seal(self.parts.entropy(sealing.NONCE_BYTES))
         stored = {
             "record_id": version.record_id,
             "version": version.number,
             "ledger_seq": version.ledger_seq,
-            "sealed": sealed,
+            "sealed": made.sealed,
         }
         self._rows.setdefault(RecordVersion, []).append(stored)
-        self._versions[version.tin] = version
         self._index[version.record_id] = index_row(version.fields)
         self.change(LEDGER, version.record_id, version.tin, "recorded")
-        self.show(self.lines(), version)
 
     def show(self, lines: Sequence[Line], version: Version, last_answer: str | None = None) -> None:
         """Run each contract, keep the decision, and write what changes in the partner's view.
 
         `last_answer`: the answer kept before; a repeated one is not kept twice.
         """
+        self._sign_drafts()
+        self._show(lines, version, last_answer)
+
+    def _show(self, lines: Sequence[Line], version: Version, last_answer: str | None = None) -> None:
         digest = b64u(canonical.digest(version.fields)) if lines else ""
         for line in lines:
             answer = line.decide(version.fields, self.today)
@@ -181,10 +210,12 @@ class Batch:
 
     def notice(self, line: Line, subject: str, detail: str) -> None:
         """Tell a partner something it must know."""
+        self._sign_drafts()
         self._writer(line).append("notice", outgoing.notice(subject, detail), self.now_ms)
 
     def open_channel(self, agreement: str, partner: str) -> None:
         """Start the channel of a newly signed direction, not yet in line with any state."""
+        self._sign_drafts()
         origin = channel_origin(self.parts.settings.name, agreement, partner)
         head = begin(self.connection, origin, self.time, [self.parts.log_signer(origin)])
         new = StoredChannel(head.log, agreement, self.parts.country, partner, "", "")
@@ -194,6 +225,7 @@ class Batch:
 
     def forget_lines(self) -> None:
         """Work the directions out again: an act in this batch changed one."""
+        self._sign_drafts()
         self._lines = None
 
     def change(self, log: int, record_id: str, tin: str, kind: str) -> None:
@@ -210,6 +242,7 @@ class Batch:
         answered; if it dies after, all of it happened, and callers who were not answered find it when
         they repeat their request under its idempotency key.
         """
+        self._sign_drafts()
         for model, rows in self._rows.items():
             add(self.connection, model, rows)
         for model, by_key in self._puts.items():

@@ -132,7 +132,7 @@ class LedgerBodies:
         by = version.signed
         if (by.issuer, by.kid) != (self.parts.settings.name, self.parts.kid):
             yield Finding(head.origin, entry.seq, f"the credential is of {by.issuer}, key {by.kid}")
-        credential.es256_verify(self.key, by.signature, version.credential.signed_part())
+        credential.es256_verify(self.key, by.signature, version.credential.signed_part)
         key = (stored.record_id, "recorded", moment.format(entry.time))
         yield from self.feed.tells(Telling(head.origin, entry.seq, key, (version.tin,)))
         shown = yield from self._decided(version, behind)

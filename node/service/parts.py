@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms
-from node.exchange.card import Card, cosigner_name
+from node.exchange.card import Card, cosigner_name, credential_kid
 from node.exchange.outgoing import Line
 from node.exchange.peers import Peers
 from node.exchange.standing import Standing, Standings
@@ -15,8 +15,8 @@ from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.encoding import b64u
 from node.ledger.note import Signer, cosign, cosigner, ed25519_signer
-from node.records.credential import es256_signer
 from node.service.bell import Bell
+from node.service.workshop import Workshop
 from node.settings import Settings
 from node.store import channels
 from node.store.database import Database
@@ -33,6 +33,7 @@ class Parts:
     peers: Peers
     standings: Standings
     bell: Bell
+    workshop: Workshop
     now_ms: Callable[[], int]
     entropy: Callable[[int], bytes]
 
@@ -55,14 +56,10 @@ class Parts:
             text, cosigner(cosigner_name(self.settings.name), self.keys.cosign), self.now_ms() // 1000
         )
 
-    def sign_credential(self) -> Callable[[bytes], bytes]:
-        """The ES256 signer of credentials."""
-        return es256_signer(self.keys.credential)
-
     @property
     def kid(self) -> str:
         """The key id on credentials."""
-        return f"{self.settings.name}#credential"
+        return credential_kid(self.settings.name)
 
     def today(self) -> str:
         """The date of now, in UTC."""

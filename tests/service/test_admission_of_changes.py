@@ -90,7 +90,7 @@ def test_who_entered_a_change_stands_in_the_ledger_as_a_commitment_only(br: Node
     outcome = br.settle(AdmitOne(parsed(operator(1)), author))
     held = version(br, str(outcome.record_id))
     assert held.private == {"version": 1, **author.private()}
-    body = held.body()
+    body = held.body
     assert set(body) == {"v", "record_id", "credential", "private"}
     for told in (canonical.encode(body), entries(br)[-1].encode(), held.credential.jwt.encode()):
         assert not any(secret.encode() in told for secret in author.private().values())
@@ -98,7 +98,7 @@ def test_who_entered_a_change_stands_in_the_ledger_as_a_commitment_only(br: Node
 
 def test_a_guess_at_the_private_part_cannot_be_confirmed_without_its_salt(br: Node) -> None:
     held = version(br, str(br.admit(operator(1)).record_id))
-    body = held.body()
+    body = held.body
     guess = commitment(held.salt(), canonical.encode(held.private))
     assert body["private"] != b64u(guess), "the salt that partners are given does not open it"
 

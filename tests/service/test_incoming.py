@@ -22,6 +22,7 @@ from node.ledger.encoding import b64, b64u, unb64
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import leaf_hash, root
 from node.ledger.tiles import Tree
+from node.records.credential import es256_signer
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import incidents, logs, records
@@ -561,18 +562,16 @@ class Liar:
         with parts.database.write() as connection:
             batch = Batch(parts, connection)
             fields = {n: v for n, v in {**old.operator, **forged}.items() if v is not None}
-            forged_version = versions.issue(
-                fields,
-                old.record_id,
-                old.number + 1,
-                batch.ledger.seq,
-                old.key,
-                old.private,
-                batch.time,
-                parts.settings.name,
-                parts.kid,
-                batch.sign_credential,
+            draft = versions.Draft(
+                record_id=old.record_id,
+                number=old.number + 1,
+                ledger_seq=batch.next_seq,
+                key=old.key,
+                fields=fields | {"record_id": old.record_id, "recorded_at": batch.time},
+                private=old.private,
             )
+            by = versions.Signatory(parts.settings.name, parts.kid, es256_signer(parts.keys.credential))
+            forged_version = versions.sign(draft, by)
             batch.append("record", forged_version.commit())
             batch.commit()
         return forged_version

@@ -266,6 +266,7 @@ def make_home(home: Path, country: str) -> None:
     home.mkdir(parents=True)
     name = f"aeo.{country.lower()}.example"
     values = {"name": name, "country": country, "administration": f"Customs of {country}"}
+    values |= {"signing_processes": 0}
     settings.write(home, values | {"address": f"http://{name}"})
     keys.make(home / "keys")
     parts = parts_of(home)

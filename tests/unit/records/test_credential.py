@@ -392,7 +392,7 @@ def test_a_packed_presentation_is_the_same_presentation_and_much_shorter() -> No
 def test_a_credential_comes_back_from_its_fields_salts_and_signature() -> None:
     again = restore(FIELDS, salts=salts, issuer=ISSUER, kid="br-1", signature=CREDENTIAL.signature)
     assert again == CREDENTIAL
-    es256_verify(KEY.public_key(), CREDENTIAL.signature, CREDENTIAL.signed_part())
+    es256_verify(KEY.public_key(), CREDENTIAL.signature, CREDENTIAL.signed_part)
 
 
 @pytest.mark.parametrize(

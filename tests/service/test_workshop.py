@@ -1,0 +1,151 @@
+"""Versions are signed in processes beside the writer, and by the writer where there are none."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clients.bench.operators import operator
+from node.exchange import versions
+from node.exchange.versions import Signatory
+from node.records import credential
+from node.service.admit import AdmitList, Author
+from node.service.workshop import WORTH, Order, Workshop, make
+from tests.service.world import Node, World
+
+MANY = 3 * WORTH
+LIMIT_S = 60
+
+
+def until(holds: Callable[[], bool]) -> None:
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < LIMIT_S
+        time.sleep(0.05)
+
+
+def workshop(node: Node, processes: int) -> Workshop:
+    parts = node.parts
+    by = Signatory(parts.settings.name, parts.kid, credential.es256_signer(parts.keys.credential))
+    return Workshop(by, parts.settings.keys, node.home, processes)
+
+
+def children() -> list[int]:
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "spawn_main"], capture_output=True, text=True
+    )
+    return [int(each) for each in found.stdout.split()]
+
+
+@pytest.fixture
+def br(known: World) -> Node:
+    return known.br
+
+
+@pytest.fixture
+def staffed(br: Node) -> Iterator[Workshop]:
+    """A workshop whose processes are ready."""
+    shop = workshop(br, 2)
+    shop.make(orders(br, WORTH), is_shown=False)
+    until(lambda: shop.is_ready)
+    yield shop
+    shop.close()
+
+
+def orders(node: Node, count: int) -> list[Order]:
+    return [
+        (
+            versions.Draft(
+                record_id=f"urn:aeo:br:{number}",
+                number=1,
+                ledger_seq=number,
+                key=bytes([number % 256]) * 32,
+                fields={**operator(number), "record_id": f"urn:aeo:br:{number}", "recorded_at": "x"},
+                private={"version": 1, "actor": "officer", "reason": "", "source": ""},
+            ),
+            bytes(12),
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_what_comes_back_is_what_the_writer_would_have_made(
+    br: Node, staffed: Workshop, *, is_shown: bool
+) -> None:
+    sent = orders(br, MANY)
+    for order, made in zip(sent, staffed.make(sent, is_shown=is_shown), strict=True):
+        signature = made.version.signed.signature
+        by = Signatory(br.parts.settings.name, br.parts.kid, lambda _, signature=signature: signature)
+        assert made == make(order, by)
+        assert made.version.credential == make(order, by).version.credential
+        assert made.version.body == make(order, by).version.body
+        key = br.parts.keys.credential.public_key()
+        credential.es256_verify(key, signature, made.version.credential.signed_part)
+
+
+def test_few_versions_are_signed_here_and_begin_no_process(br: Node) -> None:
+    shop = workshop(br, 2)
+    before = children()
+    assert len(shop.make(orders(br, WORTH - 1), is_shown=True)) == WORTH - 1
+    assert children() == before
+
+
+def test_without_processes_everything_is_signed_here(br: Node) -> None:
+    before = children()
+    assert len(workshop(br, 0).make(orders(br, MANY), is_shown=True)) == MANY
+    assert children() == before
+
+
+def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop) -> None:
+    for pid in children():
+        os.kill(pid, signal.SIGKILL)
+    sent = orders(br, MANY)
+    made = staffed.make(sent, is_shown=True)
+    assert [each.version.record_id for each in made] == [draft.record_id for draft, _ in sent]
+    staffed.make(sent, is_shown=True)
+    until(lambda: staffed.is_ready)
+    assert len(staffed.make(sent, is_shown=True)) == MANY
+
+
+def test_the_processes_end_with_the_one_that_began_them(br: Node, tmp_path: Path) -> None:
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tests.service.test_workshop import orders, until, workshop, children\n"
+        "from tests.service.world import Clock, open_node, START_MS\n"
+        "if __name__ == '__main__':\n"
+        "    node = open_node(Path(sys.argv[1]), Clock(START_MS))\n"
+        "    shop = workshop(node, 2)\n"
+        "    shop.make(orders(node, 40), is_shown=False)\n"
+        "    until(lambda: shop.is_ready)\n"
+        "    print(*children(), flush=True)\n"
+        "    time.sleep(600)\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    command = [sys.executable, str(script), str(br.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        pids = [int(each) for each in process.stdout.readline().split()]
+        assert len(pids) == 2
+        process.kill()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_a_list_that_is_signed_elsewhere_is_disclosed_and_sound(known: World, staffed: Workshop) -> None:
+    br, uy = known.br, known.uy
+    object.__setattr__(br, "parts", replace(br.parts, workshop=staffed))
+    rows = [operator(number) for number in range(1000, 1000 + MANY)]
+    outcomes = br.settle(AdmitList(rows, Author("officer", "import", "list.csv")))
+    assert {each.kind for each in outcomes} == {"new"}
+    known.exchange()
+    assert uy.look_up(rows[-1]["tin"])["fields"]["legal_name"] == rows[-1]["legal_name"]
+    assert br.findings() == uy.findings() == []
