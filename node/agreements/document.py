@@ -30,6 +30,7 @@ Json = dict[str, Any]
 
 FIELD_PATHS = (
     "record_id",
+    "kind",
     "country",
     "issuing_authority",
     "tin",
@@ -57,6 +58,7 @@ FIELD_PATHS = (
     "successor",
     "effective_at",
     "recorded_at",
+    "activity",
 )
 REQUIRED_FIELDS = ("record_id", "country", "tin", "status", "scope")
 """What every disclosure must hold for its reader to rely on it; so terms without them could never work."""

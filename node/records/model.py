@@ -1,6 +1,9 @@
-"""The operator: the master data that one administration keeps about one trusted trader.
+"""The record: the master data that one administration keeps about one trusted trader, or any other trader.
 
-Guarantees that every `Operator` that `parse` returns obeys every rule below, and that
+A record is of one of the `KINDS`. It says which (`"kind": "trader"`), and is an operator where it does not;
+an operator has no other spelling. Each kind is a selection of the same fields, read by the same rules.
+
+Guarantees that every record that `parse` returns obeys every rule below, and that
 `to_json(parse(x)) == x`: nothing is dropped, reordered, trimmed or normalised on the way. Refuses
 unknown keys, other types, text beyond the lengths of the WCO Data Model, control and
 text-direction characters, text not in NFC, days and moments that do not exist, identifiers that are
@@ -9,7 +12,7 @@ are reported at once, each under its dotted field name (`identifiers[0].value`).
 
 Days are `YYYY-MM-DD`; moments are UTC with milliseconds (`2026-11-22T14:00:00.123Z`), so that both
 compare in time order as text. An absent optional field is a missing key in JSON, None or () inside.
-`record_id` and `recorded_at` are the node's to assign and no part of an operator.
+`record_id` and `recorded_at` are the node's to assign and no part of a record as it is handed in.
 """
 
 import re
@@ -40,6 +43,8 @@ ROLES: Final = (
 )
 REASON_CLASSES: Final = ("VOLUNTARY", "NON_COMPLIANCE", "UNDER_REVIEW", "EXPIRY", "MERGER", "CONSENT")
 GENERAL: Final = "GENERAL"
+OPERATOR: Final = "operator"
+TRADER: Final = "trader"
 
 MAX_IDENTIFIERS: Final = 16
 MAX_SITES: Final = 64
@@ -132,13 +137,66 @@ class Operator:
     source_updated_at: str | None = None
 
 
-FIELDS: Final = tuple(field.name for field in fields(Operator))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trader:
+    """One state of a trader that is not authorised: what risk management needs of anybody, and no more.
+
+    `activity` is a code of ISIC Rev. 4; a national one does not always have one that is the same.
+    """
+
+    kind: str
+    country: str
+    tin: str
+    identifiers: tuple[Identifier, ...]
+    legal_name: str
+    legal_name_latin: str | None = None
+    trade_names: tuple[str, ...] = ()
+    address: Address | None = None
+    status: str
+    status_since: str
+    effective_at: str
+    source_system: str | None = None
+    source_updated_at: str | None = None
+    activity: str | None = None
 
 
-def parse(value: Json) -> Operator:
-    """The operator that a JSON object describes; `Malformed` with every problem found."""
-    operator: Operator = _OPERATOR.read(value)
-    return operator
+Record = Operator | Trader
+
+KINDS: Final[Mapping[str, type[Record]]] = MappingProxyType({OPERATOR: Operator, TRADER: Trader})
+BECOMES: Final = frozenset(((TRADER, OPERATOR),))
+"""Which kind a record may turn into by its next version: an authorisation is not undone by forgetting it."""
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        OPERATOR: ("record_id", "country", "tin", "status", "programme", "scope"),
+        TRADER: ("record_id", "country", "tin", "status", "kind"),
+    }
+)
+"""What a disclosure of each kind must hold for its reader to rely on it.
+
+One without `kind` is an operator's; so a trader whose kind is hidden lacks programme and scope: refused.
+"""
+
+FIELDS: Final = tuple(
+    dict.fromkeys(["kind", *(field.name for kind in KINDS.values() for field in fields(kind))])
+)
+
+
+def parse(value: Json) -> Record:
+    """The record that a JSON object describes; `Malformed` with every problem found."""
+    shape = _SHAPES[kind_of(value)] if type(value) is dict else _SHAPES[OPERATOR]
+    record: Record = shape.read(value)
+    return record
+
+
+def kind_of(shown: Mapping[str, Any]) -> str:
+    """The kind of a record, or of what was shown of it; `Malformed` where it is of none that is known."""
+    if "kind" not in shown:
+        return OPERATOR
+    kind = shown["kind"]
+    if type(kind) is not str or kind == OPERATOR or kind not in KINDS:
+        rule = f"must be {TRADER}, or left out: an {OPERATOR}"
+        raise Malformed("the record was refused", problems=[problem("kind", kind, rule)])
+    return kind
 
 
 def check_fields(fields: Mapping[str, Json]) -> None:
@@ -146,17 +204,20 @@ def check_fields(fields: Mapping[str, Json]) -> None:
 
     A list of `LISTS` may be empty here: its elements can be hidden one by one.
     """
+    readers = _SHAPES[kind_of(fields)].readers
     problems: list[Problem] = []
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if name in ("record_id", "recorded_at"):
             problems += _assigned_problems(name, value)
-        elif name in _OPERATOR.readers and not (value == [] and name in LISTS):
+        elif name not in readers:
+            problems.append(problem(name, "", "unknown field"))
+        elif not (value == [] and name in LISTS):
             try:
-                found[name] = _OPERATOR.readers[name](value)
+                found[name] = readers[name](value)
             except Malformed as refusal:
                 problems += _under(name, refusal)
-    problems += _operator_rules(found)
+    problems += _record_rules(found)
     if problems:
         raise Malformed("the record was refused", problems=problems)
 
@@ -170,14 +231,14 @@ def _assigned_problems(name: str, value: Json) -> list[Problem]:
     return []
 
 
-def to_json(operator: Operator) -> dict[str, Json]:
-    """The JSON object of an operator, keys in the order of `FIELDS`, absent fields left out."""
-    return dict(_members(operator))
+def to_json(record: Record) -> dict[str, Json]:
+    """The JSON object of a record, keys in the order of `FIELDS`, absent fields left out."""
+    return dict(_members(record))
 
 
-def is_natural_person(operator: Operator) -> bool:
-    """Whether any of the operator's numbers is a person's, so that the record is personal data."""
-    return any(identifiers.is_natural_person(number.scheme, number.value) for number in operator.identifiers)
+def is_natural_person(record: Record) -> bool:
+    """Whether any of the record's numbers is a person's, so that it is personal data."""
+    return any(identifiers.is_natural_person(number.scheme, number.value) for number in record.identifiers)
 
 
 Reader = Callable[[object], Any]
@@ -365,7 +426,7 @@ def _consent_rules(found: Mapping[str, Any]) -> Iterator[Problem]:
         yield problem("withdrawn_on", found["withdrawn_on"], "consent that was withdrawn cannot be given")
 
 
-def _operator_rules(found: Mapping[str, Any]) -> Iterator[Problem]:
+def _record_rules(found: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _in_order(
         found,
         ("authorised_on", "valid_to"),
@@ -431,9 +492,9 @@ _CONSENT = _Shape(
     rules=_consent_rules,
 )
 
-_OPERATOR = _Shape(
-    make=Operator,
-    readers={
+_READERS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {
+        "kind": _word((TRADER,)),
         "country": _COUNTRY,
         "issuing_authority": _AUTHORITY.read,
         "tin": _matching(identifiers.TIN, "must be a country code and 1 to 15 letters or digits"),
@@ -465,15 +526,25 @@ _OPERATOR = _Shape(
         "effective_at": _moment,
         "source_system": _text(70),
         "source_updated_at": _moment,
-    },
-    optional=frozenset(field.name for field in fields(Operator) if field.default in (None, ())),
-    rules=_operator_rules,
+        "activity": _matching(
+            re.compile("[0-9]{2,4}"), "must be a division, group or class of ISIC Rev. 4: 2 to 4 digits"
+        ),
+    }
 )
+
+
+def _shape_of(kind: type[Record]) -> _Shape:
+    readers = {field.name: _READERS[field.name] for field in fields(kind)}
+    optional = frozenset(field.name for field in fields(kind) if field.default in (None, ()))
+    return _Shape(make=kind, readers=readers, optional=optional, rules=_record_rules)
+
+
+_SHAPES: Final = MappingProxyType({name: _shape_of(kind) for name, kind in KINDS.items()})
 
 _NAMES: Final[Mapping[type, tuple[tuple[str, str], ...]]] = MappingProxyType(
     {
         kind: tuple((field.name.rstrip("_"), field.name) for field in fields(kind))
-        for kind in (IssuingAuthority, Identifier, Address, Site, Consent, Operator)
+        for kind in (IssuingAuthority, Identifier, Address, Site, Consent, *KINDS.values())
     }
 )
 

@@ -10,6 +10,7 @@ from clients.bench.figures import Figure, Goal, table, write
 from clients.bench.load import request
 from clients.bench.machine import machine, versions
 from clients.bench.operators import operators
+from clients.bench.traders import MANY, trader, traders
 from node.records import model
 
 HUNDRED = [float(n) for n in range(1, 101)]
@@ -122,3 +123,10 @@ def test_a_request_on_the_wire_says_exactly_how_long_its_body_is() -> None:
     assert b"content-length: 5" in head
     assert b"authorization: Bearer aeo_x_y" in head
     assert b"content-length" not in request("GET", "/")
+
+
+def test_made_up_traders_are_accepted_all_different_and_no_operators() -> None:
+    made = [*traders(0, 50), trader(MANY - 1)]
+    assert [model.to_json(model.parse(each)) for each in made] == made
+    assert len({each["tin"] for each in made}) == len(made)
+    assert not {each["tin"] for each in made} & {each["tin"] for each in operators(0, 51)}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from node.errors import Malformed
-from node.records.model import FIELDS, is_natural_person, parse, to_json
+from node.records.model import FIELDS, KINDS, NEEDED, Operator, Trader, is_natural_person, parse, to_json
 
 RECORD: dict[str, Any] = {
     "country": "BR",
@@ -31,6 +31,19 @@ RECORD: dict[str, Any] = {
     "mra_consent": {"given": True, "scope": ["br-uy-2016"], "from": "2025-11-18"},
     "predecessor": "urn:aeo:br.example:17",
     "effective_at": "2025-11-18T00:00:00.000Z",
+}
+TRADER: dict[str, Any] = {
+    "kind": "trader",
+    "country": "BR",
+    "tin": "BR99000001000284",
+    "identifiers": [{"scheme": "CNPJ", "value": "99000001000284"}],
+    "legal_name": "Comércio Fictício Ltda",
+    "trade_names": ["Fictício"],
+    "address": {"line": "Rua 1", "city": "Santos", "country": "BR"},
+    "status": "ACTIVE",
+    "status_since": "2020-03-02T00:00:00.000Z",
+    "effective_at": "2020-03-02T00:00:00.000Z",
+    "activity": "4630",
 }
 REMOVED = object()
 
@@ -170,3 +183,44 @@ def test_one_number_may_serve_two_purposes() -> None:
 def test_a_sole_trader_is_personal_data() -> None:
     assert not is_natural_person(parse(RECORD))
     assert is_natural_person(parse(changed("identifiers.1", {"scheme": "CUIT", "value": "20055361682"})))
+
+
+def test_a_record_that_names_no_kind_is_an_operator() -> None:
+    assert (type(parse(RECORD)), type(parse(TRADER))) == (Operator, Trader)
+    assert fields_refused({**RECORD, "kind": "operator"}) == ["kind"]
+
+
+@pytest.mark.parametrize("kind", ["ship", "Trader", "", None, ["trader"], {}])
+def test_a_kind_that_is_none_is_refused(kind: object) -> None:
+    assert fields_refused({**TRADER, "kind": kind}) == ["kind"]
+
+
+def test_a_trader_is_written_as_it_came_in_the_order_of_the_fields() -> None:
+    written = to_json(parse(TRADER))
+    assert written == TRADER
+    assert list(written) == [name for name in FIELDS if name in TRADER]
+
+
+@pytest.mark.parametrize("name", [name for name in TRADER if name != "kind"])
+def test_a_trader_needs_no_more_than_who_it_is_and_its_status(name: str) -> None:
+    record = {key: value for key, value in TRADER.items() if key != name}
+    if name in ("trade_names", "address", "activity"):
+        assert to_json(parse(record)) == record
+    else:
+        assert name in fields_refused(record)
+
+
+@pytest.mark.parametrize("name", ["programme", "scope", "mra_consent", "authorised_on", "valid_to"])
+def test_a_trader_has_nothing_of_an_authorisation(name: str) -> None:
+    value = changed("valid_to", "2029-11-18")[name]
+    assert fields_refused({**TRADER, name: value}) == [name]
+
+
+@pytest.mark.parametrize("activity", ["4", "46301", "G46", "4632-0", 4630, ""])
+def test_an_activity_is_a_code_of_isic(activity: object) -> None:
+    assert fields_refused({**TRADER, "activity": activity}) == ["activity"]
+
+
+def test_every_kind_says_what_its_readers_need() -> None:
+    assert set(NEEDED) == set(KINDS)
+    assert all(set(names) <= {"record_id", *FIELDS} for names in NEEDED.values())
