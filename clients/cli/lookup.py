@@ -104,6 +104,7 @@ def say_card(answer: dict[str, Any], titles: Mapping[str, str], asked: str = "")
                 "issuer",
                 f"{answer['country']}, {'own record' if answer['source'] == 'own' else 'as told by it'}",
             ),
+            ("kind", _kind(fields)),
             ("authorised", _authorised(fields)),
             ("status", _status(answer["status"])),
             ("recognition", _recognition(answer["recognition"])),
@@ -113,6 +114,14 @@ def say_card(answer: dict[str, Any], titles: Mapping[str, str], asked: str = "")
             *(("ALERT", alert) for alert in answer["alerts"]),
         ]
     )
+
+
+def _kind(fields: dict[str, Any]) -> str:
+    """What a record is of that is no operator's, with its activity."""
+    if "kind" not in fields:
+        return ""
+    activity = f", activity {fields['activity']} (ISIC Rev. 4)" if "activity" in fields else ""
+    return f"{fields['kind']}, not an authorised operator{activity}"
 
 
 def _authorised(fields: dict[str, Any]) -> str:

@@ -199,11 +199,12 @@ class Node:
         answer: Search = self._get("/v1/search", {"name": name, "limit": str(limit)})
         return answer
 
-    def register(self) -> Iterator[str]:
-        """The TINs of the own operators, in order."""
+    def register(self, kind: str | None = None) -> Iterator[str]:
+        """The TINs of the own records, of one kind if given, in order."""
+        asked = {"limit": str(REGISTER_PAGE)} | ({"kind": kind} if kind else {})
         after: str | None = ""
         while after is not None:
-            page = self._get("/v1/register", {"after": after, "limit": str(REGISTER_PAGE)})
+            page = self._get("/v1/register", asked | {"after": after})
             yield from _part(page, "tins", self.url)
             after = page.get("next")
 

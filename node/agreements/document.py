@@ -23,7 +23,7 @@ from node.errors import Malformed, Problem, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.moment import parse_date
-from node.records.model import ROLES, SCOPES
+from node.records.model import KINDS, NEEDED, OPERATOR, ROLES, SCOPES
 from node.records.status import STATUSES
 
 Json = dict[str, Any]
@@ -60,9 +60,6 @@ FIELD_PATHS = (
     "recorded_at",
     "activity",
 )
-REQUIRED_FIELDS = ("record_id", "country", "tin", "status", "scope")
-"""What every disclosure must hold for its reader to rely on it; so terms without them could never work."""
-
 CONSENTS = ("NONE", "GENERAL", "PER_AGREEMENT")
 ONWARD_TRANSFERS = ("NONE", "WITH_WRITTEN_CONSENT")
 MODES = ("pilot", "operation")
@@ -197,7 +194,8 @@ def parse_terms(terms: object, countries: Iterable[str]) -> Json:
     """Check terms strictly and give them back; raise `Malformed` with every problem found.
 
     Every clause of `_TERMS_RULES` is required, so that retention, onward transfer and notice are agreed
-    and never assumed; `directions` are named `<issuer>-<partner>`, two different parties.
+    and never assumed; `directions` are named `<issuer>-<partner>`, two different parties. One clause of a
+    direction may be left out: without `accept_kinds` it is for operators, as all agreements were.
     """
     clauses = _object(terms, "terms", tuple(_TERMS_RULES))
     found = _check_members(clauses, "terms.", _TERMS_RULES)
@@ -255,11 +253,13 @@ def _unique(values: Iterable[object]) -> bool:
     return len(set(listed)) == len(listed)
 
 
-def _object(json: object, where: str, keys: tuple[str, ...]) -> Json:
+def _object(json: object, where: str, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> Json:
     if not isinstance(json, dict):
         raise _refused([problem(where, json, "must be an object")])
     missing = [problem(f"{where}.{key}", "absent", "is required") for key in keys if key not in json]
-    unknown = [problem(f"{where}.{key}", "present", "is not known") for key in json if key not in keys]
+    unknown = [
+        problem(f"{where}.{key}", "present", "is not known") for key in json if key not in keys + optional
+    ]
     _raise(missing + unknown)
     return json
 
@@ -294,10 +294,20 @@ def _check_direction(name: str, json: object, countries: tuple[str, ...]) -> lis
     if issuer == partner or issuer not in countries or partner not in countries:
         return [problem(where, name, "must be named <issuer>-<partner>, two different parties")]
     try:
-        direction = _object(json, where, tuple(_DIRECTION_RULES))
+        direction = _object(json, where, tuple(_DIRECTION_RULES), ("accept_kinds",))
     except Malformed as refused:
         return list(refused.problems)
-    return _check_members(direction, f"{where}.", _DIRECTION_RULES)
+    rules = _DIRECTION_RULES | (_MASTER_DATA_RULES if "accept_kinds" in direction else {})
+    return _check_members(direction, f"{where}.", rules) or _check_relied_on(direction, where)
+
+
+def _check_relied_on(direction: Json, where: str) -> list[Problem]:
+    """No reader could rely on a record without these fields, so terms that lack them could never work."""
+    needed = {kind: NEEDED[kind] for kind in direction.get("accept_kinds", [OPERATOR])}
+    missing = dict.fromkeys(name for names in needed.values() for name in names)
+    lacking = [name for name in missing if name not in direction["fields"]]
+    rule = f"must hold {', '.join(lacking)}: no reader could rely on the record"
+    return [problem(f"{where}.fields", direction["fields"], rule)] if lacking else []
 
 
 def _matches(pattern: re.Pattern[str], what: str) -> Rule:
@@ -367,16 +377,6 @@ def _field_path(value: object) -> str:
     return "" if known else f"must name known fields; {value!r} is not one"
 
 
-def _fields(value: object) -> str:
-    wrong = _list_of(_field_path)(value)
-    missing = (
-        []
-        if wrong or not isinstance(value, list)
-        else [each for each in REQUIRED_FIELDS if each not in value]
-    )
-    return wrong or (f"must hold {', '.join(missing)}: no reader could rely on the record" if missing else "")
-
-
 def _public_key(value: object) -> str:
     rule = "must be a public P-256 key with exactly kty, crv, x and y"
     if not isinstance(value, dict) or set(value) != {"kty", "crv", "x", "y"}:
@@ -426,7 +426,8 @@ _PARTY_RULES: dict[str, Rule] = {
     "administration": _text,
     "key": _public_key,
 }
-_CODES = _list_of(_matches(_CODE, "codes of letters, digits, _ and -"))
+_CODE_RULE = _matches(_CODE, "codes of letters, digits, _ and -")
+_CODES = _list_of(_CODE_RULE)
 _TERMS_RULES: dict[str, Rule] = {
     "name": _matches(_NAME, "2 to 35 capital letters, digits and -"),
     "purpose": _text,
@@ -453,5 +454,10 @@ _DIRECTION_RULES: dict[str, Rule] = {
     "exclude_roles": _or_null(_list_of(_one_of(ROLES))),
     "share_statuses": _list_of(_one_of(STATUSES)),
     "identifier_scheme": _matches(_SCHEME, "an identifier scheme such as CNPJ"),
-    "fields": _fields,
+    "fields": _list_of(_field_path),
 }
+_MASTER_DATA_RULES: dict[str, Rule] = {
+    "accept_kinds": _list_of(_one_of(tuple(KINDS))),
+    "accept_programmes": _list_of(_CODE_RULE, least=0),
+}
+"""Where a direction says which kinds of record it is for, it may recognise no programme at all."""

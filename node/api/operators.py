@@ -1,7 +1,7 @@
 """Routes about operators: look up, search, history, changes; admit, import, status, consent."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, FastAPI, Header, Query, Request
@@ -127,15 +127,19 @@ def register(
     _caller: Reader,
     after: Annotated[str, Query(max_length=64)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    kind: Literal["operator", "trader"] | None = None,
 ) -> Response:
-    """The TINs of the own operators in order, a page at a time, for comparing a list with the register."""
+    """The TINs of the own records in order, a page at a time, of one kind where `kind` is given.
+
+    For comparing a list with the register.
+    """
     with node.database.read() as connection:
-        tins = records.tins_after(connection, after, limit)
+        tins = records.tins_after(connection, after, limit, kind)
         return json(
             {
                 "tins": tins,
                 "next": tins[-1] if len(tins) == limit else None,
-                "total": records.count(connection),
+                "total": records.count(connection, kind),
             }
         )
 

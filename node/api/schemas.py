@@ -19,7 +19,7 @@ class ImportList(Request):
     """Operators to admit, each by itself."""
 
     operators: list[Operator] = Field(
-        max_length=10_000, description="Operator records, as `POST /v1/operators` takes one."
+        max_length=10_000, description="Records, as `POST /v1/operators` takes one."
     )
     dry_run: bool = Field(default=False, description="Say what would happen, change nothing.")
     source: str = Field(

@@ -11,7 +11,7 @@ Each entry by itself (a failure sets that entry apart, with its reason, and the 
  7. its commitment opens to the body, and the body names this record and this credential;
  8. the credential is signed by the issuer, and every disclosed value hangs on its signature;
  9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
-   country, TIN, status, scope;
+   country, TIN, status, and of an operator programme and scope (`NEEDED`);
 10. the record's ledger position does not go backwards.
 
 All of it is worked out from what is handed in, so that it can be checked again by anyone who holds the
@@ -26,7 +26,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from node.agreements.document import REQUIRED_FIELDS
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
 from node.exchange.card import Card, ledger_origin
@@ -317,7 +316,7 @@ def check_fields(
         raise Unproven(
             "a disclosure goes beyond the terms", where=record_id, why="not agreed: " + ", ".join(beyond)
         )
-    missing = [name for name in REQUIRED_FIELDS if name not in verified.fields]
+    missing = [name for name in model.NEEDED[model.kind_of(verified.fields)] if name not in verified.fields]
     if missing:
         raise Unproven(
             "a disclosure lacks what every reader needs",

@@ -19,6 +19,7 @@ from node.exchange.versions import Fields, Version
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
+from node.records import model
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row
 
@@ -38,8 +39,11 @@ class Line:
     state: str
 
     def decide(self, fields: Fields, today: str) -> Answer:
-        """What the contract answers, held to the fields that the terms list."""
+        """What the contract answers, held to the fields that the terms list and to those a reader needs."""
         answer = self.contract.decide(fields, self.terms, today)
+        if answer.shared and (lacking := set(model.NEEDED[model.kind_of(fields)]).difference(answer.fields)):
+            told = ", ".join(sorted(lacking))
+            return Answer(False, (), f"contract error: no reader could rely on the record without {told}")
         beyond = sorted(set(answer.fields) - set(self.terms["direction"]["fields"]))
         if beyond:
             return Answer(

@@ -158,7 +158,7 @@ class Amend:
     def _repeats(self, fields: Fields) -> bool:
         """Whether it only says again which status or consent there is: that must not move its dates."""
         if set(self.changes) == {"mra_consent"} and "given" in self.asked:  # the request named no day
-            return _says_again(self.changes["mra_consent"], fields["mra_consent"])
+            return _says_again(self.changes["mra_consent"], fields.get("mra_consent"))
         told = (
             self.changes.get("status"),
             self.changes.get("status_reason_class") or fields.get("status_reason_class"),
@@ -206,6 +206,7 @@ def foresee(batch: Batch, operator: Fields) -> Outcome:
     """What `admit` would do, changing nothing."""
     current = batch.current(operator["tin"])
     _check_country(batch, operator)
+    _check_kind(operator, current)
     _check_not_ahead(batch, operator)
     _check_authorised_by_then(operator, current)
     if current is None:
@@ -246,6 +247,7 @@ def _of_list(batch: Batch, operator: Fields) -> Fields:
     current = batch.current(operator["tin"])
     if current is None:
         return operator
+    _check_kind(operator, current)
     row = _completed(operator, current.operator)
     if row != current.operator:
         _check_not_older(row, current)
@@ -260,7 +262,7 @@ def _completed(row: Fields, recorded: Fields) -> Fields:
     A list's date, kept as its midnight, means the whole day, in whatever time zone.
     """
     told = dict(row)
-    if _says_again(row["mra_consent"], recorded["mra_consent"]):
+    if _says_again(row.get("mra_consent"), recorded.get("mra_consent")):
         told["mra_consent"] = recorded["mra_consent"]
     lag_ms = moment.parse(recorded["effective_at"]) - moment.parse(row["effective_at"][:10] + MIDNIGHT)
     longest_ms = 0 if recorded["effective_at"].endswith(MIDNIGHT) else DAY_EVERYWHERE_MS
@@ -270,8 +272,10 @@ def _completed(row: Fields, recorded: Fields) -> Fields:
     return {name: told[name] for name in model.FIELDS if name in told}
 
 
-def _says_again(consent: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+def _says_again(consent: Mapping[str, Any] | None, recorded: Mapping[str, Any] | None) -> bool:
     """Whether a consent says nothing that the recorded one does not say, except on which day."""
+    if consent is None or recorded is None:
+        return False
     same = (consent["given"], consent["scope"]) == (recorded["given"], recorded["scope"])
     return same and set(consent) <= set(recorded)
 
@@ -302,11 +306,12 @@ def _check_status_by_hand(batch: Batch, row: Fields, current: Draft) -> None:
 
 
 def _check_consent_by_hand(batch: Batch, row: Fields, current: Draft) -> None:
-    consent = row["mra_consent"]
-    if not consent["given"] or consent == current.fields["mra_consent"]:
+    consent = row.get("mra_consent")
+    if not consent or not consent["given"] or consent == current.fields.get("mra_consent"):
         return
-    by_hand = _last_by_hand(batch, current, lambda fields: fields["mra_consent"])
-    if by_hand and not _covers(said := by_hand.fields["mra_consent"], consent["scope"]):
+    by_hand = _last_by_hand(batch, current, lambda fields: fields.get("mra_consent"))
+    said = by_hand.fields.get("mra_consent") if by_hand else None
+    if by_hand and said and not _covers(said, consent["scope"]):
         raise Conflict(
             "the list would give or widen a consent that was set otherwise by hand",
             where=row["tin"],
@@ -340,15 +345,27 @@ def _last_by_hand(batch: Batch, current: Draft, about: Callable[[Fields], object
 
 def _check_authorised_by_then(operator: Fields, current: Draft | None) -> None:
     """Only an annulment reaches back to before the authorisation; what is recorded so already may stay."""
-    dates = [operator["effective_at"], operator["authorised_on"]]
-    if current and dates == [current.fields["effective_at"], current.fields["authorised_on"]]:
+    effective_at, authorised_on = dates = [operator.get(name) for name in ("effective_at", "authorised_on")]
+    if current and dates == [current.fields.get(name) for name in ("effective_at", "authorised_on")]:
         return
-    if operator["status"] != "ANNULLED" and dates[0][:10] < dates[1]:
+    if authorised_on and operator["status"] != "ANNULLED" and operator["effective_at"][:10] < authorised_on:
         raise Conflict(
             "a status cannot take effect before the operator was authorised",
             where=operator["tin"],
-            why=f"it says {dates[0]}, the authorisation is of {dates[1]}",
+            why=f"it says {effective_at}, the authorisation is of {authorised_on}",
             do="correct the date; only ANNULLED reaches back further",
+        )
+
+
+def _check_kind(operator: Fields, current: Draft | None) -> None:
+    """A record keeps its kind, or takes one that it may turn into."""
+    old, new = model.kind_of(current.fields) if current else None, model.kind_of(operator)
+    if old is not None and old != new and (old, new) not in model.BECOMES:
+        raise Conflict(
+            f"an {old} does not become a {new} again",
+            where=operator["tin"],
+            why="what it was authorised for, and how that ended, stays in its record",
+            do=f"leave it out of the list of {new}s; if its authorisation ended, use `aeo operator status`",
         )
 
 

@@ -69,7 +69,10 @@ class Reach:
         found = [] if self.state == "IN_OPERATION" else [self.state_in_words()]
         if read != "ACTIVE":
             found.append(f"the status is {read}")
-        missing = [each for each in self.terms["direction"]["min_scope"] if each not in fields["scope"]]
+        direction = self.terms["direction"]
+        if fields.get("programme") not in direction["accept_programmes"]:
+            found.append("no authorisation under a programme that the agreement recognises")
+        missing = [each for each in direction["min_scope"] if each not in fields.get("scope", ())]
         if missing:
             found.append("the authorisation does not cover " + ", ".join(missing))
         today = moment.date_of(now_ms)

@@ -168,6 +168,7 @@ class Batch:
             "tin": version.tin,
             "version": version.number,
             "wrapped_key": wrapped,
+            "kind": version.fields.get("kind"),
         }
         self._put(Record, version.record_id, row)
         stored = {

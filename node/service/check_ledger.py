@@ -173,6 +173,9 @@ class LedgerBodies:
                 f"it names version {named} of {stored.tin}; the newest is {version.number} of {version.tin}"
             )
             yield Finding(f"record {stored.record_id}", stored.ledger_seq, what)
+        if stored.kind != version.fields.get("kind"):
+            what = f"its kind is kept as {stored.kind}, and is {version.fields.get('kind')}"
+            yield Finding(f"record {stored.record_id}", stored.ledger_seq, what)
         yield from check_index(self.seen, LEDGER, stored.record_id, version.fields, behind.index)
         for channel in self.directions.channels:
             log, where = channel.log, f"channel {channel.log}"

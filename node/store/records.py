@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
 
+from node.records import model
 from node.store.database import Row, put, table
 from node.store.tables import OperatorIdentifier, OperatorName, Record, RecordVersion
 
@@ -15,7 +16,7 @@ IDENTIFIER, NAME = table(OperatorIdentifier), table(OperatorName)
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """One sealed version of an own operator, with its record's wrapped key."""
+    """One sealed version of an own record, with the record's wrapped key, and its kind if no operator."""
 
     record_id: str
     tin: str
@@ -23,6 +24,7 @@ class StoredVersion:
     version: int
     ledger_seq: int
     sealed: bytes
+    kind: str | None = None
 
 
 def _versions() -> Select[Any]:
@@ -33,6 +35,7 @@ def _versions() -> Select[Any]:
         VERSION.c.version,
         VERSION.c.ledger_seq,
         VERSION.c.sealed,
+        RECORD.c.kind,
     )
     return select(*columns).join(VERSION, VERSION.c.record_id == RECORD.c.record_id)
 
@@ -67,15 +70,20 @@ def versions(connection: Connection, record_id: str) -> list[StoredVersion]:
     return [StoredVersion(*row) for row in rows]
 
 
-def tins_after(connection: Connection, after: str, limit: int) -> list[str]:
-    """TINs of own operators in order, for comparing a list with the register."""
-    found = select(RECORD.c.tin).where(RECORD.c.tin > after).order_by(RECORD.c.tin).limit(limit)
+def tins_after(connection: Connection, after: str, limit: int, kind: str | None = None) -> list[str]:
+    """TINs of own records in order, of one kind if given, for comparing a list with the register."""
+    found = select(RECORD.c.tin).where(RECORD.c.tin > after, *_of(kind)).order_by(RECORD.c.tin).limit(limit)
     return list(connection.execute(found).scalars())
 
 
-def count(connection: Connection) -> int:
-    """How many own operators there are."""
-    return int(connection.execute(select(func.count()).select_from(RECORD)).scalar_one())
+def count(connection: Connection, kind: str | None = None) -> int:
+    """How many own records there are, of one kind if given."""
+    return int(connection.execute(select(func.count()).select_from(RECORD).where(*_of(kind))).scalar_one())
+
+
+def _of(kind: str | None) -> list[ColumnElement[bool]]:
+    """As in a record itself, an operator is one that says no kind."""
+    return [] if kind is None else [RECORD.c.kind == (None if kind == model.OPERATOR else kind)]
 
 
 def index(connection: Connection, log: int, found: dict[str, Row], new: Set[str] = frozenset()) -> None:
@@ -135,7 +143,7 @@ def versions_behind(connection: Connection, start: int, stop: int) -> list[tuple
     )
     found = _versions().add_columns(RECORD.c.version, ~follows.exists())
     found = found.where(VERSION.c.ledger_seq >= start, VERSION.c.ledger_seq < stop)
-    return [(StoredVersion(*row[:6]), row[6], bool(row[7])) for row in connection.execute(found)]
+    return [(StoredVersion(*row[:7]), row[7], bool(row[8])) for row in connection.execute(found)]
 
 
 def versions_at(connection: Connection, ledger_seqs: Sequence[int]) -> dict[int, StoredVersion]:

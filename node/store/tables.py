@@ -56,13 +56,14 @@ class LedgerBody(SQLModel, table=True):
 
 
 class Record(SQLModel, table=True):
-    """One own operator: its newest version and its wrapped key."""
+    """One own record: its newest version, its wrapped key, and its kind where it is no operator."""
 
     __tablename__ = "record"
     record_id: str = Field(primary_key=True)
     tin: str = Field(unique=True)
     version: int
     wrapped_key: bytes = Field(sa_column=_blob())
+    kind: str | None = None
 
 
 class RecordVersion(SQLModel, table=True):

@@ -630,7 +630,7 @@ def liar_paths(world: World) -> tuple[str, ...]:
     return tuple(standing.agreement.terms["directions"]["BR-UY"]["fields"])
 
 
-@pytest.mark.parametrize("left_out", ["record_id", "country", "tin", "status", "scope"])
+@pytest.mark.parametrize("left_out", ["record_id", "country", "tin", "status", "programme", "scope"])
 def test_a_disclosure_without_what_every_reader_needs_is_not_used(
     known: World, liar: Liar, left_out: str
 ) -> None:

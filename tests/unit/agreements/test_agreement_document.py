@@ -56,7 +56,7 @@ def test_any_change_of_text_terms_or_nonce_is_another_agreement() -> None:
     others = [
         edited("title", "Another"),
         edited("terms/max_staleness_s", 901),
-        edited("terms/directions/BR-UY/fields", ["record_id", "country", "tin", "status", "scope"]),
+        edited("terms/directions/BR-UY/fields", list(model.NEEDED["operator"])),
         edited("nonce", "b" * 24),
         edited("drafted_on", "2026-11-02"),
     ]
@@ -100,7 +100,15 @@ BROKEN = {
     "unknown field": (f"{ONE_DIRECTION}/fields", ["tin", "risk"], "terms.directions.BR-UY.fields"),
     "no status": (
         f"{ONE_DIRECTION}/fields",
-        ["record_id", "country", "tin", "scope"],
+        ["record_id", "country", "tin", "programme", "scope"],
+        "terms.directions.BR-UY.fields",
+    ),
+    "no programme": (f"{ONE_DIRECTION}/accept_programmes", [], "terms.directions.BR-UY.accept_programmes"),
+    "no kind": (f"{ONE_DIRECTION}/accept_kinds", [], "terms.directions.BR-UY.accept_kinds"),
+    "unknown kind": (f"{ONE_DIRECTION}/accept_kinds", ["ship"], "terms.directions.BR-UY.accept_kinds"),
+    "traders without their kind": (
+        f"{ONE_DIRECTION}/accept_kinds",
+        ["trader"],
         "terms.directions.BR-UY.fields",
     ),
     "a field twice": (f"{ONE_DIRECTION}/fields", ["tin", "tin"], "terms.directions.BR-UY.fields"),
@@ -158,3 +166,15 @@ def test_what_may_be_agreed_on_is_what_a_record_has() -> None:
     assert set(document.FIELD_PATHS) - added_by_the_ledger == set(model.FIELDS) - never_shared - {
         "identifiers"
     }
+
+
+@pytest.mark.parametrize("kinds", [["trader"], ["operator", "trader"]])
+def test_terms_for_master_data_need_the_fields_of_the_kinds_that_they_name(kinds: list[str]) -> None:
+    needed = list(dict.fromkeys(name for kind in kinds for name in model.NEEDED[kind]))
+    agreed: dict[str, Any] = ready_made("br_uy_master_data")
+    for direction in agreed["directions"].values():
+        direction |= {"accept_kinds": kinds, "fields": needed}
+    assert document.parse_terms(agreed, ("BR", "UY")) == agreed
+    agreed["directions"]["BR-UY"]["fields"] = needed[:-1]
+    with pytest.raises(Malformed, match=f"must hold {needed[-1]}"):
+        document.parse_terms(agreed, ("BR", "UY"))

@@ -6,7 +6,9 @@ from contracts.terms import terms as ready_made
 
 # A published text is never edited: a change of rules is a new file with a hash of its own.
 PUBLISHED_SHA256 = "dce13ad1e6686b4b2c124b22ff4c0ad81c805c865cff60034ce5041ab38f2817"
+MASTER_DATA_SHA256 = "0f7283e9235cb8b173fa06626e6ef7f09d0f41cc68bbaa0a5d154a3f5d7a6f82"
 CONTRACT = load(text())
+MASTER_DATA = load(text("master_data_v1"))
 TODAY = "2027-06-15"
 
 BR_RECORD: dict[str, object] = {
@@ -22,9 +24,12 @@ BR_RECORD: dict[str, object] = {
 UY_RECORD = {**BR_RECORD, "country": "UY", "programme": "UY-OEC", "national_types": ["OEC"]}
 
 
-def terms_for(direction: str, **changes: object) -> dict[str, object]:
+TRADER: dict[str, object] = {"kind": "trader", "country": "BR", "status": "ACTIVE"}
+
+
+def terms_for(direction: str, name: str = "br_uy", **changes: object) -> dict[str, object]:
     """Terms as a node gives them; a change goes to the direction if the clause is the direction's."""
-    terms = ready_made()
+    terms = ready_made(name)
     directions: dict[str, dict[str, object]] = terms.pop("directions")  # type: ignore[assignment]
     issuer, partner = direction.split("-")
     directed = {**directions[direction], "issuer": issuer, "partner": partner, "state": "IN_OPERATION"}
@@ -167,3 +172,51 @@ def test_in_a_wider_agreement_a_third_party_cannot_act_on_a_direction() -> None:
 
 def test_the_published_text_is_never_edited() -> None:
     assert CONTRACT.sha256 == PUBLISHED_SHA256
+    assert MASTER_DATA.sha256 == MASTER_DATA_SHA256
+
+
+@pytest.mark.parametrize(
+    ("record", "terms", "reason"),
+    [
+        ({}, {}, None),
+        ({"status": "SUSPENDED"}, {}, None),
+        ({"status": "WITHDRAWN"}, {}, "status not shared"),
+        ({"kind": None}, {}, "kind not accepted"),
+        ({"kind": "ship"}, {"accept_kinds": ["operator", "trader"]}, "kind not accepted"),
+        ({"kind": None}, {"accept_kinds": ["operator", "trader"]}, None),
+        ({"kind": None, "valid_to": "2027-06-14"}, {"accept_kinds": ["operator"]}, "expired"),
+        ({}, {"consent": "GENERAL"}, "consent not given"),
+        ({}, {"from": "2027-06-16"}, "agreement not yet in force"),
+        ({}, {"until": "2027-06-14"}, "agreement ended"),
+    ],
+)
+def test_the_master_data_contract_shares_the_kinds_and_statuses_of_the_terms(
+    record: dict[str, object], terms: dict[str, object], reason: str | None
+) -> None:
+    given = terms_for("BR-UY", "br_uy_master_data", **terms)
+    answer = MASTER_DATA.decide({**TRADER, **record}, given, TODAY)
+    assert (answer.shared, answer.reason) == (reason is None, reason or "")
+    assert answer.fields == (tuple(sorted(given["direction"]["fields"])) if answer.shared else ())  # type: ignore[index]
+
+
+def test_the_master_data_contract_shares_nothing_under_terms_that_name_no_kind() -> None:
+    for record in (TRADER, BR_RECORD):
+        assert MASTER_DATA.decide(record, terms_for("BR-UY"), TODAY).reason == "kind not accepted"
+    assert CONTRACT.decide(TRADER, terms_for("BR-UY"), TODAY).reason == "programme not accepted"
+
+
+@pytest.mark.parametrize("state", ["NEGOTIATING", "SIGNED", "SUSPENDED", "TERMINATED"])
+def test_no_master_data_crosses_out_of_operation(state: str) -> None:
+    given = terms_for("BR-UY", "br_uy_master_data", state=state)
+    assert MASTER_DATA.decide(TRADER, given, TODAY).reason == "agreement not in operation"
+
+
+@pytest.mark.parametrize("act", ["sign", "start", "resume", "suspend", "terminate"])
+@pytest.mark.parametrize("signatures", [[], ["BR"], ["BR", "UY"]])
+def test_both_contracts_govern_alike(act: str, signatures: list[str]) -> None:
+    asked: dict[str, object] = {"act": act, "issuer": "BR", "partner": "UY", "mode": "operation"}
+    asked["preconditions_met"] = []
+    given = terms_for("BR-UY", "br_uy_master_data")
+    assert MASTER_DATA.govern(asked, given, signatures, TODAY) == CONTRACT.govern(
+        asked, given, signatures, TODAY
+    )
