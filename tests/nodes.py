@@ -275,13 +275,13 @@ def peer(one: Node, other: Node) -> None:
         node.post("/v1/peers", {"card": its["card"], "fingerprint": its["fingerprint"]})
 
 
-def agree(br: Node, uy: Node, **changed_terms: Any) -> str:
-    """Draft, sign and start the arrangement in both directions; gives its id."""
-    wanted = {**terms.terms("br_uy"), **changed_terms}
+def agree(br: Node, uy: Node, under: str = "br_uy", contract: str = "mra_v1", **changed_terms: Any) -> str:
+    """Draft, sign and start an arrangement in both directions; gives its id."""
+    wanted = {**terms.terms(under), **changed_terms}
     draft = {"title": "Brazil-Uruguay", "countries": ["BR", "UY"], "terms": wanted}
-    agreement = str(br.post("/v1/agreements", draft | {"contract": rules.text("mra_v1")})["agreement"])
+    agreement = str(br.post("/v1/agreements", draft | {"contract": rules.text(contract)})["agreement"])
     place = f"/v1/agreements/{agreement}"
-    until(lambda: uy.get("/v1/agreements")["agreements"], what="the draft at the partner")
+    until(lambda: uy.http.get(place).is_success, what="the draft at the partner")
     for node in (br, uy):
         node.post(f"{place}/acts", {"act": "sign"})
     for node in (br, uy):

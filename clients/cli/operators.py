@@ -30,18 +30,21 @@ Reason = Annotated[str, typer.Option(help="For the own file; never leaves the no
 def import_file(
     session: Session,
     file: Annotated[Path, typer.Argument(help="The list, as CSV.")],
-    profile: Annotated[str, typer.Option(help="How it is read: br-oea, uy-oec, or a TOML file.")],
+    profile: Annotated[str, typer.Option(help="How it is read: br-oea, br-cnpj, uy-oec, or a TOML file.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, change nothing.")
     ] = False,
+    from_line: Annotated[
+        int, typer.Option(help="Go on from this line of the list, where an import was broken off.", min=0)
+    ] = 0,
 ) -> int:
-    """Import a list of operators. A refused row stops no other; a repeated list changes nothing.
+    """Import a list of operators or traders. A refused row stops no other; a repeated list changes nothing.
 
-    Operators that are recorded but not in the list are reported, never revoked.
+    Those that are recorded but not in the list are reported, never revoked.
     """
     from clients.cli import imports
 
-    report = imports.import_file(session.node, file, profile, dry_run)
+    report = imports.import_file(session.node, file, profile, dry_run, from_line)
     if session.as_json:
         say_json(report.to_json())
     else:

@@ -1,16 +1,19 @@
-"""National lists, as the spreadsheets administrations keep, read into operators.
+"""National lists, as the spreadsheets administrations keep, read into operators or traders.
 
 A profile (TOML) says how one country's columns map to fields; nothing about a country is code.
-Guarantees that every operator yielded would be accepted by a node, that every problem names line,
-column, value and rule, and that a bad row never hides the next one. Refuses a whole file
-(`Malformed`, `TooMuch`) for what makes its rows doubtful: bytes of another encoding, NUL, a quote
-that stays open to the end, a missing, unknown or repeated column, sizes beyond the bounds; rows have
-been yielded by then. Refuses a row for a quote in the middle of a cell, for a cell that a spreadsheet
-would run as a formula, for a word the profile does not know, and for an identifier that an earlier line has.
+A list is read twice, and never held: the first reading (`survey`) shows that it can be trusted as a whole,
+and keeps eight bytes of each number. Guarantees that every record yielded would be accepted by a node, that
+every problem names line, column, value and rule, and that a bad row never hides the next one. Refuses a
+whole file (`Malformed`, `TooMuch`), before any row is yielded, for what makes its rows doubtful: bytes of
+another encoding, NUL, a quote that stays open to the end, a missing, unknown or repeated column, sizes beyond
+the bounds; later only if it is written to between the readings. Refuses a row for a quote in the middle of
+a cell, for a cell that a spreadsheet would run as a formula, for a word the profile does not know, and for
+an identifier that an earlier line has.
 White space around a cell is dropped and text is brought to NFC; nothing else is repaired.
 """
 
 import csv
+import os
 import re
 import tomllib
 from collections import deque
@@ -21,13 +24,14 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, Final, cast
 from unicodedata import normalize
 
+from clients.sdk.digests import Digests
 from clients.sdk.numbers import fault
 from node.errors import SHOWN_CHARACTERS, Malformed, Problem, TooMuch, problem
 from node.ledger import moment
 from node.ledger.canonical import Json
 from node.records import identifiers, model
 
-MAX_ROWS: Final = 200_000
+MAX_ROWS: Final = 5_000_000
 MAX_LINE_BYTES: Final = 65_536
 MAX_ROW_LINES: Final = 64
 MAX_CELL_CHARACTERS: Final = 1_000
@@ -52,6 +56,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _POSITION: Final = re.compile(r"\[[0-9]+\]")
 
 Word = str | bool
+Through = Callable[[Iterator["Row"]], Iterable["Row"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,20 @@ class ImportedRow:
     tin: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the first reading of a list found: its rows, whom they are about, which numbers stand twice."""
+
+    rows: int
+    tins: Digests
+    repeated: Digests
+    state: tuple[int, int, int]
+
+    def is_repeated(self, number: tuple[str, str]) -> bool:
+        """Whether another row may have this number, so that lines must be remembered."""
+        return bool(number[1]) and " ".join(number) in self.repeated
+
+
 def load_profile(name_or_path: str | Path) -> Profile:
     """A profile that comes with the client (by name, "br-oea") or a TOML file (by its path).
 
@@ -136,24 +155,48 @@ def load_profile(name_or_path: str | Path) -> Profile:
         raise Malformed("the profile cannot be read", where=str(path), why=str(error)) from error
 
 
-def read_import(path: Path, profile: Profile) -> Iterator[ImportedRow]:
-    """Read a list row by row; `Malformed` or `TooMuch` when the file itself cannot be trusted."""
-    lines_of: dict[tuple[str, str], int] = {}
+def survey(path: Path, profile: Profile, through: Through = iter) -> Survey:
+    """Read a list for the first time; `Malformed` or `TooMuch` when the file itself cannot be trusted.
+
+    The rows go `through` a function of the caller's, which may count them as they pass.
+    """
+    state, rows, tins, numbers = _state(path), 0, Digests(), Digests()
+    for row in through(read_rows(path, profile)):
+        rows += 1
+        found = _numbers(row, profile)
+        for number in found:
+            numbers.add(" ".join(number))
+        if tin := _tin(row, profile, found):
+            tins.add(tin)
+    return Survey(rows, tins, numbers.repeated(), state)
+
+
+def read_import(
+    path: Path, profile: Profile, surveyed: Survey | None = None, from_line: int = 0
+) -> Iterator[ImportedRow]:
+    """Read a list row by row, from a line on; raises as `survey` does, whose finding may be handed in.
+
+    Earlier rows are passed over unread, except those whose number a later one repeats.
+    """
+    found, lines_of = surveyed or survey(path, profile), dict[tuple[str, str], int]()
+    _check_unchanged(path, found)
     for row in read_rows(path, profile):
+        if row.line < from_line and not any(map(found.is_repeated, _numbers(row, profile))):
+            continue
         try:
             operator = operator_from_row(row, profile)
-            _check_unseen(operator, row, profile, lines_of)
+            _check_unseen(operator, row, profile, found, lines_of)
         except Malformed as refusal:
-            yield ImportedRow(row.line, None, _located(row, refusal, profile), _tin(row, profile))
+            yield ImportedRow(
+                row.line, None, _located(row, refusal, profile), _tin(row, profile, _numbers(row, profile))
+            )
         else:
             yield ImportedRow(row.line, operator, (), str(operator["tin"]))
+    _check_unchanged(path, found)
 
 
 def read_rows(path: Path, profile: Profile) -> Iterator[Row]:
     """The rows of a CSV file below its header, streamed; raises as `read_import` does."""
-    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
-        do = "save the sheet as CSV (UTF-8) and import that"
-        raise Malformed("spreadsheet files are not supported in this version", where=str(path), do=do)
     with _opened(path) as file:
         yield from _rows(_decoded(file, profile.encoding), profile)
 
@@ -188,6 +231,19 @@ def refused_by_node(
 # Reading the file.
 
 
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced."""
+    with _opened(path) as file:
+        found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check_unchanged(path: Path, surveyed: Survey) -> None:
+    if _state(path) != surveyed.state:
+        do = "import it again when nobody writes to it; a repeated row changes nothing"
+        raise Malformed("the list was changed while it was read", where=str(path), do=do)
+
+
 def _bounded(path: Path, limit: int) -> bytes:
     with path.open("rb") as file:
         content = file.read(limit + 1)
@@ -197,6 +253,13 @@ def _bounded(path: Path, limit: int) -> bytes:
 
 
 def _opened(path: Path) -> BinaryIO:
+    """The file, which can be read twice."""
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        do = "save the sheet as CSV (UTF-8) and import that"
+        raise Malformed("spreadsheet files are not supported in this version", where=str(path), do=do)
+    if path.exists() and not path.is_file():
+        do = "save the list as a file, and import that"
+        raise Malformed("a list is read twice, which this cannot be", where=str(path), do=do)
     try:
         return path.open("rb")
     except OSError as error:
@@ -439,9 +502,11 @@ def _scheme(path: str) -> str:
 
 
 def _derive(operator: dict[str, Any], profile: Profile) -> None:
-    """Fill what follows from the rest: the TIN from the first identifier, the scope from the types."""
+    """Fill what follows from the rest: the TIN from the first identifier, a scope from the types."""
     for first in operator.get("identifiers", [])[:1]:
         operator["tin"] = identifiers.tin_of(operator["country"], first["scheme"], first["value"])
+    if not profile.scope:
+        return
     granted = [scope for kind in operator.get("national_types", ()) for scope in profile.scope.get(kind, ())]
     operator["scope"] = [scope for scope in model.SCOPES if scope in granted]
 
@@ -510,20 +575,38 @@ def _broken(rule: str) -> Malformed:
 # Naming what went wrong.
 
 
-def _tin(row: Row, profile: Profile) -> str:
-    """Whom a refused row is about, as far as its number can be read."""
-    country = str(profile.constants.get("country", ""))
+def _numbers(row: Row, profile: Profile) -> list[tuple[str, str]]:
+    """(scheme, value) of each number of a row that can be read; "" for one that cannot."""
     if len(row.cells) != len(row.header):
-        return ""
+        return []
     cells = dict(zip(row.header, map(_tidy, row.cells), strict=True))
-    for column in profile.columns:
-        if column.form == "identifier" and cells[column.header]:
-            try:
-                value = str(_as_identifier(cells[column.header], column, profile))
-                return identifiers.tin_of(country, _scheme(column.fields[0]), value)
-            except Malformed:
-                return ""
+    columns = [each for each in profile.columns if each.form == "identifier" and cells[each.header]]
+    written = [(_scheme(column.fields[0]), cells[column.header]) for column in columns]
+    return [(scheme, _checked(scheme, cell)) for scheme, cell in written]
+
+
+def _checked(scheme: str, cell: str) -> str:
+    try:
+        return identifiers.check(scheme, cell)
+    except Malformed:
+        return ""
+
+
+def _tin(row: Row, profile: Profile, numbers: list[tuple[str, str]]) -> str:
+    """Whom a row is about, as far as the first of its numbers, and its country, can be read."""
+    for scheme, value in numbers[:1]:
+        try:
+            return identifiers.tin_of(_country(row, profile), scheme, value)
+        except Malformed:
+            return ""
     return ""
+
+
+def _country(row: Row, profile: Profile) -> str:
+    column = _column_of("country", profile)
+    if column is None:
+        return str(profile.constants.get("country", ""))
+    return str(FORMS[column.form](_tidy(row.cells[row.header.index(column.header)]), column, profile))
 
 
 def _by_column(
@@ -549,10 +632,15 @@ def _column_of(path: str, profile: Profile) -> Column | None:
 
 
 def _check_unseen(
-    operator: Mapping[str, Json], row: Row, profile: Profile, lines_of: dict[tuple[str, str], int]
+    operator: Mapping[str, Json],
+    row: Row,
+    profile: Profile,
+    surveyed: Survey,
+    lines_of: dict[tuple[str, str], int],
 ) -> None:
     numbers = cast("list[dict[str, str]]", operator["identifiers"])
     keys = [(number["scheme"], number["value"]) for number in numbers]
+    keys = [key for key in keys if surveyed.is_repeated(key)]
     repeated = [key for key in keys if key in lines_of]
     if repeated:
         problems = [_repeat(key, lines_of[key], profile) for key in repeated]
@@ -591,7 +679,7 @@ def _profile_path(name_or_path: str | Path) -> Path:
 
 
 def _profile(table: Mapping[str, Any]) -> Profile:
-    _check_keys("profile", table, Profile.__slots__, ())
+    _check_keys("profile", table, Profile.__slots__, ("scope",))
     _check_choice("encoding", table["encoding"], ENCODINGS)
     _check_choice("separator", table["separator"], SEPARATORS)
     _check_choice("dates", table["dates"], DATES)
@@ -600,7 +688,7 @@ def _profile(table: Mapping[str, Any]) -> Profile:
     _check_type("constants", table["constants"], dict)
     columns = _columns(table["columns"])
     _check_targets([*table["constants"], *(path for column in columns for path in column.fields)])
-    return Profile(**{**table, "scope": _scope(table["scope"]), "columns": columns})
+    return Profile(**{**table, "scope": _scope(table.get("scope", {})), "columns": columns})
 
 
 def _columns(tables: object) -> tuple[Column, ...]:

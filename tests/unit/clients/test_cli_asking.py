@@ -2,15 +2,20 @@
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clients.cli import imports, operators, watching
+from clients.bench.traders import trader, write_list
+from clients.cli import imports, operators, progress, watching
 from clients.sdk import Node as SdkNode
+from clients.sdk.importing import ImportedRow
 from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, free_port, until
 from tests.unit.clients.test_cli import Aeo, Done, admitted, aeo, home
 
@@ -150,10 +155,15 @@ def test_what_a_lookup_gave_can_be_recorded_again(aeo: Aeo, pair: Pair, tmp_path
     assert aeo("operator", "add", str(file), at=pair.br).out.startswith(f"{tin}: changed, version 2")
 
 
-def test_the_operator_in_the_page_of_commands_can_be_recorded(aeo: Aeo, lone: Node, tmp_path: Path) -> None:
-    [example] = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.S)
-    (tmp_path / "operator.json").write_text(example, encoding="utf-8")
-    assert aeo("operator", "add", str(tmp_path / "operator.json"), at=lone).code == 0
+def test_the_records_in_the_page_of_commands_can_be_recorded(aeo: Aeo, lone: Node, tmp_path: Path) -> None:
+    examples = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.S)
+    assert len(examples) == 2
+    for example in examples:
+        (tmp_path / "record.json").write_text(example, encoding="utf-8")
+        assert aeo("operator", "add", str(tmp_path / "record.json"), at=lone).code == 0
+    card = aeo("lookup", json.loads(examples[1])["tin"], at=lone).out
+    assert re.search(r"kind +trader, not an authorised operator, activity 4630 \(ISIC Rev. 4\)", card)
+    assert "authorised  " not in card
 
 
 def test_an_operator_that_left_our_view_is_still_named_by_what_was_asked(
@@ -289,3 +299,110 @@ def test_a_token_that_may_not_import_is_refused_before_the_file_is_read(
     assert done.code == 2
     assert "role reader may not do this" in done.err
     assert "officer" in done.err
+
+
+# Lists of any length.
+
+
+@pytest.fixture
+def register(tmp_path: Path) -> Path:
+    """Forty traders, as a national register has them."""
+    file = tmp_path / "register.csv"
+    write_list(file, 0, 40)
+    return file
+
+
+def brought(aeo: Aeo, file: Path, node: Node, *options: str) -> Done:
+    return aeo("operator", "import", str(file), "--profile", "br-cnpj", *options, at=node)
+
+
+def test_a_list_of_one_kind_says_nothing_of_the_other(
+    aeo: Aeo, imported: Callable[..., Done], register: Path, lone: Node
+) -> None:
+    imported(lone, 30)
+    assert brought(aeo, register, lone).out == "40 new, 0 changed, 0 unchanged, 0 refused\n"
+    assert imported(lone, 30).out == "0 new, 0 changed, 30 unchanged, 0 refused\n"
+    write_list(register, 1, 39)
+    report = brought(aeo, register, lone, "--json").json
+    assert (report["missing"], report["on_refused_rows"]) == ([trader(0)["tin"]], [])
+
+
+def test_an_import_goes_on_from_the_line_it_names(
+    aeo: Aeo, register: Path, lone: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = SdkNode.import_list
+
+    def breaks(node: SdkNode, operators: Any, dry_run: bool = False, source: str = "") -> Any:
+        if operators and operators[0]["tin"] == trader(20)["tin"]:
+            raise KeyboardInterrupt
+        return whole(node, operators, dry_run, source)
+
+    monkeypatch.setattr(imports, "PAGE", 10)
+    monkeypatch.setattr(SdkNode, "import_list", breaks)
+    done = brought(aeo, register, lone)
+    assert (done.code, done.out) == (130, "")
+    assert "The rows before line 22 were sent; go on with --from-line 22, or import it again" in done.err
+
+    monkeypatch.setattr(SdkNode, "import_list", whole)
+    done = brought(aeo, register, lone, "--from-line", "22")
+    assert re.fullmatch(r"\d+ new, 0 changed, \d+ unchanged, 0 refused, 20 passed over\n", done.out)
+    assert brought(aeo, register, lone).out == "0 new, 0 changed, 40 unchanged, 0 refused\n"
+
+
+def test_two_pages_are_on_their_way_at_once_and_told_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "PAGE", 3)
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def answer(page: list[ImportedRow]) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+        return {"outcomes": [row.line for row in page]}
+
+    rows = (ImportedRow(line, {}, (), "") for line in range(2, 33))
+    with ThreadPoolExecutor(imports.IN_FLIGHT) as pool:
+        told = list(imports._answered(rows, lambda page: pool.submit(answer, page)))
+    assert [line for page, _ in told for line in (row.line for row in page)] == list(range(2, 33))
+    assert all([row.line for row in page] == outcomes for page, outcomes in told)
+    assert most == imports.IN_FLIGHT
+
+
+def test_of_many_refused_cells_the_first_are_told_and_the_rest_counted(
+    aeo: Aeo, register: Path, lone: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_TOLD", 25)
+    register.write_text(register.read_text("utf-8").replace(";ATIVA;", ";ZUMBI;"), encoding="utf-8")
+    report = brought(aeo, register, lone, "--json").json
+    assert (report["counts"]["refused"], len(report["refused"]), report["untold"]) == (40, 25, 15)
+    assert [each["line"] for each in report["refused"]] == list(range(2, 27))
+    assert "and 20 more; --json tells the first 25" in brought(aeo, register, lone).out
+
+
+def test_an_import_says_how_far_it_is_where_there_is_no_terminal(
+    aeo: Aeo, register: Path, lone: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "PAGE", 10)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    said = brought(aeo, register, lone).err.splitlines()
+    assert said[0].startswith("reading: 10 rows")
+    assert re.fullmatch(r"sending: 10 of 40 rows(, [\d,]+ a second, .* left)?, to line 11", said[4])
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "a_second", "says"),
+    [
+        (0, 10, 0.0, "0 of 10 rows"),
+        (500, None, 250.0, "500 rows, 250 a second"),
+        (120_000, 1_000_000, 4_000.0, "120,000 of 1,000,000 rows, 4,000 a second, 3 min 40 s left"),
+        (1_000, 1_000_000, 100.0, "1,000 of 1,000,000 rows, 100 a second, 2 h 46 min left"),
+        (99, 100, 99.0, "99 of 100 rows, 99 a second, 0 s left"),
+    ],
+)
+def test_how_far_it_is_is_told_with_rate_and_time_left(
+    done: int, total: int | None, a_second: float, says: str
+) -> None:
+    assert progress.so_far(done, total, a_second) == says

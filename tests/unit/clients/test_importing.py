@@ -1,9 +1,12 @@
-from collections.abc import Callable
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clients.bench.traders import traders, write_list
 from clients.sdk.importing import (
     ImportedRow,
     ImportProblem,
@@ -14,13 +17,14 @@ from clients.sdk.importing import (
     read_import,
     read_rows,
     refused_by_node,
+    survey,
 )
 from node.errors import Malformed, Problem, TooMuch
 from node.records import model
 
 LISTS = Path(__file__).parents[3] / "clients" / "demo" / "data"
 PROFILES = Path(__file__).parents[3] / "clients" / "sdk" / "profiles"
-BR, UY = load_profile("br-oea"), load_profile("uy-oec")
+BR, UY, CNPJ = load_profile("br-oea"), load_profile("uy-oec"), load_profile("br-cnpj")
 HEADER = [column.header for column in UY.columns]
 CELLS = {
     "RUT": "049000010017",
@@ -451,7 +455,7 @@ def test_a_profile_that_breaks_a_rule_is_refused(tmp_path: Path, old: str, new: 
 
 @pytest.mark.parametrize("name", ["xx-aeo", "../profiles/uy-oec", "", "UY-OEC"])
 def test_only_profiles_that_exist_are_loaded_by_name(name: str) -> None:
-    with pytest.raises(Malformed, match="use one of br-oea, uy-oec"):
+    with pytest.raises(Malformed, match="use one of br-cnpj, br-oea, uy-oec"):
         load_profile(name)
 
 
@@ -490,3 +494,97 @@ def test_a_fault_no_column_explains_is_named_by_its_field(
     with pytest.raises(Malformed) as refusal:
         operator_from_row(row(**changes), altered(tmp_path, change))
     assert [broken.field for broken in refusal.value.problems] == fields
+
+
+# Lists of any length.
+
+
+def test_a_register_becomes_the_traders_it_describes(tmp_path: Path) -> None:
+    write_list(tmp_path / "list.csv", 7, 20)
+    assert [row.operator for row in read_import(tmp_path / "list.csv", CNPJ)] == traders(7, 20)
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("ATIVA", "ACTIVE"),
+        ("Inapta", "SUSPENDED"),
+        ("SUSPENSA", "SUSPENDED"),
+        ("BAIXADA", "WITHDRAWN"),
+        ("NULA", "ANNULLED"),
+    ],
+)
+def test_the_words_of_the_register_become_statuses(tmp_path: Path, word: str, status: str) -> None:
+    path = tmp_path / "list.csv"
+    write_list(path, 1, 1)
+    path.write_text(path.read_text("utf-8").replace("ATIVA", word), encoding="utf-8")
+    [found] = read_import(path, CNPJ)
+    assert (found.operator or {})["status"] == status
+
+
+def test_nothing_is_yielded_of_a_list_that_cannot_be_trusted_as_a_whole(listed: Callable[..., Path]) -> None:
+    path = listed(line(), line(RUT=OTHER_RUT), "\0")
+    with pytest.raises(Malformed, match="NUL"):
+        next(read_import(path, UY))
+
+
+def test_a_survey_counts_and_knows_whom_the_list_is_about(listed: Callable[..., Path]) -> None:
+    bad = line(RUT=OTHER_RUT, Estado="?")
+    passed: list[int] = []
+
+    def through(rows: Iterator[Row]) -> Iterator[Row]:
+        for each in rows:
+            passed.append(each.line)
+            yield each
+
+    found = survey(listed(line(), bad, line(RUT="1"), line()), UY, through)
+    assert (found.rows, passed) == (4, [2, 3, 4, 5])
+    assert ["UY" + number in found.tins for number in (CELLS["RUT"], OTHER_RUT, "1")] == [True, True, False]
+    assert found.is_repeated(("RUT", CELLS["RUT"]))
+    assert not found.is_repeated(("RUT", OTHER_RUT))
+
+
+def test_a_list_read_from_a_line_on_still_knows_the_numbers_before_it(listed: Callable[..., Path]) -> None:
+    path = listed(line(RUT=OTHER_RUT), line(), line(Rol="?"), line())
+    rows = list(read_import(path, UY, from_line=4))
+    assert [row.line for row in rows] == [3, 4, 5]
+    assert [p.rule for p in rows[2].problems] == ["stands already in line 3"]
+
+
+def test_a_list_that_is_written_to_between_the_readings_is_refused(listed: Callable[..., Path]) -> None:
+    path = listed(line())
+    found = survey(path, UY)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line(RUT=OTHER_RUT))
+    with pytest.raises(Malformed, match="changed while it was read"):
+        next(read_import(path, UY, found))
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.csv")
+    assert "save the list as a file" in refused(tmp_path / "list.csv").do
+
+
+def test_a_country_may_stand_in_a_column(tmp_path: Path) -> None:
+    profile = PROFILES / "br-cnpj.toml"
+    text = profile.read_text("utf-8").replace('country = "BR"\nsource', "source", 1)
+    text += '\n[[columns]]\nheader = "País"\nfields = ["country"]\nform = "text"\n'
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+    own, path = load_profile(str(tmp_path / "own.toml")), tmp_path / "list.csv"
+    write_list(path, 3, 1)
+    [header, row] = path.read_text("utf-8").splitlines()
+    path.write_text(f"{header};País\n{row};BR\n", encoding="utf-8")
+    assert [each.operator for each in read_import(path, own)] == traders(3, 1)
+    assert traders(3, 1)[0]["tin"] in survey(path, own).tins
+
+
+def test_reading_a_list_takes_no_more_memory_for_more_rows(tmp_path: Path) -> None:
+    """Eight bytes for each number and TIN, not a row."""
+    path, most = tmp_path / "list.csv", []
+    for rows in (1_000, 9_000):
+        write_list(path, 0, rows)
+        tracemalloc.start()
+        assert sum(row.operator is not None for row in read_import(path, CNPJ)) == rows
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert most[1] - most[0] < 8_000 * 2 * 24
