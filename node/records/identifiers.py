@@ -10,6 +10,7 @@ not proof that the firm exists: only its register knows that.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType, ModuleType
 from typing import Final
 
@@ -48,6 +49,8 @@ MID_PREFIXES: Final = COUNTRIES | frozenset(
 TIN: Final = re.compile(r"[A-Z]{2}[0-9A-Z]{1,15}")
 LONGEST: Final = 35
 _LONGEST_AS_TYPED: Final = 64
+CHECKED_KEPT: Final = 1_024
+"""Each row of a list asks about its numbers several times in a row."""
 _SEPARATORS: Final = re.compile(r"[\s./-]")
 
 
@@ -151,6 +154,7 @@ def plain(text: str) -> str:
     return _SEPARATORS.sub("", text).upper()
 
 
+@lru_cache(CHECKED_KEPT)
 def check(scheme: str, value: str) -> str:
     """Return the compact canonical form of `value`, or raise `Malformed` naming the scheme's rule."""
     known = _scheme(scheme)
