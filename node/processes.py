@@ -1,5 +1,6 @@
 """The processes of a node: one, or several that serve the same sockets over one PostgreSQL."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,13 +23,25 @@ from node.service.bell import Bell
 from node.service.parts import Parts
 
 LOOK_S: Final = 0.5
+KEPT_BYTES: Final = 16 * 2**20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
 
 
 def serve(parts: Parts, listening: list[socket.socket]) -> None:
     """Serve a node in this process, on these sockets, until it is told to stop."""
     server = _server(parts)
+    _keep_memory()
     gc.freeze()  # what is loaded now stays; collections need not walk it again
     server.run(listening)
+
+
+def _keep_memory() -> None:
+    """Keep up to `KEPT_BYTES` that were freed: a long answer takes them again, page by page otherwise."""
+    with suppress(OSError, AttributeError):  # another C library has no `mallopt`
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        allocator.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def _serve_as_one_of_many(home: Path, listening: list[socket.socket]) -> None:

@@ -6,6 +6,7 @@ reason against it is absent; each reason that stands in the way is named.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -27,7 +28,11 @@ from node.store.tables import LEDGER
 SEARCH_LIMIT = 20_000
 SEARCH_SCORE = 60
 
+UNDECIDED = '{"answer": "withhold", "reason": "not decided yet"}'
+
 Json = dict[str, Any]
+Told = tuple[bool, int, str, orjson.Fragment]
+"""(whether others come first, log, record, the answer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,15 @@ class Reach:
         """Whole seconds since the newest proof."""
         return max(0, (now_ms - self.proven_ms) // 1000)
 
-    def against(self, row: Mirrored, fields: Mapping[str, Any], read: str, now_ms: int) -> list[str]:
+    def against(self, row: Mirrored, read: str, now_ms: int) -> list[str]:
         """Every reason why recognition does not apply."""
         found = [] if self.state == "IN_OPERATION" else [self.state_in_words()]
         if read != "ACTIVE":
             found.append(f"the status is {read}")
-        direction = self.terms["direction"]
-        if fields.get("programme") not in direction["accept_programmes"]:
+        direction, scope = self.terms["direction"], (row.scope or "").split()
+        if row.programme not in direction["accept_programmes"]:
             found.append("no authorisation under a programme that the agreement recognises")
-        missing = [each for each in direction["min_scope"] if each not in fields.get("scope", ())]
+        missing = [each for each in direction["min_scope"] if each not in scope]
         if missing:
             found.append("the authorisation does not cover " + ", ".join(missing))
         today = moment.date_of(now_ms)
@@ -90,6 +95,56 @@ class Reach:
         return found
 
 
+class Teller:
+    """Tells the operators of one incoming channel at one moment; what is the same for many is made once."""
+
+    def __init__(self, reach: Reach, now_ms: int) -> None:
+        self._reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
+        self._alerts, self._freshness = list(reach.alerts), reach.freshness(now_ms)
+        self._read: dict[tuple[bool | str | None, ...], tuple[str, Json]] = {}
+
+    def answer(self, row: Mirrored) -> Json:
+        """The answer about an operator that a partner disclosed, or whose record left our view."""
+        decided_on = row.fields is None, row.status, row.valid_to, row.programme, row.scope, row.doubt
+        found = self._read.get(decided_on)
+        if found is None:
+            found = self._read[decided_on] = self._reading(row)
+        reach = self._reach
+        return {
+            "tin": row.tin,
+            "record_id": row.record_id,
+            "country": reach.channel.issuer,
+            "source": "mirror",
+            "fields": None if row.fields is None else orjson.Fragment(row.fields),
+            "status": {"value": found[0], "stated": row.status, "since": row.status_since},
+            "recognition": found[1],
+            "partners": None,
+            "provenance": {
+                "ledger": {
+                    "origin": reach.ledger_origin,
+                    "seq": row.ledger_seq,
+                    "proven_size": reach.ledger_size,
+                },
+                "channel": {"origin": reach.origin, "seq": row.seq},
+                "credential": row.credential or None,
+            },
+            "freshness": self._freshness,
+            "alerts": self._alerts,
+        }
+
+    def _reading(self, row: Mirrored) -> tuple[str, Json]:
+        """(the status as it must be read today, whether recognition applies and why not)."""
+        reach = self._reach
+        if row.fields is None:
+            read, stopped = "NOT_SHARED", [] if reach.state == "IN_OPERATION" else [reach.state_in_words()]
+            reasons = [*stopped, "the issuer no longer shares this record with us"]
+        else:
+            read = status.as_read(row.status or "", row.valid_to, self._today)
+            reasons = reach.against(row, read, self._now_ms)
+        told = {"applies": not reasons, "agreement": reach.channel.agreement, "title": reach.title}
+        return read, told | {"reasons": reasons}
+
+
 class Answers:
     """Looks up operators; remembers channels and names only until the next commit."""
 
@@ -98,7 +153,7 @@ class Answers:
         self._reaches: tuple[tuple[int, str], dict[int, Reach]] | None = None
         self._names: tuple[int, list[tuple[int, str, str, str]]] | None = None
 
-    def operator(self, connection: Connection, tin: str) -> Json:
+    def operator(self, connection: Connection, tin: str) -> orjson.Fragment:
         """The answer about one TIN; `NotFound` when no own or mirrored operator has it."""
         found = self.operators(connection, [tin], "TIN")
         if not found[tin]:
@@ -111,17 +166,24 @@ class Answers:
 
     def operators(
         self, connection: Connection, values: Sequence[str], scheme: str | None = None
-    ) -> dict[str, list[Json]]:
-        """The answers about each identifier as it was written, of any scheme unless one is given."""
+    ) -> dict[str, list[orjson.Fragment]]:
+        """The answers about each identifier as it was written, of any scheme unless one is given.
+
+        As JSON, each written out as soon as its row is read: a long list is held in no other form.
+        """
         stored = {value: identifiers.plain(value) for value in values}
-        hits = channels.look_up(connection, sorted(set(stored.values())), scheme)
-        told = self._told(connection, {(log, record_id): row for _, log, record_id, row in hits})
-        found: dict[str, list[Json]] = {number: [] for number in stored.values()}
-        for number, log, record_id, _ in sorted(hits, key=lambda hit: hit[1:3]):
-            answer = told.get((log, record_id))
-            if answer is not None and answer not in found[number]:
-                found[number].append(answer)
-        return {value: _best_first(found[number]) for value, number in stored.items()}
+        tellers, own = self._tellers(), list[tuple[str, str]]()
+        told: dict[str, list[Told]] = {}
+        for number, log, record_id, row in channels.look_up(connection, sorted(set(stored.values())), scheme):
+            if row is not None and log in tellers:
+                answer = tellers[log].answer(row)
+                told.setdefault(number, []).append(_told(answer, log))
+            elif log == LEDGER:
+                own.append((number, record_id))
+        known = self._own(connection, [record_id for _, record_id in own])
+        for number, record_id in own:
+            told.setdefault(number, []).append(_told(known[record_id], LEDGER))
+        return {value: _best_first(told.get(number, [])) for value, number in stored.items()}
 
     def history(self, connection: Connection, tin: str) -> Json:
         """Every version of an operator that this node knows, oldest first."""
@@ -156,7 +218,10 @@ class Answers:
         )
         keys = [names[at][:2] for _, _, at in hits]
         mirrored = channels.mirrored(connection, keys)
-        told = self._told(connection, {key: mirrored.get(key) for key in keys})
+        tellers = self._tellers()
+        told = {key: tellers[key[0]].answer(row) for key, row in mirrored.items() if key[0] in tellers}
+        own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
+        told |= {(LEDGER, record_id): answer for record_id, answer in own.items()}
         suggestions = [
             {"score": round(score), "name": names[at][2], "operator": told[names[at][:2]]}
             for _, score, at in hits
@@ -184,57 +249,58 @@ class Answers:
                 known = self._names = (mark, records.names(connection, SEARCH_LIMIT))
         return known[1]
 
-    def _told(
-        self, connection: Connection, rows: Mapping[tuple[int, str], Mirrored | None]
-    ) -> dict[tuple[int, str], Json]:
-        """The answers by (log, record), out of the mirror rows of those that a partner disclosed."""
-        reaches, now_ms = self.reaches(), self._parts.now_ms()
-        told = {}
-        for (log, record_id), row in rows.items():
-            if log == LEDGER:
-                told[log, record_id] = self._own(connection, record_id)
-            elif row is not None and log in reaches:
-                told[log, record_id] = foreign(reaches[log], row, now_ms)
-        return told
+    def _tellers(self) -> dict[int, Teller]:
+        """Those who tell what each incoming channel says, all at this moment."""
+        now_ms = self._parts.now_ms()
+        return {log: Teller(reach, now_ms) for log, reach in self.reaches().items()}
 
-    def _own(self, connection: Connection, record_id: str) -> Json:
-        stored = records.newest(connection, record_id)
-        if stored is None:
-            raise NotFound("the record is not here any more", where=record_id)
-        version = versions.unseal(stored, self._parts.keys.store)
-        lines = self._parts.lines(connection, self._parts.today())
+    def _own(self, connection: Connection, record_ids: Sequence[str]) -> dict[str, Json]:
+        """The answers about these own operators."""
+        if not record_ids:
+            return {}
+        opened = {
+            stored.record_id: versions.unseal(stored, self._parts.keys.store)
+            for stored in records.newest(connection, record_ids)
+        }
+        partners = self._partners(connection, list(opened))
+        origin, today = ledger_origin(self._parts.settings.name), self._parts.today()
         return {
-            "tin": version.tin,
-            "record_id": record_id,
-            "country": self._parts.country,
-            "source": "own",
-            "fields": version.fields,
-            "status": read_status(version.fields, self._parts.today()),
-            "recognition": None,
-            "partners": [self._shown(connection, line, record_id) for line in lines],
-            "provenance": {
-                "ledger": {"origin": ledger_origin(self._parts.settings.name), "seq": version.ledger_seq},
-                "version": version.number,
-            },
-            "freshness": None,
-            "alerts": [],
+            record_id: {
+                "tin": version.tin,
+                "record_id": record_id,
+                "country": self._parts.country,
+                "source": "own",
+                "fields": version.fields,
+                "status": _read_status(version.fields, today),
+                "recognition": None,
+                "partners": partners[record_id],
+                "provenance": {
+                    "ledger": {"origin": origin, "seq": version.ledger_seq},
+                    "version": version.number,
+                },
+                "freshness": None,
+                "alerts": [],
+            }
+            for record_id, version in opened.items()
         }
 
-    def _shown(self, connection: Connection, line: Any, record_id: str) -> Json:
-        decisions = channels.newest_decisions(connection, line.channel.log, record_id)
-        answer = (
-            orjson.loads(decisions[0]["answer"])
-            if decisions
-            else {"answer": "withhold", "reason": "not decided yet"}
-        )
-        seen = bool(channels.views(connection, [record_id]).get((line.channel.log, record_id)))
-        told = {
-            "partner": line.channel.partner,
-            "agreement": line.channel.agreement,
-            "state": line.state,
-            "sees_it": seen,
-        }
-        return told | {"decision": answer}
+    def _partners(self, connection: Connection, record_ids: list[str]) -> dict[str, list[Json]]:
+        """What each partner sees of these own operators, and why."""
+        told: dict[str, list[Json]] = {record_id: [] for record_id in record_ids}
+        seen = channels.views(connection, record_ids)
+        for line in self._parts.lines(connection, self._parts.today()):
+            decisions = channels.newest_answers(connection, line.channel.log, record_ids)
+            for record_id in record_ids:
+                told[record_id].append(
+                    {
+                        "partner": line.channel.partner,
+                        "agreement": line.channel.agreement,
+                        "state": line.state,
+                        "sees_it": bool(seen.get((line.channel.log, record_id))),
+                        "decision": orjson.loads(decisions.get(record_id, UNDECIDED)),
+                    }
+                )
+        return told
 
     def _own_versions(self, connection: Connection, record_id: str) -> list[Json]:
         opened = [
@@ -273,50 +339,6 @@ class Answers:
         ]
 
 
-def foreign(reach: Reach, row: Mirrored, now_ms: int) -> Json:
-    """The answer about an operator that a partner disclosed, or whose record left our view."""
-    fields = orjson.loads(row.fields) if row.fields is not None else None
-    told: Json = {"record_id": row.record_id, "country": reach.channel.issuer, "source": "mirror"}
-    recognition: Json = {"applies": False, "agreement": reach.channel.agreement, "title": reach.title}
-    if fields is None:
-        read: Json = {"value": "NOT_SHARED", "stated": None, "since": None}
-        stopped = [] if reach.state == "IN_OPERATION" else [reach.state_in_words()]
-        recognition["reasons"] = [*stopped, "the issuer no longer shares this record with us"]
-    else:
-        read = read_status(fields, moment.date_of(now_ms))
-        recognition["reasons"] = reach.against(row, fields, read["value"], now_ms)
-        recognition["applies"] = not recognition["reasons"]
-    return {
-        "tin": fields["tin"] if fields else None,
-        **told,
-        "fields": fields,
-        "status": read,
-        "recognition": recognition,
-        "partners": None,
-        "provenance": {
-            "ledger": {
-                "origin": reach.ledger_origin,
-                "seq": row.ledger_seq,
-                "proven_size": reach.ledger_size,
-            },
-            "channel": {"origin": reach.origin, "seq": row.seq},
-            "credential": row.credential or None,
-        },
-        "freshness": reach.freshness(now_ms),
-        "alerts": list(reach.alerts),
-    }
-
-
-def read_status(fields: Mapping[str, Any], today: str) -> Json:
-    """The status as it must be read today, beside the one that was stated."""
-    stated = str(fields["status"])
-    return {
-        "value": status.as_read(stated, fields.get("valid_to"), today),
-        "stated": stated,
-        "since": fields.get("status_since"),
-    }
-
-
 def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
     standings = parts.standings.current(connection)
     cards = parts.peers.by_country(connection)
@@ -348,11 +370,25 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
     return found
 
 
-def _best_first(answers: list[Json]) -> list[Json]:
-    """Own records first, then those whose recognition applies."""
-    return sorted(
-        answers, key=lambda answer: answer["recognition"] is not None and not answer["recognition"]["applies"]
-    )
+def _read_status(fields: Mapping[str, Any], today: str) -> Json:
+    """The status as it must be read today, beside the one that was stated."""
+    stated = str(fields["status"])
+    read = status.as_read(stated, fields.get("valid_to"), today)
+    return {"value": read, "stated": stated, "since": fields.get("status_since")}
+
+
+def _told(answer: Json, log: int) -> Told:
+    """Own records come first, then those whose recognition applies."""
+    recognition = answer["recognition"]
+    is_later = recognition is not None and not recognition["applies"]
+    return is_later, log, answer["record_id"], orjson.Fragment(orjson.dumps(answer))
+
+
+def _best_first(told: list[Told]) -> list[orjson.Fragment]:
+    """Each record once, though it may carry a number under two schemes."""
+    if len(told) > 1:
+        told = [*{each[:3]: each for each in sorted(told, key=itemgetter(0, 1, 2))}.values()]
+    return [answer for _, _, _, answer in told]
 
 
 def _shown_then(body: Json, issuer: Card) -> Json:

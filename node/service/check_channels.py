@@ -21,6 +21,7 @@ from node.records import credential
 from node.service.check_ledger import check_index
 from node.service.check_logs import Entries
 from node.service.findings import Feed, Finding, Seen, Telling, guarded
+from node.service.mirror import decided_on
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records
 from node.store.channels import Mirrored, StoredChannel
@@ -323,7 +324,9 @@ class Incoming:
     def _newest(self, row: Mirrored, told: Told, last: Told | None) -> Iterator[Finding]:
         """The mirror row is what the newest entry proves; doubt on it is what was set apart since."""
         where, record_id = f"mirror of {self.issuer.country}", row.record_id
-        if (row.fields and orjson.loads(row.fields)) != told.fields:
+        decided = decided_on(told.fields)
+        kept = {name: getattr(row, name) for name in decided}
+        if (row.fields and orjson.loads(row.fields)) != told.fields or kept != decided:
             what = f"the stored fields of {record_id} are not those that were disclosed"
             yield Finding(where, row.seq, what)
         ledger_seq = last.ledger_seq if last else -1

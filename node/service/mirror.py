@@ -253,7 +253,7 @@ def _mirror(
 
 def _changes(log: int, disclosed: list[Disclosed], before: Mapping[str, Mirrored], time: str) -> list[Row]:
     """One row of the change feed for each entry that opened, in the order in which they did."""
-    tins = {record_id: orjson.loads(row.fields)["tin"] for record_id, row in before.items() if row.fields}
+    tins = {record_id: row.tin or "" for record_id, row in before.items()}
     tins |= {each.record_id: str(each.fields["tin"]) for each in disclosed if each.record_id and each.fields}
     changes = []
     for each in disclosed:
@@ -286,7 +286,16 @@ def _history_row(log: int, each: Disclosed, time: str) -> Row:
 def _mirror_row(log: int, each: Disclosed, doubt: str | None) -> Row:
     fields = None if each.fields is None else orjson.dumps(each.fields)
     row = {"log": log, "record_id": each.record_id, "seq": each.seq, "fields": fields}
-    return row | {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": doubt}
+    row |= {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": doubt}
+    return row | decided_on(each.fields)
+
+
+def decided_on(fields: Row | None) -> Row:
+    """What an answer about a record decides on, out of its fields; nothing of one that left our view."""
+    told: Row = dict.fromkeys(("tin", "status", "status_since", "valid_to", "programme", "scope"))
+    if fields is not None:
+        told |= {name: fields.get(name) for name in told} | {"scope": " ".join(fields.get("scope", []))}
+    return told
 
 
 def unopened(parts: Parts, connection: Connection, peer: Card) -> dict[str, list[Row]]:

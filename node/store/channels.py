@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
+import orjson
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Select,
     and_,
     bindparam,
     exists,
@@ -18,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from node.store.database import Prepared, Row, add, put, table
+from node.store.database import EachOf, Prepared, Row, add, put, table
 from node.store.tables import (
     LEDGER,
     Change,
@@ -69,9 +68,11 @@ class StoredEpoch:
     envelope: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Mirrored:
-    """What an incoming channel says of one record now; `fields` None: it left our view."""
+class Mirrored(NamedTuple):
+    """What an incoming channel says of one record now; `fields` None: it left our view.
+
+    What is behind `doubt` stands in `fields` too: an answer decides on it without reading them.
+    """
 
     log: int
     record_id: str
@@ -80,6 +81,12 @@ class Mirrored:
     ledger_seq: int
     credential: str
     doubt: str | None
+    tin: str | None
+    status: str | None
+    status_since: str | None
+    valid_to: str | None
+    programme: str | None
+    scope: str | None
 
 
 def channels(connection: Connection) -> list[StoredChannel]:
@@ -146,11 +153,9 @@ def shared_count(connection: Connection, log: int) -> int:
     return int(connection.execute(found).scalar_one())
 
 
-def newest_decisions(connection: Connection, log: int, record_id: str | None = None) -> list[Row]:
-    """The newest decision on each record (or on one record) for the partner of a channel."""
+def newest_decisions(connection: Connection, log: int) -> list[Row]:
+    """The newest decision on each record for the partner of a channel."""
     newest = select(func.max(DECISION.c.decision)).where(DECISION.c.log == log).group_by(DECISION.c.record_id)
-    if record_id is not None:
-        newest = newest.where(DECISION.c.record_id == record_id)
     found = select(DECISION).where(DECISION.c.decision.in_(newest.scalar_subquery()))
     return [dict(row) for row in connection.execute(found).mappings()]
 
@@ -166,31 +171,41 @@ def mirrored(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tu
 
 def look_up(
     connection: Connection, values: Sequence[str], scheme: str | None = None
-) -> list[tuple[str, int, str, Mirrored | None]]:
-    """(value, log, record_id, mirror row) of every operator that carries one of these identifiers.
+) -> Iterator[tuple[str, int, str, Mirrored | None]]:
+    """(value, log, record, mirror row) of every operator that carries one of these identifiers.
 
     One statement, so that an answer rests on one state of the store; own operators have no mirror row.
     """
     asked = {"scheme": scheme} if scheme else {}
-    if len(values) == 1:
-        rows = _looking_up_one(bool(scheme)).rows(connection, {"value": values[0]} | asked)
+    wanted = [value for value in values if "\0" not in value + (scheme or "")]  # PostgreSQL takes none such
+    if len(wanted) == 1:
+        rows = _looking_up_one(bool(scheme)).each(connection, {"value": wanted[0]} | asked)
     else:
-        many = IDENTIFIER.c.value.in_(bindparam("values", expanding=True))
-        found = _looking_up(many, bool(scheme))
-        rows = [tuple(row) for row in connection.execute(found, {"values": values} | asked)]
-    return [(*row[:3], Mirrored(*row[3:]) if row[3] is not None else None) for row in rows]
+        listed = {"values": orjson.dumps(wanted).decode()}
+        rows = _looking_up_many(bool(scheme)).each(connection, listed | asked) if wanted else iter(())
+    for row in rows:
+        yield row[0], row[1], row[2], Mirrored._make(row[3:]) if row[3] is not None else None
 
 
-def _looking_up(which: ColumnElement[bool], of_scheme: bool) -> Select[Any]:
-    of = (MIRROR.c.log == IDENTIFIER.c.log, MIRROR.c.record_id == IDENTIFIER.c.record_id)
-    hit = (IDENTIFIER.c.value, IDENTIFIER.c.log, IDENTIFIER.c.record_id)
-    found = select(*hit, *MIRROR.c).outerjoin_from(IDENTIFIER, MIRROR, and_(*of)).where(which)
-    return found.where(IDENTIFIER.c.scheme == bindparam("scheme")) if of_scheme else found
+_HIT = select(IDENTIFIER.c.value, IDENTIFIER.c.log, IDENTIFIER.c.record_id, *MIRROR.c)
+_ITS_MIRROR = and_(MIRROR.c.log == IDENTIFIER.c.log, MIRROR.c.record_id == IDENTIFIER.c.record_id)
+_OF_SCHEME = IDENTIFIER.c.scheme == bindparam("scheme")
 
 
 @cache
 def _looking_up_one(of_scheme: bool) -> Prepared:
-    return Prepared(_looking_up(IDENTIFIER.c.value == bindparam("value"), of_scheme))
+    found = _HIT.outerjoin_from(IDENTIFIER, MIRROR, _ITS_MIRROR)
+    found = found.where(IDENTIFIER.c.value == bindparam("value"))
+    return Prepared(found.where(_OF_SCHEME) if of_scheme else found)
+
+
+@cache
+def _looking_up_many(of_scheme: bool) -> Prepared:
+    asked = EachOf(bindparam("values")).table_valued("value")
+    found = _HIT.select_from(
+        asked.join(IDENTIFIER, IDENTIFIER.c.value == asked.c.value).outerjoin(MIRROR, _ITS_MIRROR)
+    )
+    return Prepared(found.where(_OF_SCHEME) if of_scheme else found)
 
 
 def mirror_counts(connection: Connection, log: int) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from alembic.config import Config
 from sqlalchemy import URL, CompoundSelect, Connection, Executable, Select, Table, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
 
 from node.errors import Busy
@@ -133,6 +135,23 @@ class Database:
             raise
 
 
+class EachOf(FunctionElement[str]):
+    """The texts of a JSON list, a row each: one statement for any number of values."""
+
+    name = "each_of"
+    inherit_cache = True
+
+
+@compiles(EachOf, "sqlite")
+def _each_of_sqlite(element: EachOf, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(EachOf, "postgresql")
+def _each_of_postgresql(element: EachOf, compiler: Any, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
 class Prepared:
     """A statement written out once for the driver: for the few that are asked thousands of times a second.
 
@@ -146,12 +165,16 @@ class Prepared:
 
     def rows(self, connection: Connection, values: Row) -> list[tuple[Any, ...]]:
         """The rows for these values."""
+        return list(self.each(connection, values))
+
+    def each(self, connection: Connection, values: Row) -> Iterator[tuple[Any, ...]]:
+        """The rows for these values, one after the other."""
         text, names, fixed = self._written.get(connection.dialect.name) or self._write(connection)
         given = fixed | values
-        cursor = connection.connection.cursor()
+        cursor: Any = connection.connection.cursor()
         try:
             cursor.execute(text, given if names is None else [given[name] for name in names])
-            return list(cursor.fetchall())
+            yield from cursor
         finally:
             cursor.close()
 

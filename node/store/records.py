@@ -50,10 +50,10 @@ def newest_by_tin(connection: Connection, tins: Sequence[str]) -> dict[str, Stor
     return {row.tin: StoredVersion(*row) for row in rows}
 
 
-def newest(connection: Connection, record_id: str) -> StoredVersion | None:
-    """The newest version of one record, or None."""
-    row = connection.execute(_newest().where(RECORD.c.record_id == record_id)).first()
-    return StoredVersion(*row) if row else None
+def newest(connection: Connection, record_ids: Sequence[str]) -> list[StoredVersion]:
+    """The newest version of each of these records."""
+    rows = connection.execute(_newest().where(RECORD.c.record_id.in_(record_ids)))
+    return [StoredVersion(*row) for row in rows]
 
 
 def newest_after(connection: Connection, after: str, limit: int) -> list[StoredVersion]:

@@ -197,7 +197,8 @@ class Decision(SQLModel, table=True):
 class Mirror(SQLModel, table=True):
     """What an incoming channel says of one record now; `fields` None: it left our view.
 
-    `doubt`: why a newer entry about it failed verification; then nothing may rest on this row.
+    `doubt`: why a newer entry about it failed verification; then nothing may rest on this row. What comes
+    behind it is in `fields` too, and stands here for those that must decide without reading them all.
     """
 
     __tablename__ = "mirror"
@@ -208,6 +209,12 @@ class Mirror(SQLModel, table=True):
     ledger_seq: int
     credential: str
     doubt: str | None = None
+    tin: str | None = None
+    status: str | None = None
+    status_since: str | None = None
+    valid_to: str | None = None
+    programme: str | None = None
+    scope: str | None = None
 
 
 class MirrorVersion(SQLModel, table=True):

@@ -33,8 +33,7 @@ def parsed(fields: dict[str, Any]) -> dict[str, Any]:
 
 def version(node: Node, record_id: str) -> Version:
     with node.parts.database.read() as connection:
-        stored = records.newest(connection, record_id)
-    assert stored is not None
+        [stored] = records.newest(connection, [record_id])
     return versions.unseal(stored, node.parts.keys.store)
 
 

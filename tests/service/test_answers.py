@@ -1,15 +1,25 @@
 """What an officer is told: the status as of today, whether it may be relied on, and if not why."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from random import Random
 from typing import Any
 
+import orjson
 import pytest
 
 from clients.cli import operators
+from node.api.problems import encoded
 from node.errors import NotFound
+from node.ledger import moment
+from node.records.status import STATUSES
+from node.service.answers import Answers, Reach, Teller
+from node.service.mirror import decided_on
 from node.service.names import fold
 from node.service.signing import Sign
 from node.store import channels
+from node.store.channels import Mirrored
 from tests.service.world import CNPJS, LEIS, Json, World, asking, operator, withdrawn
 
 ONE, TWO, THREE = (f"BR{cnpj}" for cnpj in CNPJS[1:4])
@@ -113,30 +123,138 @@ def test_an_operator_is_found_by_any_identifier_that_was_shared(known: World) ->
     known.uy.admit(uruguayan())
     known.exchange()
     asked = [CNPJS[1], RUT, LEIS[1], ONE, "unknown"]
-    with asking(known.uy) as (connection, answers):
-        found = answers.operators(connection, asked)
-        by_scheme = answers.operators(connection, [CNPJS[1]], "RUT")
+    found, by_scheme = known.uy.find(asked), known.uy.find([CNPJS[1]], "RUT")
     assert [[each["tin"] for each in found[value]] for value in asked] == [[ONE], [f"UY{RUT}"], [], [ONE], []]
     assert by_scheme == {CNPJS[1]: []}
-    with asking(known.br) as (connection, answers):
-        assert [each["tin"] for each in answers.operators(connection, [LEIS[1]])[LEIS[1]]] == [ONE]
+    assert [each["tin"] for each in known.br.find([LEIS[1]])[LEIS[1]]] == [ONE]
 
 
 def test_an_identifier_that_was_replaced_finds_nothing_any_more(known: World) -> None:
     known.br.amend(ONE, identifiers=[{"scheme": "CNPJ", "value": CNPJS[5]}])
     known.exchange()
     for node in known.nodes:
-        with asking(node) as (connection, answers):
-            found = answers.operators(connection, [CNPJS[1], CNPJS[5]])
+        found = node.find([CNPJS[1], CNPJS[5]])
         assert [len(found[value]) for value in (CNPJS[1], CNPJS[5])] == [0, 1]
 
 
 def test_a_record_that_left_the_view_is_still_found_as_not_shared(known: World) -> None:
     known.br.amend(ONE, mra_consent=withdrawn("2026-11-22"))
     known.carry(known.uy)
-    with asking(known.uy) as (connection, answers):
-        [answer] = answers.operators(connection, [CNPJS[1]])[CNPJS[1]]
+    [answer] = known.uy.find([CNPJS[1]])[CNPJS[1]]
     assert (answer["status"]["value"], answer["tin"], answer["fields"]) == ("NOT_SHARED", None, None)
+
+
+def told_plainly(reach: Reach, row: Mirrored, now_ms: int) -> Json:
+    """The answer about a mirrored record, worked out from its fields and nothing else."""
+    fields = orjson.loads(row.fields) if row.fields is not None else None
+    age_s, today, reasons = max(0, now_ms - reach.proven_ms) // 1000, moment.date_of(now_ms), []
+    if reach.state != "IN_OPERATION":
+        reasons.append(f"the agreement is {reach.state.lower()} in this direction")
+    if fields is None:
+        read: Json = {"value": "NOT_SHARED", "stated": None, "since": None}
+        reasons.append("the issuer no longer shares this record with us")
+    else:
+        lapsed = "valid_to" in fields and fields["valid_to"] < today
+        expired = lapsed and fields["status"] in ("ACTIVE", "SUSPENDED", "EXPIRED")
+        read = {"value": "EXPIRED" if expired else fields["status"], "stated": fields["status"]}
+        read["since"] = fields.get("status_since")
+        if read["value"] != "ACTIVE":
+            reasons.append(f"the status is {read['value']}")
+        if "SECURITY" not in fields["scope"]:
+            reasons.append("the authorisation does not cover SECURITY")
+        if row.doubt:
+            reasons.append(f"a newer entry about this operator failed verification: {row.doubt}")
+        if reach.unread:
+            reasons.append("an entry that could not be read may be about this operator: incident 7")
+        if age_s > 900:
+            reasons.append("the newest proof is older than the agreement allows")
+    return {
+        "tin": fields and fields["tin"],
+        "record_id": row.record_id,
+        "country": "BR",
+        "source": "mirror",
+        "fields": fields,
+        "status": read,
+        "recognition": {
+            "applies": not reasons,
+            "agreement": reach.channel.agreement,
+            "title": "BR-UY",
+            "reasons": reasons,
+        },
+        "partners": None,
+        "provenance": {
+            "ledger": {
+                "origin": "aeo.br.example/ledger",
+                "seq": row.ledger_seq,
+                "proven_size": reach.ledger_size,
+            },
+            "channel": {"origin": reach.origin, "seq": row.seq},
+            "credential": row.credential or None,
+        },
+        "freshness": {
+            "proven_at": moment.format(reach.proven_ms),
+            "age_s": age_s,
+            "limit_s": 900,
+            "fresh": age_s <= 900,
+        },
+        "alerts": list(reach.alerts),
+    }
+
+
+def test_an_answer_is_the_one_worked_out_from_the_fields_alone(known: World) -> None:
+    [reach] = Answers(known.uy.parts).reaches().values()
+    fields, now_ms, draw = known.uy.look_up(ONE)["fields"], known.clock.ms, Random(0)
+    seen = set()
+    for state, late_s, unread in product(("IN_OPERATION", "SUSPENDED"), (0, 900, 901), ((), (7,))):
+        at = replace(reach, state=state, proven_ms=now_ms - 1000 * late_s, unread=unread, alerts=("a: b",))
+        teller = Teller(at, now_ms)
+        for number in range(200):
+            changed = fields | {
+                "status": draw.choice(list(STATUSES)),
+                "scope": draw.choice([["SECURITY"], ["COMPLIANCE"], ["COMPLIANCE", "SECURITY"], []]),
+                "valid_to": draw.choice(["2026-11-21", "2026-11-22", "2029-01-01"]),
+                "status_since": f"2025-01-10T00:00:00.{number:03d}Z",
+                "legal_name": draw.choice(['Ação "&\u2028 Ltda', "x"]),
+            }
+            if draw.random() < 0.3:
+                changed = {name: value for name, value in changed.items() if name != "valid_to"}
+            shown = None if draw.random() < 0.1 else changed
+            proof = (number, "" if shown is None else "digest", draw.choice([None, "it does not hold"]))
+            written = None if shown is None else orjson.dumps(shown)
+            row = Mirrored(1, f"record {number}", number, written, *proof, **decided_on(shown))
+            told = encoded(teller.answer(row))
+            assert told == orjson.dumps(told_plainly(at, row, now_ms))
+            seen.add(orjson.loads(told)["recognition"]["applies"])
+    assert seen == {True, False}
+
+
+def test_a_list_is_answered_in_the_same_words_as_one(known: World) -> None:
+    known.uy.admit(uruguayan())
+    known.exchange()
+    for node in known.nodes:
+        asked = [ONE, TWO, THREE, f"UY{RUT}"]
+        assert node.find(asked) == {tin: [node.look_up(tin)] for tin in asked}
+
+
+def test_an_operator_that_carries_a_number_twice_is_told_once(known: World) -> None:
+    numbers = [{"scheme": "CTPAT", "value": RUT}, {"scheme": "RUT", "value": RUT}]
+    known.uy.admit(uruguayan(identifiers=numbers))
+    assert [each["tin"] for each in known.uy.find([RUT, ONE])[RUT]] == [f"UY{RUT}"]
+
+
+def test_own_operators_come_first_and_those_not_recognised_last(known: World) -> None:
+    same = [{"scheme": "CNPJ", "value": CNPJS[5]}]
+    known.br.amend(ONE, identifiers=same, status="SUSPENDED")
+    known.br.amend(TWO, identifiers=same)
+    known.exchange()
+    known.uy.admit(uruguayan(identifiers=[{"scheme": "RUT", "value": RUT}, *same]))
+    told = known.uy.find([CNPJS[5], THREE])[CNPJS[5]]
+    assert [each["tin"] for each in told] == [f"UY{RUT}", TWO, ONE]
+
+
+def test_a_text_with_a_zero_byte_finds_nothing(known: World) -> None:
+    assert known.uy.find([f"{ONE}\0", f"{ONE}\0x"]) == {f"{ONE}\0": [], f"{ONE}\0x": []}
+    assert known.uy.find([f"{ONE}\0"]) == {f"{ONE}\0": []}
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,16 @@ DERIVED = [
     ("uy", "UPDATE mirror SET ledger_seq = 1", "another ledger entry or credential"),
     ("uy", "UPDATE mirror SET ledger_seq = 1 WHERE fields IS NULL", "another ledger entry or credential"),
     ("uy", "UPDATE mirror SET doubt = 'nothing'", "is not what was set apart"),
-    ("uy", "INSERT INTO mirror SELECT log, 'nobody', 0, NULL, -1, '', NULL FROM mirror LIMIT 1",
+    *(("uy", f"UPDATE mirror SET {change} WHERE {of}", "not those that were disclosed") for change, of in (
+        ("status = 'REVOKED'", "fields IS NOT NULL"),
+        ("status = 'ACTIVE'", "fields IS NULL"),
+        ("tin = 'BR1'", "fields IS NOT NULL"),
+        ("scope = 'COMPLIANCE'", "fields IS NOT NULL"),
+        ("valid_to = '2999-01-01'", "fields IS NOT NULL"),
+        ("status_since = NULL", "fields IS NOT NULL"),
+    )),
+    ("uy", "INSERT INTO mirror (log, record_id, seq, ledger_seq, credential)"
+     " SELECT log, 'nobody', 0, -1, '' FROM mirror LIMIT 1",
      "mirror holds"),
     ("uy", "UPDATE mirror_version SET time = replace(time, '2026', '2025')", "it is mirrored as another"),
     ("uy", "UPDATE mirror_version SET received_at = replace(received_at, '2026', '2025')",

@@ -16,6 +16,7 @@ import orjson
 
 from contracts import rules, terms
 from node import keys, settings
+from node.api.problems import encoded
 from node.app import parts_of
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import page, serving
@@ -129,7 +130,15 @@ class Node:
     def look_up(self, tin: str) -> Json:
         """The node's answer about a TIN."""
         with self.parts.database.read() as connection:
-            return Answers(self.parts).operator(connection, tin)
+            answer: Json = orjson.loads(encoded(Answers(self.parts).operator(connection, tin)))
+            return answer
+
+    def find(self, values: list[str], scheme: str | None = None) -> dict[str, list[Json]]:
+        """The node's answers about a list of identifiers."""
+        with self.parts.database.read() as connection:
+            found = Answers(self.parts).operators(connection, values, scheme)
+        answers: dict[str, list[Json]] = orjson.loads(encoded(found))
+        return answers
 
     def incidents(self, *, only_open: bool = True) -> list[Json]:
         with self.parts.database.read() as connection:

@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -15,6 +18,7 @@ from sqlmodel import SQLModel
 
 from node.errors import Busy, Conflict, Damaged
 from node.ledger.merkle import EMPTY_ROOT
+from node.service.mirror import decided_on
 from node.store import access, agreements, channels, database, incidents, logs, records, tables
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Database, add, put, table
@@ -93,6 +97,29 @@ def test_migrating_twice_changes_nothing(store: Database) -> None:
     store.migrate()
     with store.read() as connection:
         assert logs.head(connection, 0) is not None
+
+
+def test_an_older_store_is_brought_to_what_a_new_one_would_hold(opened: Open) -> None:
+    store, config = opened(), Config()
+    config.set_main_option("script_location", str(database.MIGRATIONS))
+    known = {"tin": "BR1", "status": "ACTIVE", "status_since": TIME, "scope": ["SECURITY", "COMPLIANCE"]}
+    rows = [(log, f"r{number}", orjson.dumps(known)) for log in (1, 2) for number in range(1500)]
+    rows += [(1, "gone", None), (3, "dated", orjson.dumps(known | {"valid_to": "2029-01-01"}))]
+    with store.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(
+            text("INSERT INTO mirror VALUES (:log, :record_id, 0, :fields, 0, 'c', NULL)"),
+            [dict(zip(("log", "record_id", "fields"), row, strict=True)) for row in rows],
+        )
+    store.migrate()
+    with store.read() as connection:
+        found = channels.mirrored(connection, [row[:2] for row in rows])
+    assert len(found) == len(rows)
+    for row in found.values():
+        fields = None if row.fields is None else orjson.loads(row.fields)
+        assert row._asdict().items() >= decided_on(fields).items()
+    assert (found[2, "r1499"].scope, found[3, "dated"].valid_to) == ("SECURITY COMPLIANCE", "2029-01-01")
 
 
 def test_what_was_written_is_there_when_the_store_is_opened_again(store: Database, opened: Open) -> None:
@@ -330,7 +357,7 @@ def test_versions_of_a_record_come_newest_or_all(store: Database) -> None:
         ]
         assert [each.record_id for each in records.newest_after(connection, "", 1)] == ["a"]
         assert [each.record_id for each in records.newest_after(connection, "a", 9)] == ["b"]
-        assert records.newest(connection, "c") is None
+        assert records.newest(connection, ["c"]) == []
         assert records.tins_after(connection, "BR1", 9) == ["BR2"]
         assert records.count(connection) == 2
     with pytest.raises(IntegrityError), store.write() as connection:
@@ -351,6 +378,72 @@ def test_the_index_finds_by_any_identifier_and_forgets_what_was_replaced(store: 
         assert records.names(connection, 9) == [(0, "a", "N", "n"), (4, "u", "N", "n")]
         records.clear_index(connection, 4, ["u"])
         assert records.find(connection, ["1"]) == []
+
+
+def filled(store: Database, count: int) -> None:
+    """Mirrored operators, each with a TIN and an identifier of its own."""
+    shared = {"log": 1, "fields": b"{}", "ledger_seq": 0, "credential": "c", "doubt": None, "tin": None}
+    shared |= {"status": None, "status_since": None, "valid_to": None, "programme": None, "scope": None}
+    index = {
+        f"r{number}": {
+            "identifiers": [("TIN", f"T{number}"), ("CNPJ", f"C{number}")],
+            "name": "",
+            "folded": "",
+        }
+        for number in range(count)
+    }
+    with store.write() as connection:
+        rows = [shared | {"record_id": record_id, "seq": seq} for seq, record_id in enumerate(index)]
+        channels.put_mirror(connection, rows, [])
+        records.index(connection, 1, index, set(index))
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("ANALYZE"))
+
+
+def plan(connection: Connection, statement: str, values: object) -> str:
+    """How the database would find the rows of a statement."""
+    how = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    cursor = connection.connection.cursor()
+    cursor.execute(f"{how} {statement}", values)
+    return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+
+@pytest.mark.parametrize("scheme", [None, "TIN"])
+@pytest.mark.parametrize("asked", [1, 100])
+def test_a_lookup_is_one_statement_that_goes_by_indexes(
+    store: Database, asked: int, scheme: str | None
+) -> None:
+    filled(store, 20_000)
+    asks, sent = [f"T{number}" for number in range(asked)], list[tuple[str, object]]()
+    with store.read() as connection, pytest.MonkeyPatch.context() as patched:
+        honest = database.Prepared.each
+
+        def noted(self: database.Prepared, to: Connection, values: dict[str, object]) -> object:
+            written, names, fixed = self._write(to)
+            given = fixed | values
+            sent.append((written, given if names is None else [given[name] for name in names]))
+            return honest(self, to, values)
+
+        patched.setattr(database.Prepared, "each", noted)
+        found = list(channels.look_up(connection, asks, scheme))
+        assert sorted(hit[0] for hit in found) == sorted(asks)
+        assert all(hit[3] is not None and hit[3].record_id == hit[2] for hit in found)
+        [told] = [plan(connection, *each) for each in sent]
+    scans = ("Seq Scan", "SCAN operator_identifier", "SCAN mirror")
+    assert not any(scan in told for scan in scans), told
+
+
+def test_a_lookup_finds_what_carries_a_number_and_nothing_else(store: Database) -> None:
+    filled(store, 10)
+    with store.read() as connection:
+        assert {hit[:3] for hit in channels.look_up(connection, ["T1", "C2", "T99"])} == {
+            ("T1", 1, "r1"),
+            ("C2", 1, "r2"),
+        }
+        assert [hit[2] for hit in channels.look_up(connection, ["T1", "C2"], "CNPJ")] == ["r2"]
+        for asked in (["T1\0"], ["T1\0", "T2\0x"], []):
+            assert list(channels.look_up(connection, asked)) == []
+        assert list(channels.look_up(connection, ["T1"], "TIN\0")) == []
 
 
 def test_channels_epochs_and_views(store: Database) -> None:
@@ -387,7 +480,6 @@ def test_the_newest_decision_is_the_one_that_counts(store: Database) -> None:
             ("b", "other"),
         ]
         assert channels.newest_answers(connection, 1, ["a", "z"]) == {"a": "second"}
-        assert [row["answer"] for row in channels.newest_decisions(connection, 1, "b")] == ["other"]
 
 
 def test_an_incident_seen_again_is_one_incident_and_reopens(store: Database) -> None:
