@@ -145,7 +145,7 @@ def list_peers(node: Node, _caller: Reader) -> Response:
 async def add_peer(new: schemas.NewPeer, request: Request, node: Node, _caller: Administrator) -> Response:
     """Pin a peer's card; the fingerprint must be the one you compared with the peer over another channel."""
     peer = await durable(node, request.app.state.sequencer, AdmitPeer(new.card, new.fingerprint))
-    request.app.state.replication.watch_peers()
+    await node.database.ask(request.app.state.replication.watch_peers)
     return json(_peer(peer), 201)
 
 

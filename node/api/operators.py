@@ -1,6 +1,7 @@
 """Routes about operators: look up, search, history, changes; admit, import, status, consent."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -58,8 +59,12 @@ Key = Annotated[
 async def look_up(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
     """Is this operator an AEO, may I rely on it, can I prove it? By TIN."""
     answers: Answers = request.app.state.answers
-    with node.database.glance() as connection:
-        return json(answers.operator(connection, tin[:64]))
+
+    def answer() -> Response:
+        with node.database.glance() as connection:
+            return json(answers.operator(connection, tin[:64]))
+
+    return await node.database.ask(answer)
 
 
 def add_look_up(app: FastAPI) -> None:
@@ -83,8 +88,12 @@ async def find(
 ) -> Response:
     """By any identifier: CNPJ, RUT, EORI, AEO code, TIN; one scheme only where `scheme` is given."""
     answers: Answers = request.app.state.answers
-    with node.database.glance() as connection:
-        return json({"results": answers.operators(connection, [identifier], scheme)})
+
+    def answer() -> Response:
+        with node.database.glance() as connection:
+            return json({"results": answers.operators(connection, [identifier], scheme)})
+
+    return await node.database.ask(answer)
 
 
 @router.post("/operators/lookup", response_model=schemas.OperatorList)
@@ -236,7 +245,7 @@ async def _settled(request: Request, node: Parts, work: AdmitOne | Amend) -> Res
     receipt = None
     if outcome.ledger_seq is not None:
         receipts: Receipts = request.app.state.receipts
-        receipt = receipts.text(outcome.ledger_seq)
+        receipt = await node.database.ask(partial(receipts.text, outcome.ledger_seq))
     return json(outcome.to_json() | {"receipt": receipt})
 
 
@@ -279,19 +288,26 @@ def _within(node: Parts, count: int) -> None:
 
 async def _events(node: Parts, after: int | None, may_go_on: Callable[[], bool]) -> AsyncIterator[bytes]:
     """The stream; it ends when the token is revoked or has expired."""
-    with node.database.glance() as connection:
-        place = channels.newest_change(connection) if after is None else after
+    place = await node.database.ask(partial(_newest, node)) if after is None else after
     yield b": the stream of changes, from behind this place\nid: %d\n\n" % place
-    while may_go_on() and not node.bell.is_closed:
+    while await node.database.ask(may_go_on) and not node.bell.is_closed:
         with node.bell.ticket() as ticket:
-            with node.database.glance() as connection:
-                rows = channels.changes_after(connection, place, 500)
-                told = [row | _notice(connection, row) for row in rows]
-            for row in told:
+            rows = await node.database.ask(partial(_told_after, node, place))
+            for row in rows:
                 place = row["change"]
                 yield b"id: %d\nevent: %s\ndata: %s\n\n" % (place, row["kind"].encode(), orjson.dumps(row))
             if not rows and not await ticket.wait(node.settings.wait_limit_s):
                 yield b": nothing new\n\n"
+
+
+def _newest(node: Parts) -> int:
+    with node.database.glance() as connection:
+        return channels.newest_change(connection)
+
+
+def _told_after(node: Parts, place: int) -> list[dict[str, Any]]:
+    with node.database.glance() as connection:
+        return [row | _notice(connection, row) for row in channels.changes_after(connection, place, 500)]
 
 
 def _notice(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Routes about the node itself: health, card, channels, what failed verification."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -17,20 +18,26 @@ from node.service.parts import Parts
 from node.store import channels, incidents, logs
 from node.store.tables import LEDGER
 
+HEALTH_LIMIT_S = 2.0
+
 Number = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
 
 router = APIRouter(tags=["node"])
 
 
 @router.get("/healthz", response_class=PlainTextResponse)
-def health(request: Request, node: Node) -> Response:
-    """Whether the node serves: `ok` and the size of its ledger; 503 when a part of it stands still."""
+async def health(request: Request, node: Node) -> Response:
+    """Whether the node serves: `ok` and the size of its ledger; 503 when a part or its store does not."""
     state = request.app.state
     if not (state.sequencer.is_alive and state.replication.is_alive and state.presence.is_alive):
         raise Busy("a part of the node stands still", do="read the node's log, and restart it")
+    return PlainTextResponse(f"ok {await node.database.ask(partial(_size, node), HEALTH_LIMIT_S)}\n")
+
+
+def _size(node: Parts) -> int:
     with node.database.glance() as connection:
         head = logs.head(connection, LEDGER)
-    return PlainTextResponse(f"ok {head.size if head else 0}\n")
+    return head.size if head else 0
 
 
 @router.get("/v1/card")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, CompoundSelect, Connection, Executable, Select, Table, make_url
@@ -20,10 +21,14 @@ from node.errors import Busy
 from node.store.engines import Attendance, away, kind_of, unreached
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
 READY_LIMIT = 2
+ASKING_LIMIT = 16
+"""Of the connections of one process, those that may be asked by its event loop at a time."""
+ANSWER_LIMIT_S = 10.0
 
 
 class Database:
@@ -36,6 +41,7 @@ class Database:
         self._engine = self._kind.open(parsed, home)
         self._writer = threading.Lock()
         self._ready: list[Connection] = []
+        self._asking = anyio.CapacityLimiter(ASKING_LIMIT)
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
 
     @property
@@ -86,6 +92,20 @@ class Database:
                     connection.close()
                 else:
                     self._ready.append(connection)
+
+    async def ask(self, question: Callable[[], T], within_s: float = ANSWER_LIMIT_S) -> T:
+        """The answer to a question to this database, without holding up the event loop.
+
+        A file answers sooner than a thread is found. A server may keep us waiting: nobody else waits with
+        us, and after `within_s` it is `Busy`.
+        """
+        if not self.is_shared:
+            return question()
+        try:
+            with anyio.fail_after(within_s):
+                return await anyio.to_thread.run_sync(question, limiter=self._asking, abandon_on_cancel=True)
+        except TimeoutError:
+            raise Busy("the store does not answer", do="repeat the request in a moment") from None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

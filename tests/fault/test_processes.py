@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -109,6 +111,35 @@ def test_a_writer_that_stands_still_is_cut_off_and_others_go_on(
     assert time.monotonic() - begun < 5
     for each in (store, other):
         each.close()
+
+
+def test_a_database_that_hangs_does_not_take_the_process_with_it(several: tuple[Node, str]) -> None:
+    br, url = several
+    br.stop()
+    br.start("--processes", "1")
+    br.await_answer()
+    held, asked = ("operator_identifier", "log_head"), list[threading.Thread]()
+    told: list[int] = []
+    with psycopg.connect(url) as connection:
+        connection.execute(f"LOCK TABLE {', '.join(held)} IN ACCESS EXCLUSIVE MODE")
+        asked = [
+            threading.Thread(target=lambda: told.append(status(br, "/v1/operators/BR1"))) for _ in range(50)
+        ]
+        for each in asked:
+            each.start()
+        begun = time.monotonic()
+        assert status(br, "/v1/card") == 200
+        assert status(br, "/healthz") == 503
+        assert time.monotonic() - begun < 6
+        connection.rollback()
+    for each in asked:
+        each.join()
+    assert set(told) <= {404, 503}
+    until(lambda: status(br, "/healthz") == 200)
+
+
+def status(node: Node, path: str) -> int:
+    return httpx.get(node.url + path, headers=node.http.headers, timeout=30).status_code
 
 
 def _write_slowly(store: Database) -> None:
