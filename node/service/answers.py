@@ -25,8 +25,12 @@ from node.store import channels, incidents, logs, records
 from node.store.channels import Mirrored, StoredChannel
 from node.store.tables import LEDGER
 
-SEARCH_LIMIT = 20_000
+SEARCH_LIMIT = 5_000
 SEARCH_SCORE = 60
+SEARCH_NOTE = "suggestions by likeness of the name; check an identifier"
+SEARCH_CUT = "not all names with such words were compared: write more of the name"
+PIECES, PIECE_LETTERS = 3, 5
+"""A name is worth comparing that has the beginning of one of the longest words that are searched for."""
 
 UNDECIDED = '{"answer": "withhold", "reason": "not decided yet"}'
 
@@ -146,12 +150,11 @@ class Teller:
 
 
 class Answers:
-    """Looks up operators; remembers channels and names only until the next commit."""
+    """Looks up operators; remembers channels only until the next commit."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._reaches: tuple[tuple[int, str], dict[int, Reach]] | None = None
-        self._names: tuple[int, list[tuple[int, str, str, str]]] | None = None
 
     def operator(self, connection: Connection, tin: str) -> orjson.Fragment:
         """The answer about one TIN; `NotFound` when no own or mirrored operator has it."""
@@ -208,9 +211,14 @@ class Answers:
 
     def search(self, connection: Connection, name: str, limit: int) -> Json:
         """Operators with a name like this one: suggestions to a person, never a decision."""
-        names = self._all_names()
+        folded = fold(name)
+        pieces = [word[:PIECE_LETTERS] for word in sorted(set(folded.split()), key=len, reverse=True)]
+        alike = records.names_with(connection, pieces[:PIECES], SEARCH_LIMIT)
+        # A word may be misspelt at its beginning: of a small register every name is compared.
+        others = records.names(connection, SEARCH_LIMIT - len(alike))
+        names = list({row[:2]: row for row in (*alike, *others)}.values())
         hits = process.extract(
-            fold(name),
+            folded,
             [row[3] for row in names],
             scorer=fuzz.token_set_ratio,
             limit=limit,
@@ -229,7 +237,7 @@ class Answers:
         ]
         return {
             "query": name,
-            "note": "suggestions by likeness of the name; check an identifier",
+            "note": SEARCH_NOTE if len(alike) < SEARCH_LIMIT else f"{SEARCH_NOTE}; {SEARCH_CUT}",
             "searched": len(names),
             "suggestions": suggestions,
         }
@@ -240,13 +248,6 @@ class Answers:
         if known is None or known[0] != mark:
             with self._parts.database.read() as connection:
                 known = self._reaches = (mark, _reaches(self._parts, connection))
-        return known[1]
-
-    def _all_names(self) -> list[tuple[int, str, str, str]]:
-        mark, known = self._parts.bell.rings, self._names
-        if known is None or known[0] != mark:
-            with self._parts.database.read() as connection:
-                known = self._names = (mark, records.names(connection, SEARCH_LIMIT))
         return known[1]
 
     def _tellers(self) -> dict[int, Teller]:

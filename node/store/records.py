@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, false, func, literal, or_, select
 
 from node.records import model
 from node.store.database import Row, put, table
@@ -130,9 +130,25 @@ def find(
     return [tuple(row) for row in connection.execute(found)]
 
 
-def names(connection: Connection, limit: int) -> list[tuple[int, str, str, str]]:
-    """(log, record_id, name, folded) of up to `limit` operators, own ones first."""
+Name = tuple[int, str, str, str]
+"""(log, record_id, name, folded)."""
+
+
+def names(connection: Connection, limit: int) -> list[Name]:
+    """The names of up to `limit` operators, own ones first."""
     return [tuple(row) for row in connection.execute(select(NAME).order_by(NAME.c.log).limit(limit))]
+
+
+def names_with(connection: Connection, pieces: Sequence[str], limit: int) -> list[Name]:
+    """Up to `limit` names that hold one of these pieces, those that hold most of them first.
+
+    Every name is looked at, by the store and without holding more than `limit`: a quarter of a second for
+    a million. An index of words would be quicker, and cost every record that is written.
+    """
+    holds = [NAME.c.folded.contains(piece, autoescape=True) for piece in pieces]
+    how_many = sum((case((each, 1), else_=0) for each in holds), literal(0))
+    found = select(NAME).where(or_(false(), *holds)).order_by(how_many.desc(), NAME.c.log, NAME.c.record_id)
+    return [tuple(row) for row in connection.execute(found.limit(limit))]
 
 
 def versions_behind(connection: Connection, start: int, stop: int) -> list[tuple[StoredVersion, int, bool]]:

@@ -14,12 +14,14 @@ from node.api.problems import encoded
 from node.errors import NotFound
 from node.ledger import moment
 from node.records.status import STATUSES
+from node.service import answers as answers_module
 from node.service.answers import Answers, Reach, Teller
 from node.service.mirror import decided_on
 from node.service.names import fold
 from node.service.signing import Sign
-from node.store import channels
+from node.store import channels, records
 from node.store.channels import Mirrored
+from node.store.tables import LEDGER
 from tests.service.world import CNPJS, LEIS, Json, World, asking, operator, withdrawn
 
 ONE, TWO, THREE = (f"BR{cnpj}" for cnpj in CNPJS[1:4])
@@ -160,7 +162,9 @@ def told_plainly(reach: Reach, row: Mirrored, now_ms: int) -> Json:
         read["since"] = fields.get("status_since")
         if read["value"] != "ACTIVE":
             reasons.append(f"the status is {read['value']}")
-        if "SECURITY" not in fields["scope"]:
+        if fields.get("programme") != "BR-OEA":
+            reasons.append("no authorisation under a programme that the agreement recognises")
+        if "SECURITY" not in fields.get("scope", []):
             reasons.append("the authorisation does not cover SECURITY")
         if row.doubt:
             reasons.append(f"a newer entry about this operator failed verification: {row.doubt}")
@@ -216,8 +220,8 @@ def test_an_answer_is_the_one_worked_out_from_the_fields_alone(known: World) -> 
                 "status_since": f"2025-01-10T00:00:00.{number:03d}Z",
                 "legal_name": draw.choice(['Ação "&\u2028 Ltda', "x"]),
             }
-            if draw.random() < 0.3:
-                changed = {name: value for name, value in changed.items() if name != "valid_to"}
+            left_out = draw.choice(["", "valid_to", "programme", "scope"])
+            changed = {name: value for name, value in changed.items() if name != left_out}
             shown = None if draw.random() < 0.1 else changed
             proof = (number, "" if shown is None else "digest", draw.choice([None, "it does not hold"]))
             written = None if shown is None else orjson.dumps(shown)
@@ -275,6 +279,27 @@ def test_a_name_is_found_without_its_accents_and_legal_form(known: World, asked:
             told = answers.search(connection, asked, 3)
         assert told["suggestions"][0]["operator"]["tin"] == tin
         assert "suggestion" in told["note"]
+
+
+def test_a_name_is_found_among_more_than_can_be_compared(
+    known: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers_module, "SEARCH_LIMIT", 20)
+    names = {f"0 {number}": f"Comercio {number}" for number in range(50)} | {"1": "Quixada Comercio"}
+    index = {each: {"identifiers": [], "name": name, "folded": fold(name)} for each, name in names.items()}
+    with known.uy.parts.database.write() as connection:
+        records.index(connection, LEDGER, index)
+    for asked, alike, is_cut in (
+        ("Mantiqueira", 1, False),
+        ("Mantiqueira Maquinas Comercio", 20, True),
+        ("Nantiqueira", 0, False),
+    ):
+        with asking(known.uy) as (connection, answers):
+            told = answers.search(connection, asked, 30)
+        assert ("write more" in told["note"]) is is_cut
+        assert told["searched"] == 20
+        found = [each["operator"]["tin"] for each in told["suggestions"]]
+        assert found == ([THREE] if alike else [])
 
 
 def test_a_name_like_no_other_finds_nothing(known: World) -> None:

@@ -317,6 +317,7 @@ DERIVED = [
         ("scope = 'COMPLIANCE'", "fields IS NOT NULL"),
         ("valid_to = '2999-01-01'", "fields IS NOT NULL"),
         ("status_since = NULL", "fields IS NOT NULL"),
+        ("programme = 'UY-OEC'", "fields IS NOT NULL"),
     )),
     ("uy", "INSERT INTO mirror (log, record_id, seq, ledger_seq, credential)"
      " SELECT log, 'nobody', 0, -1, '' FROM mirror LIMIT 1",

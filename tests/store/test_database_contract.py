@@ -446,6 +446,21 @@ def test_a_lookup_finds_what_carries_a_number_and_nothing_else(store: Database) 
         assert list(channels.look_up(connection, ["T1"], "TIN\0")) == []
 
 
+def test_names_are_found_by_their_pieces_those_with_most_of_them_first(store: Database) -> None:
+    folded = {"a": "alfa norte", "b": "beta", "c": "alfa 100_ beta", "d": "gama"}
+    index = {each: {"identifiers": [], "name": name, "folded": name} for each, name in folded.items()}
+    with store.write() as connection:
+        records.index(connection, 1, index)
+
+    def found(*pieces: str, limit: int = 9) -> list[str]:
+        with store.read() as connection:
+            return [row[1] for row in records.names_with(connection, pieces, limit)]
+
+    assert found("beta", "alfa") == ["c", "a", "b"]
+    assert found("beta", "alfa", limit=1) == ["c"]
+    assert (found("norte"), found("10__"), found("zeta"), found()) == (["a"], [], [], [])
+
+
 def test_channels_epochs_and_views(store: Database) -> None:
     with store.write() as connection:
         new = StoredChannel(3, "agreement", "BR", "UY", "", "")
