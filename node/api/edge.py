@@ -27,6 +27,8 @@ from node.store import access
 from node.store.database import Database
 
 WINDOW_S = 60
+BELIEVED = "aeo.caller"
+"""In a request's scope: whom its token was found to belong to a moment ago."""
 
 
 class BodyLimit(RequestBodyLimitMiddleware):
@@ -79,6 +81,7 @@ class RateLimit:
             if name == b"authorization":
                 caller = self._gate.believed(value.decode("latin-1"))
                 if caller:
+                    scope[BELIEVED] = caller
                     return caller.token
         client = scope.get("client")
         return client[0] if client else "unknown"
@@ -151,10 +154,10 @@ async def durable(parts: Parts, sequencer: Sequencer, work: Work) -> Any:
 def _caller(permission: str) -> Callable[[Request], Awaitable[Caller]]:
     async def caller(request: Request) -> Caller:
         gate: Gate = request.app.state.gate
-        header = request.headers.get("authorization", "")
-        found = gate.believed(header)
+        found: Caller | None = request.scope.get(BELIEVED)
         if found is None:
             node: Parts = request.app.state.parts
+            header = request.headers.get("authorization", "")
             found = await node.database.ask(lambda: gate.caller(header))
         found.require(permission)
         return found
