@@ -45,10 +45,12 @@ def fault(scheme: str, value: str) -> str:
     """Why the value is no number of the scheme; empty when it is one."""
     if not identifiers.plain(value):
         return "must not be empty"
+    if _is_valid(scheme, value):
+        return ""
     rule = identifiers.SCHEMES[scheme].rule
     if _is_mistyped(scheme, value):
         return f"the check digit of this {scheme} does not fit: mistyped? ({rule})"
-    return "" if _is_valid(scheme, value) else f"this is no {scheme} ({rule})"
+    return f"this is no {scheme} ({rule})"
 
 
 def doubt(value: str) -> str:

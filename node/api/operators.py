@@ -140,7 +140,7 @@ def register(
 ) -> Response:
     """The TINs of the own records in order, a page at a time, of one kind where `kind` is given.
 
-    For comparing a list with the register.
+    For comparing a list with the register; the first page has their total.
     """
     with node.database.read() as connection:
         tins = records.tins_after(connection, after, limit, kind)
@@ -148,7 +148,7 @@ def register(
             {
                 "tins": tins,
                 "next": tins[-1] if len(tins) == limit else None,
-                "total": records.count(connection, kind),
+                "total": None if after else records.count(connection, kind),
             }
         )
 

@@ -360,6 +360,13 @@ def test_versions_of_a_record_come_newest_or_all(store: Database) -> None:
         assert records.newest(connection, ["c"]) == []
         assert records.tins_after(connection, "BR1", 9) == ["BR2"]
         assert records.count(connection) == 2
+    trader = {"record_id": "t", "tin": "BR0", "version": 1, "wrapped_key": b"k", "kind": "trader"}
+    with store.write() as connection:
+        put(connection, Record, [trader])
+    with store.read() as connection:
+        told = {kind: records.tins_after(connection, "", 9, kind) for kind in (None, "operator", "trader")}
+        assert told == {None: ["BR0", "BR1", "BR2"], "operator": ["BR1", "BR2"], "trader": ["BR0"]}
+        assert [records.count(connection, kind) for kind in told] == [3, 2, 1]
     with pytest.raises(IntegrityError), store.write() as connection:
         put(connection, Record, [{"record_id": "z", "tin": "BR1", "version": 1, "wrapped_key": b"k"}])
 
