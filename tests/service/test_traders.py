@@ -3,11 +3,13 @@
 import re
 from typing import Any
 
+import orjson
 import pytest
 
 from clients.bench.traders import trader
 from contracts import rules, terms
 from contracts.evaluation import Answer
+from node.api.problems import encoded
 from node.errors import Conflict, Malformed
 from node.exchange.outgoing import Line
 from node.records import model
@@ -74,8 +76,8 @@ def test_a_trader_is_found_by_number_and_name_on_both_sides(shared: World) -> No
     for node in shared.nodes:
         with asking(node) as (connection, answers):
             number = ONE["identifiers"][0]["value"]
-            assert answers.operators(connection, [number])[number][0]["tin"] == TIN
-            found = answers.search(connection, ONE["legal_name"], 5)["suggestions"]
+            assert node.find([number])[number][0]["tin"] == TIN
+            found = orjson.loads(encoded(answers.search(connection, ONE["legal_name"], 5)))["suggestions"]
             assert TIN in {each["operator"]["tin"] for each in found}
             assert answers.history(connection, TIN)["versions"]
 
@@ -86,9 +88,8 @@ def test_a_change_crosses_and_a_status_outside_the_terms_leaves_the_view(shared:
     assert shared.uy.look_up(TIN)["fields"]["activity"] == "6201"
     shared.br.amend(TIN, status="WITHDRAWN")
     shared.exchange()
-    with asking(shared.uy) as (connection, answers):
-        number = ONE["identifiers"][0]["value"]
-        [answer] = answers.operators(connection, [number])[number]
+    number = ONE["identifiers"][0]["value"]
+    [answer] = shared.uy.find([number])[number]
     assert (answer["fields"], answer["status"]["value"]) == (None, "NOT_SHARED")
 
 
