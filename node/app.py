@@ -93,7 +93,7 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(Refusal, edge.on_refusal)
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
-    operators.add_look_up(app)
+    operators.add_busiest(app)
     for router in (operators.router, system.router, agreements.router, exchange.peers, exchange.log):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it

@@ -81,8 +81,8 @@ class Settings(BaseSettings):
         default=2,
         ge=0,
         le=64,
-        description="Processes that sign the versions of lists and busy moments, begun when first needed; "
-        "0: the writer signs alone.",
+        description="Processes that read and sign lists and busy moments, begun when first needed; "
+        "0: the serving process does all.",
     )
     page_limit: int = Field(
         default=500, ge=1, le=2_000, description="Most channel entries in one page to a partner."

@@ -178,10 +178,10 @@ async def node_of(request: Request) -> Parts:
     return parts
 
 
-reader = _caller("look-up")
+reader, officer = _caller("look-up"), _caller("change")
 
 Reader = Annotated[Caller, Depends(reader)]
-Officer = Annotated[Caller, Depends(_caller("change"))]
+Officer = Annotated[Caller, Depends(officer)]
 Auditor = Annotated[Caller, Depends(_caller("audit"))]
 Administrator = Annotated[Caller, Depends(_caller("administer"))]
 FromPeer = Annotated[Card, Depends(_peer)]

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from node.api import schemas
-from node.api.edge import Node, Officer, Reader, durable, json, node_of, reader
+from node.api.edge import Node, Officer, Reader, durable, json, node_of, officer, reader
 from node.errors import Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
 from node.ledger.canonical import MAX_INTEGER
@@ -24,11 +24,12 @@ from node.service.parts import Parts
 from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer
 from node.service.tokens import Gate
+from node.service.workshop import Unread
 from node.store import channels, records
 
 
 class LookUpRoute(APIRoute):
-    """The route that is asked most: declared and documented like any other, resolved by hand.
+    """A route that is asked most: declared and documented like any other, resolved by hand.
 
     FastAPI's general way from a request to the arguments of `look_up` costs more than the answer.
     """
@@ -44,13 +45,46 @@ class LookUpRoute(APIRoute):
         await answer(scope, receive, send)
 
 
+class AdmitRoute(APIRoute):
+    """The route that most changes take, resolved by hand as well, but for requests out of the common form."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Who asks, may they, what do they record; the answer."""
+        request = Request(scope, receive)
+        key, kind = request.headers.get("idempotency-key"), request.headers.get("content-type")
+        is_common = kind == "application/json" and not scope["query_string"] and len(key or "") <= KEY_LIMIT
+        if scope["method"] not in (self.methods or ()) or not is_common:
+            await super().handle(scope, receive, send)
+            return
+        caller = await officer(request)
+        operator = _object(await request.body())
+        answer = await admit(operator, request, await node_of(request), caller, key)
+        await answer(scope, receive, send)
+
+
+def _object(body: bytes) -> schemas.Operator:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _not_an_object(f"must be JSON: {error}") from None
+    if type(value) is not dict:
+        raise _not_an_object("must be a JSON object")
+    return value
+
+
+def _not_an_object(rule: str) -> Malformed:
+    told = [problem("body", "", rule)]
+    return Malformed("the request is out of form", do="see /openapi.json for its form", problems=told)
+
+
 router = APIRouter(prefix="/v1", tags=["operators"])
+KEY_LIMIT = 100
 
 Key = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        max_length=100,
+        max_length=KEY_LIMIT,
         description="A repeated request with the same key changes nothing and gets the first answer.",
     ),
 ]
@@ -65,17 +99,6 @@ async def look_up(tin: str, request: Request, node: Node, _caller: Reader) -> Re
             return json(answers.operator(connection, tin[:64]))
 
     return await node.database.ask(answer)
-
-
-def add_look_up(app: FastAPI) -> None:
-    """Add the route of `look_up`, to the application itself, where it is found first."""
-    app.router.add_api_route(
-        "/v1/operators/{tin}",
-        look_up,
-        tags=["operators"],
-        response_model=schemas.OperatorAnswer,
-        route_class_override=LookUpRoute,
-    )
 
 
 @router.get("/operators", response_model=schemas.OperatorList)
@@ -174,7 +197,6 @@ async def changes(
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-@router.post("/operators", response_model=schemas.Admitted, status_code=200)
 async def admit(
     operator: schemas.Operator,
     request: Request,
@@ -186,6 +208,25 @@ async def admit(
     """Record an own operator, new or changed. Answered once durable, with a receipt."""
     parsed = model.to_json(model.parse(operator))
     return await _settled(request, node, AdmitOne(parsed, Author(caller.name, reason), key))
+
+
+def add_busiest(app: FastAPI) -> None:
+    """Add the routes that are asked most, to the application itself, where they are found first."""
+    app.router.add_api_route(
+        "/v1/operators/{tin}",
+        look_up,
+        tags=["operators"],
+        response_model=schemas.OperatorAnswer,
+        route_class_override=LookUpRoute,
+    )
+    app.router.add_api_route(
+        "/v1/operators",
+        admit,
+        methods=["POST"],
+        tags=["operators"],
+        response_model=schemas.Admitted,
+        route_class_override=AdmitRoute,
+    )
 
 
 @router.post("/operators/{tin}/status", response_model=schemas.Admitted)
@@ -224,12 +265,12 @@ async def change_consent(
 async def import_list(wanted: schemas.ImportList, request: Request, node: Node, caller: Officer) -> Response:
     """Admit a list; a refused operator never stops the others, and a repeated list changes nothing."""
     _within(node, len(wanted.operators))
-    parsed = await run_in_threadpool(_parse_all, wanted.operators)
-    good = [each for each in parsed if isinstance(each, dict)]
+    parsed = await run_in_threadpool(node.workshop.parse, wanted.operators)
+    good = [each for each in parsed if not isinstance(each, Unread)]
     sequencer: Sequencer = request.app.state.sequencer
     work = AdmitList(good, Author(caller.name, "import", wanted.source), wanted.dry_run)
     done = iter(await durable(node, sequencer, work) if good else [])
-    outcomes = [next(done) if isinstance(each, dict) else each for each in parsed]
+    outcomes = [_unread(each) if isinstance(each, Unread) else next(done) for each in parsed]
     counts = {
         kind: sum(each.kind == kind for each in outcomes)
         for kind in ("new", "changed", "unchanged", "refused")
@@ -249,20 +290,8 @@ async def _settled(request: Request, node: Parts, work: AdmitOne | Amend) -> Res
     return json(outcome.to_json() | {"receipt": receipt})
 
 
-def _parse_all(operators: list[schemas.Operator]) -> list[schemas.Operator | Outcome]:
-    return [_parsed(operator) for operator in operators]
-
-
-def _parsed(operator: schemas.Operator) -> schemas.Operator | Outcome:
-    try:
-        return model.to_json(model.parse(operator))
-    except Malformed as refusal:
-        return Outcome(
-            "refused",
-            str(operator.get("tin", ""))[:64],
-            problems=refusal.problems,
-            message=refusal.sentence(),
-        )
+def _unread(row: Unread) -> Outcome:
+    return Outcome("refused", row.tin, problems=row.problems, message=row.message)
 
 
 def _tin_of(connection: Connection, identifier: str) -> str:

@@ -372,6 +372,41 @@ def test_every_refusal_is_problem_details(node: Node, method: str, path: str, st
     assert is_problem(node.http.request(method, path), status)
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", {}, 422),
+        (b"{", {}, 422),
+        (b"[]", {}, 422),
+        (b"NaN", {}, 422),
+        (b"{}", {}, 422),
+        (b'{"tin": "BR1", "tin": "BR2"}', {}, 422),
+        (b"{}", {"content-type": "text/plain"}, 422),
+        (b"{}", {"content-type": "application/json; charset=utf-8"}, 422),
+        (b"{}", {"idempotency-key": "k" * 101}, 422),
+        (b"{}", {"authorization": "Bearer aeo_wrong"}, 401),
+        (b"{}", {"authorization": ""}, 401),
+    ],
+)
+def test_an_operator_out_of_form_is_refused_as_problem_details(
+    node: Node, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    given = {"content-type": "application/json"} | headers
+    assert is_problem(node.http.post("/v1/operators", content=body, headers=given), status)
+
+
+@pytest.mark.parametrize("query", [{}, {"reason": "as filed"}])
+def test_an_operator_is_recorded_once_for_each_key_with_or_without_a_reason(
+    node: Node, query: dict[str, str]
+) -> None:
+    record, key = brazilian(40 + len(query)), {"idempotency-key": f"key {query}"}
+    first, again = (node.http.post("/v1/operators", json=record, params=query, headers=key) for _ in range(2))
+    assert (first.status_code, first.json()["outcome"]) == (200, "new")
+    assert again.json() | {"receipt": ""} == first.json() | {"receipt": ""}
+    other = node.http.post("/v1/operators", json=brazilian(44), params=query, headers=key)
+    assert is_problem(other, 409)
+
+
 NASTY_TEXTS = [
     "",
     " ",

@@ -16,7 +16,7 @@ from node.exchange import versions
 from node.exchange.versions import Signatory
 from node.records import credential
 from node.service.admit import AdmitList, Author
-from node.service.workshop import WORTH, Order, Workshop, make
+from node.service.workshop import WORTH, Order, Unread, Workshop, make, parse
 from tests.service.world import Node, World
 
 MANY = 3 * WORTH
@@ -112,6 +112,17 @@ def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop)
     staffed.make(sent, is_shown=True)
     until(lambda: staffed.is_ready)
     assert len(staffed.make(sent, is_shown=True)) == MANY
+
+
+def test_the_rows_of_a_list_come_back_in_their_order_each_by_itself(staffed: Workshop, br: Node) -> None:
+    rows = [operator(number) for number in range(MANY)]
+    rows[5] = rows[5] | {"status": "GOLDEN"}
+    rows[MANY - 1] = {"tin": 5}
+    parsed = staffed.parse(rows)
+    assert parsed == parse(rows) == workshop(br, 0).parse(rows)
+    unread = [at for at, each in enumerate(parsed) if isinstance(each, Unread)]
+    assert unread == [5, MANY - 1]
+    assert {each.field for each in parsed[5].problems} == {"status"}  # type: ignore[union-attr]
 
 
 def test_the_processes_end_with_the_one_that_began_them(br: Node, tmp_path: Path) -> None:
