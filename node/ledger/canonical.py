@@ -29,7 +29,11 @@ def encode(value: object) -> bytes:
 
     Raises `Malformed`, naming the path, for what lies outside the subset.
     """
-    _check(value, "$", 0)
+    try:
+        _check(value, 0)
+    except _Outside as outside:
+        path = "".join(["$", *reversed(outside.path)])
+        raise _refused(path, outside.value, outside.rule) from None
     return orjson.dumps(value, option=_OPTIONS)
 
 
@@ -55,50 +59,63 @@ def digest(value: object) -> bytes:
     return sha256(encode(value)).digest()
 
 
-def _check(value: object, path: str, depth: int) -> None:
+def _check(value: object, depth: int) -> None:
     kind = type(value)
     if kind is str:
-        _check_text(cast(str, value), path)
+        _check_text(cast(str, value))
     elif kind is int:
         if not -MAX_INTEGER <= cast(int, value) <= MAX_INTEGER:
-            raise _refused(path, value, "must lie within 2^53 - 1; write a larger number as text")
+            raise _Outside(value, "must lie within 2^53 - 1; write a larger number as text")
     elif kind is dict:
-        _check_members(cast("dict[object, object]", value), path, _deeper(path, depth))
+        _check_members(cast("dict[object, object]", value), _deeper(depth))
     elif kind is list or kind is tuple:
-        _check_elements(cast("list[object]", value), path, _deeper(path, depth))
+        _check_elements(cast("list[object]", value), _deeper(depth))
     elif value is not None and kind is not bool:
-        raise _refused(path, value, f"must be a JSON value without floats, not {kind.__name__}")
+        raise _Outside(value, f"must be a JSON value without floats, not {kind.__name__}")
 
 
-def _check_text(text: str, path: str) -> None:
+def _check_text(text: str) -> None:
     if not is_normalized("NFC", text):
-        raise _refused(path, text, "must be in Unicode normal form C")
+        raise _Outside(text, "must be in Unicode normal form C")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _refused(
-            path, ascii(text), "must be text that UTF-8 can carry, without lone surrogates"
-        ) from None
+        raise _Outside(ascii(text), "must be text that UTF-8 can carry, without lone surrogates") from None
 
 
-def _check_members(members: dict[object, object], path: str, depth: int) -> None:
+def _check_members(members: dict[object, object], depth: int) -> None:
     for key, member in members.items():
         if type(key) is not str or not key.isascii():
-            raise _refused(path, ascii(key), "must have keys of ASCII text only")
+            raise _Outside(ascii(key), "must have keys of ASCII text only")
         if type(member) is not str or not member.isascii():
-            _check(member, f"{path}.{key}", depth)
+            try:
+                _check(member, depth)
+            except _Outside as outside:
+                outside.path.append(f".{key}")
+                raise
 
 
-def _check_elements(elements: list[object], path: str, depth: int) -> None:
+def _check_elements(elements: list[object], depth: int) -> None:
     for position, element in enumerate(elements):
         if type(element) is not str or not element.isascii():
-            _check(element, f"{path}[{position}]", depth)
+            try:
+                _check(element, depth)
+            except _Outside as outside:
+                outside.path.append(f"[{position}]")
+                raise
 
 
-def _deeper(path: str, depth: int) -> int:
+def _deeper(depth: int) -> int:
     if depth == MAX_DEPTH:
-        raise _refused(path, "...", f"must be nested at most {MAX_DEPTH} deep")
+        raise _Outside("...", f"must be nested at most {MAX_DEPTH} deep")
     return depth + 1
+
+
+class _Outside(Exception):  # noqa: N818  # it lies outside the subset
+    """A value outside the subset; each level it leaves adds its place, the innermost first."""
+
+    def __init__(self, value: object, rule: str) -> None:
+        self.value, self.rule, self.path = value, rule, list[str]()
 
 
 def _refused(path: str, value: object, rule: str) -> Malformed:

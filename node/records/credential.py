@@ -18,9 +18,9 @@ lead from one to the other.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
-from typing import Final, TypeGuard, cast
+from typing import Final, NamedTuple, TypeGuard, cast
 
 import orjson
 from cryptography.exceptions import InvalidSignature
@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from node.errors import Malformed, TooMuch, Unproven, problem
 from node.ledger import canonical
 from node.ledger.canonical import Json
-from node.ledger.encoding import b64u, unb64u
+from node.ledger.encoding import b64u, b64u_each, unb64u
 
 ALG: Final = "ES256"
 TYP: Final = "aeo-operator+sd-jwt"
@@ -62,8 +62,7 @@ Packed = dict[str, Json]
 """A presentation without what follows from it: the header, the rest of the payload, one of two base64s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disclosure:
+class Disclosure(NamedTuple):
     """What opens one digest, [salt, name, value] or [salt, element], and the field path it belongs to."""
 
     path: str
@@ -158,6 +157,17 @@ def restore(
     return Credential(issuer, kid, digests, signature, opened)
 
 
+def disclosures(fields: Mapping[str, Json], *, salts: Salts) -> tuple[Disclosure, ...]:
+    """What opens the credential of these fields and salts, which were issued once, without the rest of it."""
+    return _opened(fields, salts, _drawn(salts, FIELDS, DIGESTS))
+
+
+def packed_digest(packed: Packed, *, issuer: str) -> bytes:
+    """SHA-256 of the signed part of a packed presentation; raises as `unpack` does."""
+    kid, digests, signature, _ = _members(packed)
+    return sha256(_jwt(_signed(issuer, kid, digests), signature).encode("ascii")).digest()
+
+
 def covered(path: str, paths: Iterable[str]) -> bool:
     """Whether a disclosed `path` lies within `paths`, where `identifiers` covers every scheme."""
     allowed = frozenset(paths)
@@ -249,23 +259,26 @@ def _jwt(signed: bytes, signature: bytes) -> str:
 
 
 def _texts(digests: bytes) -> list[str]:
-    return [b64u(digests[at : at + _DIGEST_BYTES]) for at in range(0, len(digests), _DIGEST_BYTES)]
+    return b64u_each([digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES)])
 
 
 def _hide(fields: Mapping[str, Json], salts: Salts) -> tuple[tuple[Disclosure, ...], bytes]:
     _check_fields(fields)
     secrets = _drawn(salts, FIELDS, DIGESTS)
+    opened = _opened(fields, salts, secrets)
+    texts = [_text(each.opening) for each in opened if len(each.opening) == 3]
+    return opened, b"".join(_among_decoys(texts, secrets))
+
+
+def _opened(fields: Mapping[str, Json], salts: Salts, secrets: Sequence[bytes]) -> tuple[Disclosure, ...]:
     opened: list[Disclosure] = []
-    digests: list[bytes] = []
-    for secret, name in zip(secrets, sorted(fields), strict=False):
+    for salt, name in zip(b64u_each(secrets[: len(fields)]), sorted(fields), strict=True):
         value = fields[name]
         if name in LISTS:
             elements, value = _hide_elements(name, value, salts)
             opened += elements
-        opening = [b64u(secret), name, value]
-        opened.append(Disclosure(name, opening))
-        digests.append(_digest(_text(opening)))
-    return tuple(opened), b"".join(_among_decoys(digests, secrets))
+        opened.append(Disclosure(name, [salt, name, value]))
+    return tuple(opened)
 
 
 def _check_fields(fields: Mapping[str, Json]) -> None:
@@ -283,17 +296,18 @@ def _hide_elements(name: str, elements: Json, salts: Salts) -> tuple[list[Disclo
         raise _malformed(name, elements, "must be a list")
     secrets = _drawn(salts, name, max(FEWEST_ELEMENTS, 1 << (len(elements) - 1).bit_length()))
     opened = [
-        Disclosure(_element_path(name, element), [b64u(secret), element])
-        for secret, element in zip(secrets, elements, strict=False)
+        Disclosure(_element_path(name, element), [salt, element])
+        for salt, element in zip(b64u_each(secrets[: len(elements)]), elements, strict=True)
     ]
-    digests = _among_decoys([_digest(each.text) for each in opened], secrets)
-    return opened, [{"...": b64u(digest)} for digest in digests]
+    digests = _among_decoys([_text(each.opening) for each in opened], secrets)
+    return opened, [{"...": digest} for digest in b64u_each(digests)]
 
 
-def _among_decoys(digests: list[bytes], secrets: Sequence[bytes]) -> list[bytes]:
+def _among_decoys(texts: list[str], secrets: Sequence[bytes]) -> list[bytes]:
     """The digests in an order that tells nothing, with one that opens nothing for each salt left over."""
-    decoys = [sha256(secret).digest() for secret in secrets[len(digests) :]]
-    return sorted(digests + decoys)
+    hidden = [text.encode("ascii") for text in texts]
+    hidden += secrets[len(texts) :]
+    return sorted([sha256(each).digest() for each in hidden])
 
 
 def _drawn(salts: Salts, group: str, count: int) -> Sequence[bytes]:
@@ -445,6 +459,7 @@ def _paths(fields: Mapping[str, Json]) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys([*names, *(_element_path("identifiers", n) for n in numbers)])))
 
 
+@lru_cache(maxsize=256)
 def _check_name(name: str) -> None:
     if _NAME.fullmatch(name) is None or name == "iss":
         raise _malformed(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from node.errors import Malformed
-from node.ledger.encoding import b64, b64u, parse_decimal, unb64, unb64u
+from node.ledger.encoding import b64, b64u, b64u_each, parse_decimal, unb64, unb64u
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,10 @@ def test_a_decimal_is_read_as_it_is_written(number: int) -> None:
 def test_no_second_spelling_of_a_decimal_is_read(text: str) -> None:
     with pytest.raises(Malformed, match="size"):
         parse_decimal(text, "size")
+
+
+@pytest.mark.parametrize("size", range(70))
+def test_many_at_once_are_written_as_each_by_itself(size: int) -> None:
+    values = [bytes((at * 37 + place) % 256 for place in range(size)) for at in range(5)]
+    for some in ([], values[:1], values, [*values, b"another length"]):
+        assert b64u_each(some) == [b64u(each) for each in some]
