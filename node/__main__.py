@@ -6,14 +6,16 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from node import advice, keys, processes, settings
 from node import app as application
@@ -40,6 +42,8 @@ Home = Annotated[Path, typer.Option("--home", envvar="AEO_HOME", help="The node'
 HERE = Path("aeo-node")
 LOCK: Final = "serving.lock"
 LABEL_LIMIT: Final = 100
+WORTH_A_PROCESS: Final = 10_000
+"""Entries for which the start of another process pays."""
 IN_WORDS: Final = {
     "name": "must be lower-case words with dots between, such as aeo.br.example",
     "country": "must be the two capital letters of a country (ISO 3166-1), such as BR",
@@ -214,18 +218,22 @@ def card(home: Home = HERE) -> None:
 def fsck(
     home: Home = HERE,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--processes",
+            min=0,
+            max=64,
+            help="How many processes share the work; 0: one for each processor, if there is enough to do.",
+        ),
+    ] = 0,
 ) -> None:
     """Recompute everything that is signed or follows from it; exit code 1 when something differs."""
-    parts = application.parts_of(home)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("checking", total=None)
-        found = list(
-            check.check(
-                parts,
-                lambda what, done, of: progress.update(task, description=what, completed=done, total=of),
-            )
-        )
+    parts_of = partial(application.parts_of, home)
+    parts = parts_of()
+    count = count or min(_processors(), check.entry_count(parts) // WORTH_A_PROCESS)
+    with _progress() as told, check.Several(parts_of, count) if count > 1 else nullcontext() as several:
+        found = list(check.check(parts, told, several))
     if as_json:
         typer.echo(json.dumps([{"log": f.log, "entry": f.entry, "what": f.what} for f in found]))
     for finding in found if not as_json else ():
@@ -237,6 +245,32 @@ def fsck(
             else f"{len(found)} findings. Keep this store as it is; restore from a backup."
         )
     raise typer.Exit(1 if found else 0)
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show on the terminal how far a check is, how fast it goes and what time is left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    begun = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("checking", total=None, rate="")
+
+        def told(what: str, done: int, of: int) -> None:
+            rate = f"{done / (time.monotonic() - begun):,.0f} entries/s"
+            progress.update(task, description=what, completed=done, total=of, rate=rate)
+
+        yield told
 
 
 @cli.command(epilog="Example: aeo openapi > docs/openapi.json")

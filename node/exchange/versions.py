@@ -19,7 +19,7 @@ from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.entry import commitment
 from node.records import credential
-from node.records.credential import Credential
+from node.records.credential import Credential, Disclosure
 from node.store.records import StoredVersion
 
 Fields = dict[str, Any]
@@ -87,6 +87,10 @@ class Version(Draft):
         return credential.restore(
             self.fields, salts=self.salts(), issuer=by.issuer, kid=by.kid, signature=by.signature
         )
+
+    def disclosures(self) -> tuple[Disclosure, ...]:
+        """What opens each field of the credential, without the credential."""
+        return credential.disclosures(self.fields, salts=self.salts())
 
     @cached_property
     def body(self) -> Body:

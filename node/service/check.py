@@ -5,43 +5,63 @@ looks at the newest entries only; the whole check reads everything once, streami
 a finding too: no check stops another.
 """
 
+from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.agreements import act as acts
 from node.agreements import document, state
 from node.agreements.act import Act
 from node.agreements.document import Agreement
-from node.errors import Damaged
+from node.errors import Busy, Damaged
 from node.exchange.card import Card, ledger_origin
 from node.exchange.card import read as read_card
-from node.exchange.standing import Standing, load_standings
+from node.exchange.standing import Standing
 from node.ledger import canonical
 from node.ledger.encoding import b64u
-from node.service.check_channels import Incoming, Outgoing
-from node.service.check_ledger import Directions, LedgerBodies, Recorded, surplus
-from node.service.check_logs import LogCheck, check_head, check_tail
-from node.service.findings import Feed, Finding, Seen, Told, guarded, why
+from node.service.check_channels import check_whole
+from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
+from node.service.crew import Alone, Several
+from node.service.findings import Feed, Finding, Told, guarded, unfinished, why
+from node.service.ground import ground
 from node.service.merging import receipt_tree
 from node.service.parts import Parts
-from node.store import access, agreements, channels, logs
+from node.store import agreements, channels, logs
 from node.store.agreements import StoredAct
 from node.store.channels import StoredChannel
 from node.store.tables import LEDGER
 
-__all__ = ["Finding", "check", "check_start"]
+__all__ = ["Finding", "Several", "check", "check_start", "entry_count"]
 
 
-def check(parts: Parts, told: Told = lambda what, done, of: None) -> Iterator[Finding]:
-    """Check the ledger, its bodies, every channel and the mirror; `told` hears of progress."""
-    yield from guarded("store", -1, _everything, parts, told)
+def check(
+    parts: Parts, told: Told = lambda what, done, of: None, several: Several | None = None
+) -> Iterator[Finding]:
+    """Check the ledger, its bodies, every channel and the mirror; `told` hears of progress.
+
+    What is written after it began is not looked at, also where `several` processes share the work.
+    """
+    crew = several or Alone()
+    with ExitStack() as held:
+        if several is None:
+            on = held.enter_context(ground(parts))
+        else:
+            with parts.database.still():
+                several.begin()
+                on = held.enter_context(ground(parts))
+        yield from on.attempt("store", _everything, LogCheck(on, crew, told, entry_count(parts)))
 
 
 def check_start(parts: Parts) -> Iterator[Finding]:
     """What must hold before the node serves: the ledger is its own, its head signed, its end unbroken."""
-    yield from guarded("ledger", -1, _start, parts)
+    try:
+        yield from guarded("ledger", -1, _start, parts)
+    except SQLAlchemyError as error:
+        yield Finding("ledger", -1, unfinished(error))
 
 
 def _start(parts: Parts) -> Iterator[Finding]:
@@ -54,83 +74,67 @@ def _start(parts: Parts) -> Iterator[Finding]:
         yield from check_tail(connection, head)
 
 
-def _everything(parts: Parts, told: Told) -> Iterator[Finding]:
-    with parts.database.read() as connection:
-        of_logs, is_sound = LogCheck(connection, told, Seen()), True
-        for finding in _contents(parts, of_logs):
-            is_sound = False
-            yield finding
-        # Behind an entry that cannot be read stands what belongs to it, so only a sound store has a surplus.
-        if is_sound:
-            yield from guarded("store", -1, surplus, connection, of_logs.seen)
-
-
-def _contents(parts: Parts, of_logs: LogCheck) -> Iterator[Finding]:
-    connection = of_logs.connection
-    cards = yield from _cards(parts, connection)
-    standings = yield from _standings(parts, connection)
-    stored = channels.channels(connection)
-    own = Directions([each for each in stored if each.issuer == parts.country], standings)
-    feed = Feed(channels.feed_of(connection, LEDGER), of_logs.seen, LEDGER)
-    behind = LedgerBodies(parts, connection, of_logs.seen, own, feed, parts.card.credential_key)
-    yield from guarded("ledger", -1, of_logs.log, LEDGER, parts.card, behind, is_own=True)
-    yield from guarded("change feed", -1, feed.rest)
-    for channel in stored:
-        yield from guarded(f"channel {channel.log}", -1, _channel, parts, of_logs, channel, cards)
-        yield from guarded(f"channel {channel.log}", -1, _state, parts, channel, standings)
-    for card in (card for card in cards.values() if card is not parts.card):
-        proven = logs.head_of(connection, ledger_origin(card.name))
-        if proven is not None:
-            yield from guarded(proven.origin, -1, check_head, proven, proven.origin, card, is_own=False)
-    yield from guarded("logs", -1, _other_logs, connection, cards)
-    yield from guarded("agreements", -1, _agreements, parts, of_logs, cards, behind.recorded)
-    yield from guarded("peers", -1, _recorded_cards, parts, cards, behind.recorded)
-
-
-def _cards(parts: Parts, connection: Connection) -> Generator[Finding, None, dict[str, Card]]:
-    """The cards by country, as they stand in the store."""
-    found: dict[str, Card] = {}
+def entry_count(parts: Parts) -> int:
+    """How many entries there are to check; 0 when that cannot be read, which the check itself will tell."""
     try:
-        stored = access.peers(connection)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the own logs are checked without peers
-        yield Finding("peers", -1, why(error))
-        stored = []
-    for row in stored:
-        try:
-            card = read_card(row["card"])
-            if (card.name, card.country) != (row["name"], row["country"]):
-                raise Damaged("a card is pinned for another node", where=row["name"])
-            found[card.country] = card
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next card is read
-            yield Finding(f"peer {row['name']}", -1, why(error))
-    return {**found, parts.country: parts.card}
+        with parts.database.read() as connection:
+            return logs.entry_count(connection)
+    except (SQLAlchemyError, Busy, TypeError):
+        return 0
 
 
-def _standings(parts: Parts, connection: Connection) -> Generator[Finding, None, dict[str, Standing]]:
-    """The agreements as the node reads them; none when one of them cannot be read."""
-    try:
-        return load_standings(connection, parts.country)
-    except Exception as error:  # noqa: BLE001 - what it is, is found again where agreements are checked
-        yield Finding("agreements", -1, f"decisions cannot be checked: {why(error)}")
-        return {}
+def _everything(check: LogCheck) -> Iterator[Finding]:
+    is_sound = True
+    for finding in _contents(check):
+        is_sound = False
+        yield finding
+    # Behind an entry that cannot be read stands what belongs to it, so only a sound store has a surplus.
+    if is_sound:
+        yield from check.ground.attempt("store", surplus, check.ground.connection, check.seen)
 
 
-def _channel(
-    parts: Parts, of_logs: LogCheck, channel: StoredChannel, cards: dict[str, Card]
-) -> Iterator[Finding]:
-    connection, seen = of_logs.connection, of_logs.seen
-    if channel.issuer not in cards:
+def _contents(check: LogCheck) -> Iterator[Finding]:
+    on, parts, connection = check.ground, check.ground.parts, check.ground.connection
+    yield from on.found
+    recorded = yield from _ledger(check)
+    for channel in on.channels:
+        where = f"channel {channel.log}"
+        yield from on.attempt(where, _channel, check, channel)
+        yield from on.attempt(where, _state, parts, channel, on.standings)
+    for card in (card for card in on.cards.values() if card is not parts.card):
+        origin = ledger_origin(card.name)
+        yield from on.attempt(origin, _proven, connection, origin, card)
+    yield from on.attempt("logs", _other_logs, connection, on.cards)
+    yield from on.attempt("agreements", _agreements, check, recorded)
+    yield from on.attempt("peers", _recorded_cards, parts, on.cards, recorded)
+
+
+def _ledger(check: LogCheck) -> Generator[Finding, None, Recorded]:
+    on, noted, feed = check.ground, Noted(check.seen), Feed(check.seen, LEDGER)
+    yield from on.attempt("ledger", check.log, LEDGER, on.parts.card, noted, feed, is_own=True)
+    yield from feed.rest()
+    return noted.recorded
+
+
+def _channel(check: LogCheck, channel: StoredChannel) -> Iterator[Finding]:
+    on, noted = check.ground, Noted(check.seen)
+    issuer = on.cards.get(channel.issuer)
+    if issuer is None:
         yield Finding(f"channel {channel.log}", -1, f"its issuer {channel.issuer} is not pinned")
         return
-    issuer = cards[channel.issuer]
-    behind: Outgoing | Incoming
-    if channel.issuer == parts.country:
-        behind = Outgoing(parts, connection, seen, channel)
-    else:
-        feed = Feed(channels.feed_of(connection, channel.log), seen, channel.log)
-        behind = Incoming(parts, connection, seen, channel, issuer, feed)
-    yield from of_logs.log(channel.log, issuer, behind, is_own=issuer is parts.card)
-    yield from behind.rest()
+    is_own = issuer is on.parts.card
+    feed = None if is_own else Feed(check.seen, channel.log)
+    yield from check.log(channel.log, issuer, noted, feed, is_own=is_own)
+    if feed is not None:
+        yield from feed.rest()
+    yield from check_whole(on, channel, issuer, noted, check.seen)
+
+
+def _proven(connection: Connection, origin: str, card: Card) -> Iterator[Finding]:
+    """The last checkpoint seen of a peer's ledger."""
+    proven = logs.head_of(connection, origin)
+    if proven is not None:
+        yield from check_head(proven, origin, card, is_own=False)
 
 
 def _state(parts: Parts, channel: StoredChannel, standings: dict[str, Standing]) -> Iterator[Finding]:
@@ -148,6 +152,15 @@ def _state(parts: Parts, channel: StoredChannel, standings: dict[str, Standing])
         yield Finding(where, -1, what)
 
 
+def surplus(connection: Connection, seen: Counter[tuple[str, int]]) -> Iterator[Finding]:
+    """Rows that belong to nothing that was checked."""
+    stored = channels.row_counts(connection)
+    for table, log in sorted(stored.keys() | seen.keys(), key=str):
+        held, looked_at = stored.get((table, log), 0), seen[table, log]
+        if held != looked_at:
+            yield Finding(f"log {log}", -1, f"{table} holds {held} rows of it; {looked_at} belong there")
+
+
 def _other_logs(connection: Connection, cards: dict[str, Card]) -> Iterator[Finding]:
     known = {ledger_origin(card.name) for card in cards.values()}
     for _, origin in channels.other_logs(connection):
@@ -155,23 +168,22 @@ def _other_logs(connection: Connection, cards: dict[str, Card]) -> Iterator[Find
             yield Finding(origin, -1, "it is the log of no channel and of no pinned peer")
 
 
-def _agreements(
-    parts: Parts, of_logs: LogCheck, cards: dict[str, Card], recorded: Recorded
-) -> Iterator[Finding]:
+def _agreements(check: LogCheck, recorded: Recorded) -> Iterator[Finding]:
     """Agreements and acts are what their ids say, and signatures, receipts and ledger stand behind them."""
+    parts, cards, connection = check.ground.parts, check.ground.cards, check.ground.connection
     known: dict[str, Agreement] = {}
-    for number, content in agreements.documents(of_logs.connection).items():
+    for number, content in agreements.documents(connection).items():
         try:
             known[number] = agreement = document.parse(canonical.decode(content))
             if agreement.id != number or agreement.encode() != content:
                 raise Damaged("its text is not the one its id names")
         except Exception as error:  # noqa: BLE001 - whatever it is, the next one is read
             yield Finding(f"agreement {number}", -1, why(error))
-    held = {stored.act: stored for stored in agreements.acts(of_logs.connection)}
+    held = {stored.act: stored for stored in agreements.acts(connection)}
     for each in held.values():
-        of_logs.seen["act", LEDGER] += 1
-        of_logs.seen["act_signature", LEDGER] += len(each.signatures)
-        of_logs.seen["act_receipt", LEDGER] += len(each.receipts)
+        check.seen["act", LEDGER] += 1
+        check.seen["act_signature", LEDGER] += len(each.signatures)
+        check.seen["act_receipt", LEDGER] += len(each.receipts)
         yield from guarded(
             f"act {each.act}", -1, _act, parts, each, known.get(each.agreement), cards, recorded
         )

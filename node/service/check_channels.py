@@ -19,8 +19,9 @@ from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.records import credential
 from node.service.check_ledger import check_index
-from node.service.check_logs import Entries
-from node.service.findings import Feed, Finding, Seen, Telling, guarded
+from node.service.check_logs import Entries, Noted
+from node.service.findings import Finding, Seen, Telling, guarded
+from node.service.ground import Ground
 from node.service.mirror import decided_on
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records
@@ -42,7 +43,6 @@ class Keys:
 
     store: bytes = field(repr=False)
     connection: Connection
-    seen: Seen
     seal: X25519PrivateKey | None = field(default=None, repr=False)
     _opened: dict[int, bytes | None] = field(default_factory=dict, repr=False)
 
@@ -50,7 +50,6 @@ class Keys:
         """The key of an epoch, None when none is stored; `Unproven` when it does not open."""
         if epoch not in self._opened:
             stored = channels.epochs(self.connection, head.log, [epoch]).get(epoch)
-            self.seen["channel_epoch", head.log] += stored is not None
             self._opened[epoch] = None
             if stored is not None:
                 self._opened[epoch] = outgoing.held_key(self.store, head.origin, stored)
@@ -67,6 +66,32 @@ def _check_envelope(envelope: bytes | None, own: X25519PrivateKey) -> None:
         own.exchange(X25519PublicKey.from_public_bytes(envelope[:POINT_BYTES]))
     except ValueError:
         raise Damaged("the key of an epoch was delivered under a point that is no key") from None
+
+
+def _epochs(entries: Entries) -> set[int]:
+    return {entry.epoch for entry in entries if isinstance(entry, ChannelEntry)}
+
+
+def check_whole(
+    ground: Ground, channel: StoredChannel, issuer: Card, noted: Noted, seen: Seen
+) -> Iterator[Finding]:
+    """What only all entries of a channel together can show."""
+    connection, log, where = ground.connection, channel.log, f"channel {channel.log}"
+    seen["channel_epoch", log] += len(channels.epochs(connection, log, sorted(noted.epochs)))
+    if channel.issuer != ground.parts.country:
+        _, counted = incidents.set_apart(connection, issuer.name, log)
+        if counted and counted != noted.unaccounted:
+            what = f"{noted.unaccounted} entries are neither mirrored nor set apart singly"
+            yield Finding(where, -1, f"{what}; {counted} were counted")
+        return
+    if noted.state != channel.state:
+        what = f"its state is kept as {channel.state or 'none'}; the partner was told {noted.state}"
+        yield Finding(where, -1, what)
+    # From its first entry on, a channel's contract decides each version with the batch that adds it.
+    since = _first_behind(connection, LEDGER, _time_of(connection, log, 0))
+    for record_id, number, seq in channels.undecided(connection, log, since):
+        what = f"there is no decision on version {number} of {record_id}"
+        yield Finding(where, -1, f"{what} (ledger entry {seq})")
 
 
 def _time_of(connection: Connection, log: int, seq: int) -> int | None:
@@ -96,51 +121,40 @@ class Outgoing:
 
     parts: Parts
     connection: Connection
-    seen: Seen
     channel: StoredChannel
-    state: str = ""
-    _keys: "Keys" = field(init=False)
+    _keys: "Keys"
+    noted: Noted = field(default_factory=Noted)
 
-    def __post_init__(self) -> None:
-        """No key is open yet."""
-        self._keys = Keys(self.parts.keys.store, self.connection, self.seen, self.parts.keys.seal)
+    @classmethod
+    def on(cls, ground: Ground, channel: StoredChannel) -> "Outgoing":
+        """For one range; each key is opened once."""
+        parts = ground.parts
+        if channel.log not in ground.behind:
+            ground.behind[channel.log] = Keys(parts.keys.store, ground.connection, parts.keys.seal)
+        return cls(parts, ground.connection, channel, ground.behind[channel.log])
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
         log, stop = self.channel.log, start + len(entries)
+        self.noted.epochs |= _epochs(entries)
         sealed = channels.sealed_behind(self.connection, log, start, stop)
-        self.seen["channel_body", log] += len(sealed)
+        self.noted.seen["channel_body", log] += len(sealed)
         opened: list[tuple[ChannelEntry, Row, int | None]] = []
         for seq, entry in enumerate(entries, start):
             if isinstance(entry, ChannelEntry):
                 yield from guarded(head.origin, seq, self._open, head, entry, sealed.get(seq), opened)
         about = [body["record_id"] for _, body, _ in opened if "record_id" in body]
         views = channels.views_of(self.connection, log, about)
-        known = records.versions_at(self.connection, [at for _, _, at in opened if at is not None])
+        known = records.versions_disclosed(self.connection, log, start, stop)
         for entry, body, at in opened:
             if entry.kind == "notice":
-                self.state = body["detail"] if body["notice"] == "state" else self.state
+                self.noted.state = body["detail"] if body["notice"] == "state" else self.noted.state
                 if at is not None:
                     yield Finding(head.origin, entry.seq, "a notice is kept as being about a ledger entry")
                 continue
             view = views.get(body["record_id"])
             version = None if at is None else known.get(at)
             yield from guarded(head.origin, entry.seq, self._view, head, entry, body, at, view, version)
-
-    def rest(self) -> Iterator[Finding]:
-        """The state kept is the one the partner was told last; every version it concerns was decided."""
-        if self.state != self.channel.state:
-            what = f"its state is kept as {self.channel.state or 'none'}; the partner was told {self.state}"
-            yield Finding(f"channel {self.channel.log}", -1, what)
-        yield from guarded(f"channel {self.channel.log}", -1, self._undecided)
-
-    def _undecided(self) -> Iterator[Finding]:
-        """From its first entry on, a channel's contract decides each version with the batch that adds it."""
-        log = self.channel.log
-        since = _first_behind(self.connection, LEDGER, _time_of(self.connection, log, 0))
-        for record_id, number, seq in channels.undecided(self.connection, log, since):
-            what = f"there is no decision on version {number} of {record_id}"
-            yield Finding(f"channel {log}", -1, f"{what} (ledger entry {seq})")
 
     def _open(
         self,
@@ -165,7 +179,7 @@ class Outgoing:
         body: Row,
         ledger_seq: int | None,
         view: tuple[int, bytes | None] | None,
-        version: StoredVersion | None,
+        version: tuple[StoredVersion, bytes] | None,
     ) -> Iterator[Finding]:
         record_id, about = body["record_id"], None
         if entry.kind == "disclosure":
@@ -176,21 +190,31 @@ class Outgoing:
             raise Damaged(f"it is the newest of {record_id}, but the view kept is another")
         if view[0] > entry.seq:
             return
-        self.seen["channel_view", head.log] += 1
+        self.noted.seen["channel_view", head.log] += 1
         shown = None if about is None else self._shown(body, version)
         if shown != view[1]:
             yield Finding(head.origin, entry.seq, f"the view kept of {record_id} is not what was told")
 
-    def _shown(self, body: Row, version: StoredVersion | None) -> bytes:
-        """The view digest of what a disclosure opened."""
+    def _shown(self, body: Row, version: tuple[StoredVersion, bytes] | None) -> bytes:
+        """The view digest of what a disclosure opened.
+
+        The credential is the version's if the ledger entry that it rests on commits to it; that the version
+        is what the entry commits to is checked where the ledger is.
+        """
         if version is None:
             raise Damaged("the record version that was disclosed is gone")
-        told = versions.unseal(version, self.parts.keys.store)
-        openings = body["credential"]["disclosures"]
-        opened = [each for each in told.credential.disclosures if each.opening in openings]
-        packed = told.credential.packed(()) | {"disclosures": [each.opening for each in opened]}
-        if body["credential"] != packed or told.record_id != body["record_id"]:
+        stored, ledger_entry = version
+        told = versions.unseal(stored, self.parts.keys.store)
+        if body["ledger"]["entry"].encode() != ledger_entry or told.record_id != body["record_id"]:
             raise Damaged("it discloses another version than it says")
+        incoming.check_commitment(body, self.parts.card)
+        shown = body["credential"]
+        digest = credential.packed_digest(shown, issuer=self.parts.settings.name)
+        incoming.check_names_credential(body, b64u(digest))
+        by_salt = {opening[0]: opening for opening in shown["disclosures"]}
+        opened = [each for each in told.disclosures() if by_salt.get(each.opening[0]) == each.opening]
+        if [each.opening for each in opened] != shown["disclosures"]:
+            raise Damaged("it opens what the version does not have")
         paths = [each.path for each in opened]
         # The list itself shows none of its numbers: each is shown by its own disclosure.
         return outgoing.view_digest(
@@ -214,27 +238,30 @@ class Incoming:
 
     parts: Parts
     connection: Connection
-    seen: Seen
     channel: StoredChannel
     issuer: Card
-    feed: Feed
-    _apart: list[SetApart] = field(default_factory=list)
-    _counted: int = 0
-    _unaccounted: int = 0
-    _credential_key: EllipticCurvePublicKey = field(init=False)
-    _keys: Keys = field(init=False)
+    _keys: Keys
+    _credential_key: EllipticCurvePublicKey
+    _apart: list[SetApart]
+    """What was set apart: it is bounded."""
+    _counted: int
+    noted: Noted = field(default_factory=Noted)
 
-    def __post_init__(self) -> None:
-        """Read what was set apart: it is bounded."""
-        self._keys = Keys(self.parts.keys.store, self.connection, self.seen)
-        self._credential_key = self.issuer.credential_key
-        self._apart, self._counted = incidents.set_apart(self.connection, self.issuer.name, self.channel.log)
+    @classmethod
+    def on(cls, ground: Ground, channel: StoredChannel, issuer: Card) -> "Incoming":
+        """For one range; what all of them need is read once."""
+        if channel.log not in ground.behind:
+            keys = Keys(ground.parts.keys.store, ground.connection)
+            apart = incidents.set_apart(ground.connection, issuer.name, channel.log)
+            ground.behind[channel.log] = keys, issuer.credential_key, *apart
+        return cls(ground.parts, ground.connection, channel, issuer, *ground.behind[channel.log])
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
         log = self.channel.log
+        self.noted.epochs |= _epochs(entries)
         rows = channels.told_behind(self.connection, log, start, start + len(entries))
-        self.seen["mirror_version", log] += len(rows)
+        self.noted.seen["mirror_version", log] += len(rows)
         about = sorted({row["record_id"] for row in rows.values() if row["record_id"] is not None})
         mirrored = channels.mirrored(self.connection, [(log, each) for each in about])
         index = records.indexed(self.connection, log, about)
@@ -248,18 +275,11 @@ class Incoming:
                 newest = mirrored.get((log, row["record_id"]))
                 yield from guarded(head.origin, seq, self._entry, head, entry, row, newest, index)
             elif seq not in apart:
-                self._unaccounted += 1
+                self.noted.unaccounted += 1
                 if not self._counted:
                     yield Finding(head.origin, seq, "it is neither mirrored nor set apart")
             elif seq in named and isinstance(entry, ChannelEntry):
                 yield from guarded(head.origin, seq, self._named, head, entry, *named[seq])
-
-    def rest(self) -> Iterator[Finding]:
-        """What the feed does not tell, and whether as many entries are unaccounted for as were counted."""
-        yield from self.feed.rest()
-        if self._counted and self._counted != self._unaccounted:
-            what = f"{self._unaccounted} entries are neither mirrored nor set apart singly"
-            yield Finding(f"channel {self.channel.log}", -1, f"{what}; {self._counted} were counted")
 
     def _named(self, head: Head, entry: ChannelEntry, record_id: str, evidence: bytes) -> None:
         """An entry that was set apart is about a record only if its body opens and says so."""
@@ -283,17 +303,19 @@ class Incoming:
         if entry.kind == "tombstone":
             tins |= {"", _tin(orjson.loads(newest.fields) if newest and newest.fields else None)}
         key = (row["record_id"] or "", row["kind"], row["received_at"])
-        yield from self.feed.tells(Telling(head.origin, entry.seq, key, tins))
+        self.noted.tellings.append(Telling(head.origin, entry.seq, key, tins))
         if row["record_id"] is None:
             return
         if newest is None or newest.seq < entry.seq:
             raise Damaged(f"it is the newest of {row['record_id']}, but not mirrored")
         if newest.seq == entry.seq:
-            self.seen["mirror", head.log] += 1
+            self.noted.seen["mirror", head.log] += 1
             yield from self._newest(newest, told, last)
             fields = (last.fields if last else None) or {}
             is_in_view = told.fields is not None
-            yield from check_index(self.seen, head.log, newest.record_id, fields, index, is_named=is_in_view)
+            yield from check_index(
+                self.noted.seen, head.log, newest.record_id, fields, index, is_named=is_in_view
+            )
 
     def _key(self, head: Head, entry: ChannelEntry, *, is_opened: bool) -> Iterator[Finding]:
         if self._keys.key(head, entry.epoch) is None and is_opened:

@@ -4,16 +4,13 @@ Each version is opened once. Held against it are its commitment and credential, 
 feed, every decision on it (run again), and, where it is the newest, the index and what partners see.
 """
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import Connection
 
-from node.agreements import act as acts
 from node.agreements import state
-from node.agreements.act import Instrument
 from node.agreements.document import direction_terms
 from node.errors import Damaged
 from node.exchange import outgoing, versions
@@ -25,8 +22,9 @@ from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.records import credential
 from node.service.batch import index_row, open_body
-from node.service.check_logs import Entries
-from node.service.findings import Feed, Finding, Seen, Telling, guarded
+from node.service.check_logs import Entries, Noted
+from node.service.findings import Finding, Seen, Telling, guarded
+from node.service.ground import Ground
 from node.service.parts import Parts
 from node.store import channels, logs, records
 from node.store.channels import StoredChannel
@@ -34,25 +32,6 @@ from node.store.database import Row
 from node.store.logs import Head
 from node.store.records import Found, StoredVersion
 from node.store.tables import LEDGER
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the ledger itself holds of acts and peers: the newest entry about each."""
-
-    acts: dict[str, tuple[int, Instrument]] = field(default_factory=dict)
-    documents: dict[str, tuple[int, canonical.Json]] = field(default_factory=dict)
-    cards: dict[str, int] = field(default_factory=dict)
-
-    def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
-        """Remember what an entry is about."""
-        if entry.type == "member":
-            self.cards[str(body["card"])] = entry.seq
-        if entry.type == "agreement":
-            instrument = acts.parse(body["instrument"])
-            self.acts[instrument.act.id] = (entry.seq, instrument)
-            if "document" in body:
-                self.documents[str(body["agreement"])] = (entry.seq, body["document"])
 
 
 class Directions:
@@ -81,23 +60,30 @@ class Directions:
 
 @dataclass(slots=True)
 class LedgerBodies:
-    """Checks the bodies behind the ledger, bundle by bundle; `recorded` is what they tell."""
+    """Checks the bodies behind the ledger, bundle by bundle."""
 
     parts: Parts
     connection: Connection
-    seen: Seen
     directions: Directions
-    feed: Feed
     key: EllipticCurvePublicKey
-    recorded: Recorded = field(default_factory=Recorded)
+    noted: Noted = field(default_factory=Noted)
+
+    @classmethod
+    def on(cls, ground: Ground) -> "LedgerBodies":
+        """For one range; the contracts are loaded once."""
+        if LEDGER not in ground.behind:
+            own = [each for each in ground.channels if each.issuer == ground.parts.country]
+            ground.behind[LEDGER] = Directions(own, ground.standings), ground.parts.card.credential_key
+        directions, key = ground.behind[LEDGER]
+        return cls(ground.parts, ground.connection, directions, key)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """Every entry is committed to a version or another body that opens."""
         stop = start + len(entries)
         stored = {each[0].ledger_seq: each for each in records.versions_behind(self.connection, start, stop)}
         bodies = logs.bodies(self.connection, start, stop)
-        self.seen["record_version", LEDGER] += len(stored)
-        self.seen["ledger_body", LEDGER] += len(bodies)
+        self.noted.seen["record_version", LEDGER] += len(stored)
+        self.noted.seen["ledger_body", LEDGER] += len(bodies)
         behind = _Behind.read(self, [each[0].record_id for each in stored.values()])
         for seq, entry in enumerate(entries, start):
             if seq in stored and seq in bodies:
@@ -117,7 +103,7 @@ class LedgerBodies:
             raise Damaged("its body is not what the entry commits to")
         body = canonical.decode(content)
         if isinstance(body, dict):
-            self.recorded.note(entry, body)
+            self.noted.recorded.note(entry, body)
 
     def _version(
         self, head: Head, entry: LedgerEntry, told: tuple[StoredVersion, int, bool] | None, behind: "_Behind"
@@ -134,7 +120,7 @@ class LedgerBodies:
             yield Finding(head.origin, entry.seq, f"the credential is of {by.issuer}, key {by.kid}")
         credential.es256_verify(self.key, by.signature, version.credential.signed_part)
         key = (stored.record_id, "recorded", moment.format(entry.time))
-        yield from self.feed.tells(Telling(head.origin, entry.seq, key, (version.tin,)))
+        self.noted.tellings.append(Telling(head.origin, entry.seq, key, (version.tin,)))
         shown = yield from self._decided(version, behind)
         if is_newest:
             yield from self._newest(stored, named, version, behind, shown)
@@ -146,7 +132,7 @@ class LedgerBodies:
         digest = b64u(canonical.digest(version.fields))
         newest: dict[int, Sequence[str] | None] = {}
         for kept in behind.decisions.get((version.record_id, version.number), ()):
-            self.seen["decision", kept["log"]] += 1
+            self.noted.seen["decision", kept["log"]] += 1
             where = f"decision {kept['decision']} on version {version.number} of {version.record_id}"
             try:
                 made, newest[kept["log"]] = self.directions.again(kept, version, digest)
@@ -167,7 +153,7 @@ class LedgerBodies:
         shown: dict[int, Sequence[str] | None],
     ) -> Iterator[Finding]:
         """The newest version is the one named, indexed, and shown to partners as decided."""
-        self.seen["record", LEDGER] += 1
+        self.noted.seen["record", LEDGER] += 1
         if (named, stored.tin) != (version.number, version.tin):
             what = (
                 f"it names version {named} of {stored.tin}; the newest is {version.number} of {version.tin}"
@@ -176,7 +162,7 @@ class LedgerBodies:
         if stored.kind != version.fields.get("kind"):
             what = f"its kind is kept as {stored.kind}, and is {version.fields.get('kind')}"
             yield Finding(f"record {stored.record_id}", stored.ledger_seq, what)
-        yield from check_index(self.seen, LEDGER, stored.record_id, version.fields, behind.index)
+        yield from check_index(self.noted.seen, LEDGER, stored.record_id, version.fields, behind.index)
         for channel in self.directions.channels:
             log, where = channel.log, f"channel {channel.log}"
             if channel.day and log not in shown:
@@ -221,12 +207,3 @@ def check_index(
     wanted = (expected["name"], expected["folded"]) if is_named and expected["name"] else None
     if name != wanted:
         yield Finding(f"index of log {log}", -1, f"{record_id} is not found by its names")
-
-
-def surplus(connection: Connection, seen: Counter[tuple[str, int]]) -> Iterator[Finding]:
-    """Rows that belong to nothing that was checked."""
-    stored = channels.row_counts(connection)
-    for table, log in sorted(stored.keys() | seen.keys(), key=str):
-        held, looked_at = stored.get((table, log), 0), seen[table, log]
-        if held != looked_at:
-            yield Finding(f"log {log}", -1, f"{table} holds {held} rows of it; {looked_at} belong there")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-import orjson
 from sqlalchemy import (
+    BigInteger,
     Connection,
     and_,
     bindparam,
@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from node.store.database import EachOf, Prepared, Row, add, put, table
+from node.store.database import EachOf, Prepared, Row, add, among, listed, put, table
 from node.store.tables import (
     LEDGER,
     Change,
@@ -181,8 +181,8 @@ def look_up(
     if len(wanted) == 1:
         rows = _looking_up_one(bool(scheme)).each(connection, {"value": wanted[0]} | asked)
     else:
-        listed = {"values": orjson.dumps(wanted).decode()}
-        rows = _looking_up_many(bool(scheme)).each(connection, listed | asked) if wanted else iter(())
+        many = {"values": listed(wanted)}
+        rows = _looking_up_many(bool(scheme)).each(connection, many | asked) if wanted else iter(())
     for row in rows:
         yield row[0], row[1], row[2], Mirrored._make(row[3:]) if row[3] is not None else None
 
@@ -280,35 +280,53 @@ def doubt(connection: Connection, log: int, record_id: str, reason: str) -> None
     )
 
 
+_OF, _START, _STOP = (bindparam(name, type_=BigInteger) for name in ("of", "start", "stop"))
+_SEALED_BEHIND = Prepared(
+    select(BODY.c.seq, BODY.c.sealed, BODY.c.ledger_seq).where(
+        BODY.c.log == _OF, BODY.c.seq >= _START, BODY.c.seq < _STOP
+    )
+)
+_VIEWS_OF = Prepared(
+    select(VIEW.c.record_id, VIEW.c.seq, VIEW.c.digest).where(VIEW.c.log == _OF, among(VIEW.c.record_id))
+)
+_DECISIONS_ON = Prepared(
+    select(DECISION).where(DECISION.c.log == _OF, among(DECISION.c.record_id)).order_by(DECISION.c.decision)
+)
+_TOLD_BEHIND = Prepared(
+    select(MIRROR_VERSION).where(
+        MIRROR_VERSION.c.log == _OF, MIRROR_VERSION.c.seq >= _START, MIRROR_VERSION.c.seq < _STOP
+    )
+)
+
+
 def sealed_behind(
     connection: Connection, log: int, start: int, stop: int
 ) -> dict[int, tuple[bytes, int | None]]:
     """{entry: (sealed body, ledger entry it is about)} of this range of an outgoing channel."""
-    found = select(BODY.c.seq, BODY.c.sealed, BODY.c.ledger_seq)
-    found = found.where(BODY.c.log == log, BODY.c.seq >= start, BODY.c.seq < stop)
-    return {row.seq: (row.sealed, row.ledger_seq) for row in connection.execute(found)}
+    rows = _SEALED_BEHIND.rows(connection, {"of": log, "start": start, "stop": stop})
+    return {seq: (sealed, about) for seq, sealed, about in rows}
 
 
 def views_of(
     connection: Connection, log: int, record_ids: Sequence[str]
 ) -> dict[str, tuple[int, bytes | None]]:
     """{record: (entry, digest)} of what the partner of an outgoing channel sees of these."""
-    found = select(VIEW).where(VIEW.c.log == log, VIEW.c.record_id.in_(record_ids))
-    return {row.record_id: (row.seq, row.digest) for row in connection.execute(found)}
+    rows = _VIEWS_OF.each(connection, {"of": log, "values": listed(record_ids)})
+    return {record_id: (seq, digest) for record_id, seq, digest in rows}
 
 
 def decisions_on(connection: Connection, log: int, record_ids: Sequence[str]) -> list[Row]:
     """Every decision on these records for the partner of a channel, oldest first."""
-    found = select(DECISION).where(DECISION.c.log == log, DECISION.c.record_id.in_(record_ids))
-    return [dict(row) for row in connection.execute(found.order_by(DECISION.c.decision)).mappings()]
+    names = DECISION.c.keys()
+    rows = _DECISIONS_ON.each(connection, {"of": log, "values": listed(record_ids)})
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def told_behind(connection: Connection, log: int, start: int, stop: int) -> dict[int, Row]:
     """What was opened of the entries `start` up to, not including, `stop` of an incoming channel."""
-    found = select(MIRROR_VERSION).where(
-        MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq >= start, MIRROR_VERSION.c.seq < stop
-    )
-    return {row["seq"]: dict(row) for row in connection.execute(found).mappings()}
+    names = MIRROR_VERSION.c.keys()
+    rows = _TOLD_BEHIND.rows(connection, {"of": log, "start": start, "stop": stop})
+    return {row["seq"]: row for row in (dict(zip(names, each, strict=True)) for each in rows)}
 
 
 def disclosed_before(
@@ -342,11 +360,55 @@ def undecided(connection: Connection, log: int, since: int) -> list[tuple[str, i
     return [(str(row[0]), int(row[1]), int(row[2])) for row in connection.execute(found.limit(1000))]
 
 
-def feed_of(connection: Connection, log: int) -> Iterator[Row]:
-    """The change feed of one log, oldest first, streamed."""
-    found = select(CHANGE).where(CHANGE.c.log == log).order_by(CHANGE.c.change)
-    for row in connection.execution_options(yield_per=500).execute(found).mappings():
-        yield dict(row)
+class Fed(NamedTuple):
+    """A row of the change feed."""
+
+    change: int
+    tin: str
+    record_id: str
+    kind: str
+    time: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Record, kind and time."""
+        return self.record_id, self.kind, self.time
+
+
+LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
+"""Before the first and behind the last row that the feed can have."""
+_FEED = select(CHANGE.c.change, CHANGE.c.tin, CHANGE.c.record_id, CHANGE.c.kind, CHANGE.c.time).where(
+    CHANGE.c.log == bindparam("of"), CHANGE.c.change > bindparam("after", type_=BigInteger)
+)
+_FED = Prepared(_FEED.where(CHANGE.c.change <= bindparam("last", type_=BigInteger)).order_by(CHANGE.c.change))
+_MARK = _FEED.with_only_columns(CHANGE.c.change).order_by(CHANGE.c.change)
+_TOLD_OF_OWN = select(func.count()).where(
+    VERSION.c.ledger_seq >= bindparam("start"), VERSION.c.ledger_seq < bindparam("stop")
+)
+_TOLD_OF = select(func.count()).where(
+    MIRROR_VERSION.c.log == bindparam("of"),
+    MIRROR_VERSION.c.seq >= bindparam("start"),
+    MIRROR_VERSION.c.seq < bindparam("stop"),
+)
+
+
+def feed_of(connection: Connection, log: int, after: int, last: int) -> list[Fed]:
+    """The change feed of one log behind the row `after` up to the row `last`, oldest first."""
+    rows = _FED.rows(connection, {"of": log, "after": after, "last": last})
+    return [Fed._make(row) for row in rows]
+
+
+def feed_mark(connection: Connection, log: int, after: int, start: int, stop: int) -> int:
+    """The row of the feed that ends what it tells, behind the row `after`, of these entries of a log.
+
+    If all is in its place; it is where to look first.
+    """
+    counting = _TOLD_OF_OWN if log == LEDGER else _TOLD_OF
+    count = connection.execute(counting, {"of": log, "start": start, "stop": stop}).scalar_one()
+    if not count:
+        return after
+    found = connection.execute(_MARK.limit(1).offset(count - 1), {"of": log, "after": after}).scalar()
+    return HIGHEST if found is None else int(found)
 
 
 def row_counts(connection: Connection) -> dict[tuple[str, int], int]:

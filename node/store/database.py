@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import orjson
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, CompoundSelect, Connection, Executable, Select, Table, make_url
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Executable,
+    Select,
+    Table,
+    bindparam,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
@@ -124,6 +136,17 @@ class Database:
         finally:
             self._writer.release()
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Nothing is committed by anybody while this lasts: for readers that are to begin at one state."""
+        with (
+            self._reached(),
+            self._engine.connect().execution_options(**self._kind.writing) as connection,
+            connection.begin(),
+        ):
+            self._kind.take_turn(connection)
+            yield
+
     def migrate(self) -> None:
         """Bring the schema to the newest version.
 
@@ -195,6 +218,8 @@ class Prepared:
         try:
             cursor.execute(text, given if names is None else [given[name] for name in names])
             yield from cursor
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise DBAPIError(text, given, error) from error
         finally:
             cursor.close()
 
@@ -203,6 +228,16 @@ class Prepared:
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
         written = self._written[connection.dialect.name] = (str(compiled), compiled.positiontup, fixed)
         return written
+
+
+def among(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """One of the texts that `listed` wrote, handed in as `values`."""
+    return column.in_(select(EachOf(bindparam("values")).table_valued("value").c.value))
+
+
+def listed(values: Sequence[str]) -> str:
+    """Texts for one statement with `among`, however many."""
+    return orjson.dumps(list(values)).decode()
 
 
 def table(model: type[SQLModel]) -> Table:

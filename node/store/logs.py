@@ -52,6 +52,12 @@ def head_of(connection: Connection, origin: str) -> Head | None:
     return Head(*rows[0]) if rows else None
 
 
+def entry_count(connection: Connection) -> int:
+    """How many entries all logs hold that are kept here entry by entry."""
+    kept = select(ENTRY.c.log).where(ENTRY.c.log == HEAD.c.log, ENTRY.c.seq == 0).exists()
+    return int(connection.execute(select(func.coalesce(func.sum(HEAD.c.size), 0)).where(kept)).scalar_one())
+
+
 def newest_time(connection: Connection, name: str) -> str:
     """The time of the newest head among the logs of the node of this name: none of them may go back."""
     ((newest,),) = _NEWEST_TIME.rows(connection, {"prefix": f"{name}/"})

@@ -4,14 +4,37 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, false, func, literal, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from node.records import model
-from node.store.database import Row, put, table
-from node.store.tables import OperatorIdentifier, OperatorName, Record, RecordVersion
+from node.store.database import Prepared, Row, among, listed, put, table
+from node.store.tables import (
+    LEDGER,
+    ChannelBody,
+    LogEntry,
+    OperatorIdentifier,
+    OperatorName,
+    Record,
+    RecordVersion,
+)
 
 RECORD, VERSION = table(Record), table(RecordVersion)
 IDENTIFIER, NAME = table(OperatorIdentifier), table(OperatorName)
+BODY, ENTRY = table(ChannelBody), table(LogEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +174,39 @@ def names_with(connection: Connection, pieces: Sequence[str], limit: int) -> lis
     return [tuple(row) for row in connection.execute(found.limit(limit))]
 
 
+_LATER = VERSION.alias()
+_FOLLOWS = select(_LATER.c.version).where(
+    _LATER.c.record_id == VERSION.c.record_id, _LATER.c.version > VERSION.c.version
+)
+_BEHIND = Prepared(
+    _versions()
+    .add_columns(RECORD.c.version.label("named"), ~_FOLLOWS.exists())
+    .where(VERSION.c.ledger_seq >= bindparam("start"), VERSION.c.ledger_seq < bindparam("stop"))
+)
+_DISCLOSED = Prepared(
+    _versions()
+    .add_columns(ENTRY.c.entry)
+    .join(BODY, BODY.c.ledger_seq == VERSION.c.ledger_seq)
+    .join(ENTRY, and_(ENTRY.c.log == LEDGER, ENTRY.c.seq == VERSION.c.ledger_seq))
+    .where(BODY.c.log == bindparam("of"), BODY.c.seq >= bindparam("start"), BODY.c.seq < bindparam("stop"))
+)
+_OF: BindParameter[int] = bindparam("of")
+_NUMBERS = Prepared(select(IDENTIFIER).where(IDENTIFIER.c.log == _OF, among(IDENTIFIER.c.record_id)))
+_NAMES = Prepared(select(NAME).where(NAME.c.log == _OF, among(NAME.c.record_id)))
+
+
 def versions_behind(connection: Connection, start: int, stop: int) -> list[tuple[StoredVersion, int, bool]]:
     """(version, which is named newest, whether it is the newest) behind entries `start` to `stop`."""
-    later = VERSION.alias()
-    follows = select(later.c.version).where(
-        later.c.record_id == VERSION.c.record_id, later.c.version > VERSION.c.version
-    )
-    found = _versions().add_columns(RECORD.c.version, ~follows.exists())
-    found = found.where(VERSION.c.ledger_seq >= start, VERSION.c.ledger_seq < stop)
-    return [(StoredVersion(*row[:7]), row[7], bool(row[8])) for row in connection.execute(found)]
+    rows = _BEHIND.rows(connection, {"start": start, "stop": stop})
+    return [(StoredVersion(*row[:7]), row[7], bool(row[8])) for row in rows]
 
 
-def versions_at(connection: Connection, ledger_seqs: Sequence[int]) -> dict[int, StoredVersion]:
-    """The versions that these ledger entries commit to, by entry."""
-    rows = connection.execute(_versions().where(VERSION.c.ledger_seq.in_(ledger_seqs)))
-    return {row.ledger_seq: StoredVersion(*row) for row in rows}
+def versions_disclosed(
+    connection: Connection, log: int, start: int, stop: int
+) -> dict[int, tuple[StoredVersion, bytes]]:
+    """{ledger entry: (version, the entry's bytes)} of what this range of a channel is kept as being about."""
+    rows = _DISCLOSED.rows(connection, {"of": log, "start": start, "stop": stop})
+    return {row[4]: (StoredVersion(*row[:7]), row[7]) for row in rows}
 
 
 Found = dict[str, tuple[set[tuple[str, str]], tuple[str, str] | None]]
@@ -173,10 +214,11 @@ Found = dict[str, tuple[set[tuple[str, str]], tuple[str, str] | None]]
 
 def indexed(connection: Connection, log: int, record_ids: Sequence[str]) -> Found:
     """{record: ((scheme, value) of all it is found by, (name, folded) it is searched by)}."""
-    numbers = select(IDENTIFIER).where(IDENTIFIER.c.log == log, IDENTIFIER.c.record_id.in_(record_ids))
-    names_of = select(NAME).where(NAME.c.log == log, NAME.c.record_id.in_(record_ids))
-    carried: dict[str, set[tuple[str, str]]] = {}
-    for row in connection.execute(numbers):
-        carried.setdefault(row.record_id, set()).add((row.scheme, row.value))
-    named = {row.record_id: (row.name, row.folded) for row in connection.execute(names_of)}
-    return {each: (carried.get(each, set()), named.get(each)) for each in record_ids}
+    carried: dict[str, set[tuple[str, str]]] = {each: set() for each in record_ids}
+    named: dict[str, tuple[str, str]] = {}
+    asked = {"of": log, "values": listed(record_ids)}
+    for value, scheme, _, record_id in _NUMBERS.each(connection, asked):
+        carried[record_id].add((scheme, value))
+    for _, record_id, name, folded in _NAMES.each(connection, asked):
+        named[record_id] = (name, folded)
+    return {each: (numbers, named.get(each)) for each, numbers in carried.items()}

@@ -683,3 +683,29 @@ def together(acts: list[Callable[[], object]]) -> None:
         for thread in threads:
             thread.join(WAIT_S)
             assert not thread.is_alive()
+
+
+def test_more_values_than_one_statement_takes_are_all_looked_for(store: Database) -> None:
+    numbers = [{"value": f"V{at}", "scheme": "TIN", "log": 0, "record_id": f"r{at}"} for at in range(600)]
+    with store.write() as connection:
+        add(connection, tables.OperatorIdentifier, numbers)
+    with store.read() as connection:
+        found = records.indexed(connection, 0, [f"r{at}" for at in range(600)])
+        assert records.indexed(connection, 0, []) == {}
+    assert found == {f"r{at}": ({("TIN", f"V{at}")}, None) for at in range(600)}
+
+
+def test_nothing_is_committed_while_readers_begin(store: Database, opened: Open) -> None:
+    other, written = opened(), threading.Event()
+
+    def write() -> None:
+        with other.write() as connection:
+            add(connection, LogHead, [vars_of(head())])
+        written.set()
+
+    with store.still():
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert not written.wait(0.3)
+    assert written.wait(WAIT_S)
+    writer.join()
