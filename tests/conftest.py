@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgres as postgresql
+from clients.bench import postgres as postgresql
 from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, running
 
 STALENESS_S = 3

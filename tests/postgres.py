@@ -1,116 +1,31 @@
-"""A real PostgreSQL server for the tests, from whatever package the machine has; none, and they skip."""
+"""What the drills do to a PostgreSQL server: copy it to a standby, kill it."""
 
 import os
-import pwd
-import shutil
 import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import count
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 
-OWNER = "postgres"
-"""Who runs the server when the tests run as root, which PostgreSQL refuses."""
-NUMBERS = count()
+from clients.bench.postgres import OWNER, Server, run
 
 
-def folder_of_programs() -> Path | None:
-    """Where `initdb` is: the newest of Debian's versions, or on the path."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
-    found = versions[-1] if versions else shutil.which("initdb")
-    return Path(found).resolve().parent if found else None
+def standby(primary: Server, folder: Path) -> Server:
+    """A copy of this server that follows it, started; what is committed here is then on both."""
+    other = Server(folder, primary.programs)
+    source = ("-h", primary.folder, "-U", OWNER)
+    run(primary.programs / "pg_basebackup", "-D", other.data, "-R", "-c", "fast", *source)
+    other.control("start")
+    with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        connection.execute("SELECT pg_reload_conf()")
+    return other
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running server; reached through a socket in its own folder only."""
-
-    folder: Path
-    programs: Path
-    port: int = 5432
-
-    @property
-    def data(self) -> Path:
-        """The data directory."""
-        return self.folder / "data"
-
-    def url(self, name: str) -> str:
-        """The URL of one of its databases."""
-        return f"postgresql:///{name}?host={self.folder}&port={self.port}&user={OWNER}"
-
-    def create(self) -> str:
-        """A new, empty database; gives its URL."""
-        name = f"t{next(NUMBERS)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-        return self.url(name)
-
-    def standby(self, folder: Path) -> "Server":
-        """A copy of this server that follows it, started; what is committed here is then on both."""
-        other = Server(folder, self.programs)
-        run(
-            self.programs / "pg_basebackup",
-            "-D",
-            other.data,
-            "-R",
-            "-c",
-            "fast",
-            "-h",
-            self.folder,
-            "-U",
-            OWNER,
-        )
-        other.control("start")
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            connection.execute("SELECT pg_reload_conf()")
-        return other
-
-    def kill(self) -> None:
-        """Kill every process of the server at once."""
-        leader = int((self.data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
-        for pid in (leader, *map(int, children)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def control(self, *arguments: str, check: bool = True) -> None:
-        """`pg_ctl` on this server."""
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -p {self.port}"
-        log = ["-l", str(self.folder / "log")]
-        run(self.programs / "pg_ctl", "-D", self.data, "-w", *log, "-o", options, *arguments, check=check)
-
-
-def run(program: Path, *arguments: object, check: bool = True) -> None:
-    """Run one of PostgreSQL's programs, as its owner if we are root."""
-    user = OWNER if os.geteuid() == 0 else None
-    command = [str(program), *map(str, arguments)]
-    subprocess.run(command, check=check, user=user, cwd="/", stdout=subprocess.DEVNULL)
-
-
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder of the server's owner, with a path short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="aeo-pg-") as made:
-        if os.geteuid() == 0:
-            os.chown(made, pwd.getpwnam(OWNER).pw_uid, -1)
-        yield Path(made)
-
-
-@contextmanager
-def server(programs: Path) -> Iterator[Server]:
-    """A server with a fresh cluster, stopped and removed at the end."""
-    with own_folder() as folder:
-        running = Server(folder, programs)
-        cluster = ("-U", OWNER, "-A", "trust", "--locale", "C.UTF-8", "-E", "UTF8", "--no-sync")
-        run(programs / "initdb", "-D", running.data, *cluster)
-        running.control("start")
-        try:
-            yield running
-        finally:
-            running.control("stop", "-m", "immediate", check=False)
+def kill(server: Server) -> None:
+    """Kill every process of the server at once."""
+    leader = int((server.data / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+    for pid in (leader, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -11,12 +11,12 @@ import httpx
 import psycopg
 import pytest
 
+from clients.bench.postgres import Server
 from node.errors import Busy
 from node.store.database import Database
 from node.store.engines import Postgresql
 from tests.load import Load, check_all
 from tests.nodes import Node, Pair, agree, brazilian, make, peer, until
-from tests.postgres import Server
 
 PROCESSES = 3
 TAKEOVER_S = 10.0

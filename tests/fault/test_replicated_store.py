@@ -5,9 +5,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests import postgres as postgresql
+from clients.bench import postgres as postgresql
 from tests.load import Load, check_all
 from tests.nodes import make, until
+from tests.postgres import kill
+from tests.postgres import standby as standby_of
 
 SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 
@@ -18,7 +20,7 @@ def test_no_acknowledged_change_is_lost_when_the_primary_dies(tmp_path: Path) ->
         pytest.skip("no PostgreSQL here: install Debian's package postgresql to run this test")
     with postgresql.server(programs) as primary, postgresql.own_folder() as folder:
         name = primary.create().split("///")[1].split("?")[0]
-        standby = primary.standby(folder)
+        standby = standby_of(primary, folder)
         try:
             with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
                 until(lambda: connection.execute(SYNCHRONOUS).fetchone() == (1,), what="replication")
@@ -29,7 +31,7 @@ def test_no_acknowledged_change_is_lost_when_the_primary_dies(tmp_path: Path) ->
                 br.await_answer()
                 load = Load(br)
                 load.goes_on()
-                primary.kill()
+                kill(primary)
                 standby.control("promote")
                 load.goes_on()
                 load.end()

@@ -1,0 +1,91 @@
+"""A PostgreSQL server of one's own, from whatever package the machine has; it ends with the run."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+
+OWNER = "postgres"
+"""Who runs the server when we are root, which PostgreSQL refuses."""
+NUMBERS = count()
+
+
+def folder_of_programs() -> Path | None:
+    """Where `initdb` is: the newest of Debian's versions, or on the path."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
+    found = versions[-1] if versions else shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server; reached through a socket in its own folder only."""
+
+    folder: Path
+    programs: Path
+    port: int = 5432
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
+
+    def url(self, name: str) -> str:
+        """The URL of one of its databases."""
+        return f"postgresql:///{name}?host={self.folder}&port={self.port}&user={OWNER}"
+
+    def create(self) -> str:
+        """A new, empty database; gives its URL."""
+        name = f"t{next(NUMBERS)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return self.url(name)
+
+    def version(self) -> str:
+        """The version, as the server says it."""
+        with psycopg.connect(self.url("postgres")) as connection:
+            return connection.info.parameter_status("server_version") or ""
+
+    def control(self, *arguments: str, check: bool = True) -> None:
+        """`pg_ctl` on this server."""
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -p {self.port}"
+        log = ["-l", str(self.folder / "log")]
+        run(self.programs / "pg_ctl", "-D", self.data, "-w", *log, "-o", options, *arguments, check=check)
+
+
+def run(program: Path, *arguments: object, check: bool = True) -> None:
+    """Run one of PostgreSQL's programs, as its owner if we are root."""
+    user = OWNER if os.geteuid() == 0 else None
+    command = [str(program), *map(str, arguments)]
+    subprocess.run(command, check=check, user=user, cwd="/", stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder of the server's owner, with a path short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="aeo-pg-") as made:
+        if os.geteuid() == 0:
+            os.chown(made, pwd.getpwnam(OWNER).pw_uid, -1)
+        yield Path(made)
+
+
+@contextmanager
+def server(programs: Path) -> Iterator[Server]:
+    """A server with a fresh cluster, as the package sets it up, stopped and removed at the end."""
+    with own_folder() as folder:
+        running = Server(folder, programs)
+        cluster = ("-U", OWNER, "-A", "trust", "--locale", "C.UTF-8", "-E", "UTF8", "--no-sync")
+        run(programs / "initdb", "-D", running.data, *cluster)
+        running.control("start")
+        try:
+            yield running
+        finally:
+            running.control("stop", "-m", "immediate", check=False)
