@@ -3,7 +3,7 @@
 import sys
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 app = FastAPI()
 
@@ -11,6 +11,13 @@ app = FastAPI()
 @app.get("/")
 async def nothing() -> dict[str, bool]:
     """A small JSON."""
+    return {"ok": True}
+
+
+@app.post("/")
+async def taken(request: Request) -> dict[str, bool]:
+    """The same, for a body that is received and not looked at."""
+    await request.body()
     return {"ok": True}
 
 

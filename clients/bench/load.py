@@ -9,8 +9,9 @@ the SDK that is built on it, the load would be the bottleneck.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from multiprocessing import get_context
@@ -55,6 +56,10 @@ class Load:
     repeat: bool = False
 
 
+Drive = Callable[[Load], Driven]
+"""Drives a load to its end."""
+
+
 def request(method: str, path: str, token: str = "", body: bytes = b"") -> bytes:
     """A request as it goes over the wire."""
     lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
@@ -63,10 +68,11 @@ def request(method: str, path: str, token: str = "", body: bytes = b"") -> bytes
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-def drive(loads: Sequence[Load]) -> list[Driven]:
-    """Drive loads one after the other, all from one process that is not this one."""
+@contextmanager
+def loader() -> Iterator[Drive]:
+    """Drives one load after the other, from one process that is not this one."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
-        return [process.submit(_drive, load).result() for load in loads]
+        yield lambda load: process.submit(_drive, load).result()
 
 
 def _drive(load: Load) -> Driven:

@@ -4,8 +4,12 @@ import os
 import platform
 import sqlite3
 import ssl
+import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+
+from clients.bench.postgres import folder_of_programs
 
 LIBRARIES = (
     "cryptography",
@@ -13,6 +17,7 @@ LIBRARIES = (
     "httptools",
     "httpx",
     "orjson",
+    "psycopg",
     "pydantic",
     "sqlalchemy",
     "sqlmodel",
@@ -31,8 +36,14 @@ def machine() -> dict[str, str | int]:
 
 def versions() -> dict[str, str]:
     """The libraries that matter for speed."""
-    told = {name: version(name) for name in LIBRARIES}
-    return told | {"sqlite": sqlite3.sqlite_version, "openssl": ssl.OPENSSL_VERSION}
+    told = {name: version(name) for name in LIBRARIES if find_spec(name)}
+    told |= {"sqlite": sqlite3.sqlite_version, "openssl": ssl.OPENSSL_VERSION}
+    programs = folder_of_programs()
+    return told | ({"postgresql": _said(programs / "postgres")} if programs else {})
+
+
+def _said(program: Path) -> str:
+    return subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _cpu_model() -> str:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import psycopg
-
 OWNER = "postgres"
 """Who runs the server when we are root, which PostgreSQL refuses."""
 NUMBERS = count()
@@ -44,15 +42,12 @@ class Server:
 
     def create(self) -> str:
         """A new, empty database; gives its URL."""
+        import psycopg
+
         name = f"t{next(NUMBERS)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         return self.url(name)
-
-    def version(self) -> str:
-        """The version, as the server says it."""
-        with psycopg.connect(self.url("postgres")) as connection:
-            return connection.info.parameter_status("server_version") or ""
 
     def control(self, *arguments: str, check: bool = True) -> None:
         """`pg_ctl` on this server."""

@@ -1,11 +1,15 @@
-"""`aeo bench`: measure everything once, print the table, write `build/bench.json`.
+"""`aeo bench`: measure everything once, print the table, add it to `build/bench.json`, draw it.
 
 Every figure comes from this run, on this machine, against real node processes. A figure that misses its
 goal is reported like any other; the exit code says only whether everything could be measured.
 """
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
@@ -13,62 +17,137 @@ from tempfile import TemporaryDirectory
 import httpx
 from rich.console import Console
 
-from clients.bench import audits, changes, floors, reads, writes
-from clients.bench.figures import Figure, Goal, table, write
+from clients.bench import audits, changes, floors, postgres, reads, report, sizes, writes
+from clients.bench.figures import Figure
+from clients.bench.load import Drive, loader
 from clients.bench.machine import machine, versions
-from clients.bench.nodes import RunningNode, agree, caught_up, two_nodes
+from clients.bench.nodes import Pair, agree, empty_endpoint, pair
 from clients.bench.operators import operators
 
-REPORT = Path("build/bench.json")
-IMPORT_PAGES = 8
-CHANGES = 300
-ALONE = "no agreement"
-SHARED = "one agreement in operation, the partner replicating on the same processors"
-UNMEASURED = (RuntimeError, OSError, SubprocessError, httpx.HTTPError)
+COMMAND = "make bench"
+DATABASE = "node.sqlite"
+TINS = 4_000
+CHANGES = 400
+NO_SERVER = "No PostgreSQL here (Debian's package postgresql): its rows are left out"
+UNMEASURED = (RuntimeError, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
+WIDTH = 150
+UNCACHED = "PYTHONDONTWRITEBYTECODE"
+"""Not handed on: a node that is started again finds its compiled code, as an installed one does."""
 
 
 def main() -> int:
     """Measure, print, write; 1 when something could not be measured."""
-    console, begun, found = Console(), time.monotonic(), list[Figure]()
+    return told(COMMAND, figures)
+
+
+def told(command: str, measure: Callable[[Path, Console], Iterator[Figure]], path: Path = report.PATH) -> int:
+    """Run a measurement in a folder of its own: progress, table, report and plot.
+
+    The folder is where the report is, on a disk and not in memory. When something cannot be measured, what
+    was measured before it is told all the same.
+    """
+    console, begun, found, code = Console(), time.monotonic(), list[Figure](), 0
+    console.width = max(console.width, WIDTH)
+    os.environ.pop(UNCACHED, None)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(prefix="aeo-bench-") as folder:
-            for figure in _figures(Path(folder), console):
-                console.print(
-                    f"{time.monotonic() - begun:5.0f} s  {figure.name} {figure.percentile(50):,.4g}"
-                )
+        report.read(path)
+        with TemporaryDirectory(prefix="measured-", dir=path.parent) as folder:
+            for figure in measure(Path(folder).resolve(), console):
+                since = time.monotonic() - begun
+                console.print(f"{since:5.0f} s  {figure.name} {figure.percentile(50):,.4g}")
                 found.append(figure)
     except UNMEASURED as error:
         console.print(f"Could not measure: {error!r}", style="red", markup=False)
-        return 1
-    write(REPORT, machine(), versions(), found)
-    console.print(table(found))
-    console.print(f"Written: {REPORT}")
-    return 0
+        code = 1
+    if found:
+        at = {"at": started, "took_s": round(time.monotonic() - begun)}
+        _tell(report.write(path, command, at, machine(), versions(), found), path, found, console)
+    return code
 
 
-def _figures(folder: Path, console: Console) -> Iterator[Figure]:
+def _tell(written: report.Report, path: Path, found: list[Figure], console: Console) -> None:
+    console.print(report.table(found))
+    console.print(f"Written: {path}")
+    if find_spec("matplotlib") is None:
+        console.print("No plot: matplotlib, one of the tools for developers, is not installed")
+        return
+    from clients.bench import plot
+
+    drawn = path.with_suffix(".svg")
+    plot.draw(written["results"], drawn)
+    console.print(f"Drawn: {drawn}")
+
+
+def figures(folder: Path, console: Console) -> Iterator[Figure]:
     """Every figure in the order in which the nodes fill."""
-    console.print("Measuring the machine")
-    yield floors.commits(folder, writes.payload_bytes(0))
-    yield floors.signatures()
-    yield floors.salts()
-    console.print("Starting two nodes")
-    with two_nodes(folder) as (issuer, partner):
-        yield writes.imported(issuer, 0, IMPORT_PAGES, "import_records_per_s", Goal(1500), ALONE)
-        yield writes.single_changes(issuer, 100_000, "single_changes_per_s", Goal(500), ALONE)
-        console.print("Signing the agreement")
-        agree(issuer, partner)
-        caught_up(issuer, partner)
-        yield from _shared(issuer, partner)
+    with ExitStack() as stack:
+        server = _server(stack, console)
+        console.print("Starting the nodes")
+        pairs = {store: stack.enter_context(made) for store, made in _pairs(folder, server)}
+        drive, empty_port = stack.enter_context(loader()), stack.enter_context(empty_endpoint())
+        commits = _commits(stack, folder, server)
+        bare = changes.Bare(empty_port, commits["sqlite"])
+        console.print("Measuring in turn, without an agreement")
+        yield floors.salts()
+        yield from _alone(drive, pairs, commits, empty_port)
+        console.print("Signing the agreements")
+        for each in pairs.values():
+            agree(each)
+        yield from _shared(drive, pairs, empty_port, bare)
 
 
-def _shared(issuer: RunningNode, partner: RunningNode) -> Iterator[Figure]:
+def _server(stack: ExitStack, console: Console) -> postgres.Server | None:
+    programs = postgres.folder_of_programs()
+    if programs is None or find_spec("psycopg") is None:
+        console.print(NO_SERVER)
+        return None
+    return stack.enter_context(postgres.server(programs))
+
+
+def _pairs(
+    folder: Path, server: postgres.Server | None
+) -> Iterator[tuple[str, AbstractContextManager[Pair]]]:
+    """A pair of nodes for each store that is compared."""
+    yield "", pair(folder / "sqlite")
+    for processes, store in enumerate(("postgresql", "postgresql_2") if server else (), start=1):
+        assert server is not None
+        yield store, pair(folder / store, (server.create(), server.create()), processes)
+
+
+def _commits(stack: ExitStack, folder: Path, server: postgres.Server | None) -> dict[str, floors.Act]:
+    size = writes.payload_bytes(0)
+    commits = {"sqlite": stack.enter_context(floors.sqlite_commit(folder, size))}
+    if server is not None:
+        commits["postgresql"] = stack.enter_context(floors.postgresql_commit(server.create(), size))
+    return commits
+
+
+def _alone(
+    drive: Drive, pairs: Mapping[str, Pair], commits: Mapping[str, floors.Act], empty_port: int
+) -> Iterator[Figure]:
+    """What is measured without an agreement."""
+    issuers = {store: each.issuer for store, each in pairs.items()}
+    signatures = {"es256_signatures_per_s": floors.signatures()}
+    yield from writes.imports(drive, issuers, signatures)
+    bare = {f"{store}_commits_per_s": floors.rate(commit) for store, commit in commits.items()}
+    yield from writes.single_changes(drive, issuers, {**bare, **signatures}, empty_port)
+
+
+def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: changes.Bare) -> Iterator[Figure]:
     """What is measured with the agreement in operation."""
-    tins = [str(each["tin"]) for each in operators(0, IMPORT_PAGES * writes.PAGE)]
-    yield changes.change_to_answer(issuer, partner, tins[:CHANGES])
-    yield writes.imported(issuer, 200_000, IMPORT_PAGES, "import_shared_records_per_s", None, SHARED)
-    yield writes.single_changes(issuer, 300_000, "single_changes_shared_per_s", None, SHARED)
-    caught_up(issuer, partner)
-    yield from reads.lookups(partner, tins)
-    yield reads.lists(partner, tins)
-    yield from audits.check(issuer, 400_000)
+    tins = [str(each["tin"]) for each in operators(writes.IMPORTED_FROM, TINS)]
+    yield from changes.change_to_answer(pairs, tins[:CHANGES], bare)
+    issuer, partner = pairs[""].both()
+    files = {"issuer": issuer.home / DATABASE, "partner": partner.home / DATABASE}
+    before = {where: sizes.file_bytes(file) for where, file in files.items()}
+    yield from writes.to_mirror(drive, pairs, floors.signed_and_verified())
+    for where, file in files.items():
+        yield sizes.growth(before[where], sizes.file_bytes(file), writes.MIRRORED, where)
+    yield sizes.of_version(files["issuer"])
+    yield writes.shared_changes(drive, issuer)
+    pairs[""].catch_up()
+    yield from reads.lookups(drive, partner, tins, empty_port)
+    yield from reads.lists(drive, partner, tins, empty_port)
+    yield from audits.check(issuer, 4_000_000)

@@ -1,27 +1,32 @@
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from clients.bench.figures import Figure, Goal, table, write
+from clients.bench import plot
+from clients.bench.figures import Conditions, Figure, Goal, Measure, against, in_turn
 from clients.bench.load import request
 from clients.bench.machine import machine, versions
 from clients.bench.operators import operators
+from clients.bench.report import read, table, write
 from clients.bench.traders import MANY, trader, traders
 from node.records import model
 
+MADE_UP = Conditions("made up", payload="2 bytes", durability="none")
 HUNDRED = [float(n) for n in range(1, 101)]
 
 
 def waiting(runs: list[float], goal: Goal | None = None) -> Figure:
-    return Figure("wait_ms", "ms", runs, "made up", better="lower", goal=goal)
+    return Figure("wait_ms", "ms", runs, MADE_UP, better="lower", goal=goal)
 
 
 def rate(runs: list[float], goal: Goal | None = None) -> Figure:
-    return Figure("rate_per_s", "answers/s", runs, "made up", goal=goal)
+    return Figure("rate_per_s", "answers/s", runs, MADE_UP, goal=goal)
 
 
 @pytest.mark.parametrize(("share", "value"), [(1, 1.0), (50, 50.0), (99, 99.0), (100, 100.0)])
@@ -62,14 +67,47 @@ def test_a_goal_is_met_only_beyond_its_bounds(figure: Figure, met: bool | None) 
     assert figure.is_met() is met
 
 
+def test_what_is_compared_is_measured_in_turn() -> None:
+    order: list[tuple[str, int]] = []
+
+    def measure(name: str, value: float) -> Measure:
+        def run(at: int) -> float:
+            order.append((name, at))
+            return value * (at + 1)
+
+        return run
+
+    runs = in_turn(3, {"node": measure("node", 1.0), "floor": measure("floor", 4.0)})
+    assert order == [("node", 0), ("floor", 0), ("node", 1), ("floor", 1), ("node", 2), ("floor", 2)]
+    assert runs == {"node": [1.0, 2.0, 3.0], "floor": [4.0, 8.0, 12.0]}
+    assert against(runs["node"], {"floor": runs["floor"]}) == {"floor": 0.25}
+
+
+def test_a_ratio_is_taken_round_by_round_so_that_a_slow_moment_meets_both_sides() -> None:
+    assert against([100.0, 10.0, 90.0], {"floor": [200.0, 20.0, 180.0]}) == {"floor": 0.5}
+
+
+def test_the_spread_is_the_middle_half_of_the_runs() -> None:
+    assert rate([1.0, 2.0, 3.0, 4.0, 5.0]).quartiles() == (2.0, 4.0)
+    assert rate([7.0]).quartiles() == (7.0, 7.0)
+
+
+def written(path: Path, run: str, *figures: Figure) -> dict[str, Any]:
+    write(path, run, {"at": run}, {"cpu_count": 2}, {"sqlite": "3"}, figures)
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
 def test_the_report_has_the_agreed_form(tmp_path: Path) -> None:
     path = tmp_path / "build" / "bench.json"
-    write(path, machine(), versions(), [waiting([1.23456, 2.0, 4.0], Goal(50, 150)), rate([3.0])])
+    figures = [waiting([1.23456, 2.0, 4.0], Goal(50, 150)), replace(rate([3.0]), ratios={"floor": 0.123456})]
+    write(path, "make bench", {"at": "now", "took_s": 3}, machine(), versions(), figures)
     report = json.loads(path.read_text(encoding="utf-8"))
-    assert set(report) == {"machine", "versions", "results"}
+    assert set(report) == {"machine", "versions", "runs", "results"}
     assert {"cpu_count", "cpu_model", "memory_mib", "python", "os"} == set(report["machine"])
     assert all(report["machine"].values())
     assert {"fastapi", "sqlalchemy", "cryptography", "sqlite"} <= set(report["versions"])
+    assert set(report["runs"]["make bench"]) == {"at", "took_s", "machine", "versions"}
     timed, rated = report["results"]
     assert timed == {
         "name": "wait_ms",
@@ -78,36 +116,82 @@ def test_the_report_has_the_agreed_form(tmp_path: Path) -> None:
         "median": 2.0,
         "p50": 2.0,
         "p99": 4.0,
+        "quartiles": [1.617, 3.0],
+        "range": [1.235, 4.0],
         "runs": 3,
+        "floor": False,
+        "ratios": {},
         "conditions": "made up",
+        "payload": "2 bytes",
+        "durability": "none",
         "goal": "p50 under 50, p99 under 150",
+        "goal_p50": 50,
         "met": True,
+        "run": "make bench",
     }
-    assert "goal" not in rated
-    assert "met" not in rated
+    assert not {"goal", "goal_p50", "met"} & set(rated)
+    assert rated["ratios"] == {"floor": 0.1235}
 
 
-def test_the_report_replaces_an_earlier_one(tmp_path: Path) -> None:
+def test_a_run_replaces_what_it_measured_and_keeps_the_figures_of_others(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    write(path, {}, {}, [rate([1.0]), rate([2.0])])
-    write(path, {}, {}, [rate([123456.0])])
-    (only,) = json.loads(path.read_text(encoding="utf-8"))["results"]
-    assert only["median"] == 123500, "four significant digits are told, not more"
+    written(path, "make bench", rate([1.0]), waiting([2.0]))
+    written(path, "make bench-million", replace(rate([5.0]), name="million"))
+    report = written(path, "make bench", rate([123456.0]))
+    kept = {each["name"]: (each["run"], each["median"]) for each in report["results"]}
+    assert kept == {
+        "wait_ms": ("make bench", 2.0),
+        "million": ("make bench-million", 5.0),
+        "rate_per_s": ("make bench", 123500),  # four significant digits are told, not more
+    }
+    assert set(report["runs"]) == {"make bench", "make bench-million"}
 
 
-def test_the_table_names_every_figure_and_shouts_a_missed_goal() -> None:
+def test_what_is_no_report_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text('{"notes": 1}', encoding="utf-8")
+    with pytest.raises(OSError, match="not a report"):
+        written(path, "make bench", rate([1.0]))
+    path.write_text("half a repo", encoding="utf-8")
+    with pytest.raises(OSError, match="not a report"):
+        read(path)
+    assert path.read_text(encoding="utf-8") == "half a repo"
+
+
+def test_the_table_names_every_figure_its_floor_and_shouts_a_missed_goal() -> None:
     shown = io.StringIO()
     figures = [
         waiting([80.0], Goal(50, 150)),
-        rate([12345.0], Goal(500)),
-        Figure("plain", "bytes", [7.0], ""),
+        replace(rate([12345.0], Goal(500)), ratios={"empty": 0.256}),
+        Figure("plain", "bytes", [7.0], MADE_UP),
+        Figure("empty", "answers/s", [40_000.0], MADE_UP, floor=True),
     ]
-    Console(file=shown, width=80).print(table(figures))
+    Console(file=shown, width=150).print(table(figures))
     by_name = {line.split()[0]: line for line in shown.getvalue().splitlines() if line.split()}
     assert "NO" in by_name["wait_ms"]
     assert "yes" in by_name["rate_per_s"]
     assert "12,340" in by_name["rate_per_s"]
+    assert "0.26 of empty" in by_name["rate_per_s"]
+    assert "(floor)" in by_name["empty"]
     assert not {"NO", "yes"} & set(by_name["plain"].split())
+
+
+def test_the_plot_shows_every_figure_in_a_panel_of_its_unit(tmp_path: Path) -> None:
+    path = tmp_path / "bench.svg"
+    units = {
+        "changes/s": "a_rate",
+        "ms": "a_wait",
+        "s": "a_time",
+        "ratio": "of",
+        "bytes": "size",
+        "us": "cpu",
+    }
+    figures = [Figure(name, unit, [1.0, 2.0], MADE_UP, goal=Goal(3)) for unit, name in units.items()]
+    figures.append(Figure("memory", "MB", [9.0], MADE_UP, floor=True))
+    plot.draw([figure.to_json() for figure in figures], path)
+    drawn = path.read_text(encoding="utf-8")
+    assert [name for name in (*units.values(), "memory") if f">{name}<" not in drawn] == []
+    assert len(plot.PANELS) == len(figures)
 
 
 def test_every_made_up_operator_is_one_the_node_accepts() -> None:
