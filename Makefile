@@ -1,14 +1,15 @@
 # The tasks of this project. `make` alone lists them.
 PYTHON ?= python3
+RECORDS ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench bench-million profile lock clean
 
 help: ## List the tasks
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
@@ -33,8 +34,14 @@ check: $(STAMP) ## Style, types, import directions, purity, docs
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests/architecture tests/docs
 
-bench: $(STAMP) ## Measure; prints a table and writes build/bench.json
+bench: $(STAMP) ## Measure: a table, build/bench.json and build/bench.svg; under ten minutes
 	@$(BIN)/aeo bench
+
+bench-million: $(STAMP) ## Add the figures of a million records (RECORDS=20000 to try it)
+	@$(BIN)/python -m clients.bench.million --records $(RECORDS)
+
+profile: $(STAMP) ## Where the time goes: a table, and flame graphs in build/profile
+	@$(BIN)/python -m clients.bench.profiling
 
 lock: ## Pin the dependencies with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml --extra dev -o requirements/dev.txt

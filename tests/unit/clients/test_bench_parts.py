@@ -1,0 +1,94 @@
+import socket
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from clients.bench import profiling, sizes, usage
+from clients.bench.million import MILLION, Size
+from clients.bench.wire import Wire
+
+
+@pytest.mark.parametrize(
+    ("stack", "part"),
+    [
+        ("serve (/x/uvicorn/main.py:1);run (/x/node/service/batch.py:2)", "HTTP"),
+        ("run (/x/node/service/batch.py:2);encode (/x/node/ledger/canonical.py:3)", "the rest"),
+        ("issue (/x/node/records/credential.py:9);encode (/x/node/ledger/canonical.py:3)", "credential"),
+        ("add (/x/node/store/logs.py:9);sign (/x/node/records/credential.py:3)", "credential"),
+        ("add (/x/node/store/logs.py:9);execute (/x/sqlalchemy/engine/base.py:3)", "SQL"),
+        ("decide (/x/node/exchange/outgoing.py:9);run (/x/contracts/evaluation.py:3)", "contract"),
+        ("run (/x/node/service/sequencer.py:2);wait (/x/threading.py:320)", "threads"),
+    ],
+)
+def test_a_look_counts_for_the_innermost_part_on_the_stack(stack: str, part: str) -> None:
+    assert profiling.part_of(stack) == part
+
+
+def test_looks_are_shared_out_over_the_time_that_was_really_used() -> None:
+    lines = ["a (/x/node/exchange/sealing.py:1) 30", "b (/x/node/store/logs.py:1);c (/y/z.py:2) 10"]
+    found = profiling.Profiled("import", profiling.counted(lines), us_per_record=200.0)
+    assert found.cell("seal") == "150 us  75%"
+    assert found.cell("SQL") == "50 us  25%"
+    assert found.cell("HTTP") == "0 us   0%"
+
+
+def test_every_part_of_the_profile_names_code_that_is_there() -> None:
+    root = Path(profiling.__file__).resolve().parents[2]
+    ours = [place for places in profiling.PARTS.values() for place in places if place.startswith("/node/")]
+    assert [place for place in ours if not (root / place[1:]).exists()] == []
+
+
+def test_the_wire_counts_what_it_hands_on_both_ways() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Wire(server.getsockname()[1]) as wire:
+        with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as asking:
+            asking.sendall(b"hello")
+            answering, _ = server.accept()
+            with answering:
+                assert answering.recv(5) == b"hello"
+                answering.sendall(b"good day")
+                assert asking.recv(8, socket.MSG_WAITALL) == b"good day"
+        assert wire.count == 13
+
+
+@pytest.mark.skipif(not usage.PROC.is_dir(), reason="only Linux tells what a process has used")
+def test_a_command_is_told_by_its_time_its_processor_time_and_its_memory() -> None:
+    busy = "import time\nkept = bytearray(b'1') * 80_000_000\nwhile time.process_time() < 0.3: pass"
+    ran = usage.run([sys.executable, "-c", busy])
+    assert 0.3 <= ran.used.cpu_s < 5
+    assert ran.took_s > 0.2
+    assert 80 < ran.used.peak_mb < 400
+    with pytest.raises(RuntimeError, match="code 3: no"):
+        usage.run([sys.executable, "-c", "print('no'); raise SystemExit(3)"])
+
+
+def test_a_trial_with_fewer_records_bears_its_number_and_has_no_goals() -> None:
+    whole, trial = Size(MILLION), Size(20_000)
+    assert (whole.name(), whole.name(whole.small), trial.name()) == ("million", "10k", "20000")
+    assert (whole.growth("append_growth"), trial.growth("append_growth")) == (
+        "append_growth",
+        "append_growth_20000",
+    )
+    assert whole.goal(1.3) is not None
+    assert trial.goal(1.3) is None
+
+
+def test_the_parts_of_a_version_are_means_over_what_shares_them(tmp_path: Path) -> None:
+    store = sqlite3.connect(tmp_path / "node.sqlite")
+    store.executescript(
+        """CREATE TABLE log_head (log, size); CREATE TABLE log_entry (log, entry);
+        CREATE TABLE log_tile (log, hashes); CREATE TABLE record_version (sealed);
+        CREATE TABLE channel_body (log, sealed);
+        INSERT INTO log_head VALUES (0, 4), (7, 2);
+        INSERT INTO log_entry VALUES (0, x'0102'), (0, x'01020304'), (7, x'010203');
+        INSERT INTO log_tile VALUES (0, x'0102030405060708'), (7, x'01020304');
+        INSERT INTO record_version VALUES (x'01'), (x'010203');
+        INSERT INTO channel_body VALUES (7, x'0102030405');"""
+    )
+    store.commit()
+    store.close()
+    parts = sizes.parts_of_version(tmp_path / "node.sqlite")
+    assert list(parts.values()) == [3, 2, 2, 3, 2, 5]
+    assert sizes.of_version(tmp_path / "node.sqlite").runs == [17]
+    assert sizes.growth(1000, 3000, 4, "issuer").runs == [500]
