@@ -1,12 +1,13 @@
 # The tasks of this project. `make` alone lists them.
 PYTHON ?= python3
 RECORDS ?= 1000000
+REPORT ?= build/bench.json
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-million profile lock clean
+.PHONY: help setup demo test check bench bench-million cost profile lock clean
 
 help: ## List the tasks
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -39,6 +40,9 @@ bench: $(STAMP) ## Measure: a table, build/bench.json and build/bench.svg; under
 
 bench-million: $(STAMP) ## Add the figures of a million records (RECORDS=20000 to try it)
 	@$(BIN)/python -m clients.bench.million --records $(RECORDS)
+
+cost: $(STAMP) ## Put what a record costs into docs/cost.md, out of build/bench.json
+	@$(BIN)/python -m clients.bench.cost $(REPORT) docs/cost.md
 
 profile: $(STAMP) ## Where the time goes: a table, and flame graphs in build/profile
 	@$(BIN)/python -m clients.bench.profiling

@@ -294,6 +294,8 @@ def _audited(large: Pair, size: Size) -> Iterator[Figure]:
             better="lower",
             goal=None if who else size.goal(30),
         )
+        cpu = Conditions(f"{told}; processor time")
+        yield Figure(f"fsck_{who}cpu_{size.name()}_s", "s", [ran.used.cpu_s], cpu, better="lower")
         yield _peak(f"fsck_{who}peak_memory_{size.name()}_mb", ran.used.peak_mb, told, size)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 Result = Mapping[str, Any]
 PANELS: Mapping[str, Callable[[str], bool]] = {
@@ -24,6 +24,7 @@ PANELS: Mapping[str, Callable[[str], bool]] = {
     "MB": lambda unit: unit == "MB",
 }
 INK, MET, MISSED, FLOOR = "#24292f", "#1a7f64", "#c2410c", "#8a9099"
+NARROW = 50
 ROW_INCHES, PANEL_INCHES, WIDTH_INCHES = 0.27, 0.75, 10.0
 
 
@@ -56,7 +57,7 @@ def _panel(axes: Axes, name: str, rows: Sequence[Result]) -> None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log")
     _widen(axes)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(name, color=INK)
     axes.grid(axis="x", color="#e5e7eb", linewidth=0.6)
@@ -75,7 +76,7 @@ def _row(axes: Axes, at: int, row: Result) -> None:
     low, high = row["range"]
     is_left = high < row.get("goal_p50", 0) < 1.5 * high  # the goal's tick stands where the number would
     axes.annotate(
-        f"{row['median']:,g}",
+        f"{row['median']:,.10g}",
         (low if is_left else high, at),
         (-7 if is_left else 7, 0),
         textcoords="offset points",
@@ -100,6 +101,7 @@ def _row(axes: Axes, at: int, row: Result) -> None:
 
 
 def _widen(axes: Axes) -> None:
-    """Room at the right for the number beside the last dot."""
+    """Room at the right for the number beside the last dot; more marks where there are few decades."""
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.15, high * (high / low) ** 0.12 * 1.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < NARROW * low else (1,)))

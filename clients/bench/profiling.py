@@ -3,7 +3,7 @@
 py-spy looks at the running processes a hundred times a second. Each look is counted for the part whose code
 is innermost on the stack; what has no Python code of its own (SHA-256, JSON, signatures) counts for its
 caller. A part's time for a record is its share of the processor time that the process really used, which
-is read from the operating system; `threads` is what threads spend on handing over to each other. Each load is
+is read from the operating system; `handing over` is between threads and processes. Each load is
 driven twice: for the table and for the flame graph.
 """
 
@@ -32,6 +32,7 @@ FOLDER = Path("build/profile")
 SECONDS = 6
 RATE = 100
 MOST_PAGES = 400
+MANY = 99_000_000
 PARTS: Mapping[str, Sequence[str]] = {
     "parse": ("/node/records/model.py", "/node/records/identifiers.py", "/stdnum/", "/pydantic/"),
     "credential": ("/node/records/credential.py", "/node/exchange/versions.py"),
@@ -49,7 +50,14 @@ PARTS: Mapping[str, Sequence[str]] = {
         "/node/service/receipts.py",
     ),
     "SQL": ("/node/store/", "/sqlalchemy/", "/sqlite3/", "/psycopg/"),
-    "threads": ("/threading.py", "/queue.py", "/concurrent/futures/", "Alone.heard"),
+    "handing over": (
+        "/threading.py",
+        "/queue.py",
+        "/concurrent/futures/",
+        "/multiprocessing/",
+        "/node/service/workshop.py",
+        "Alone.heard",
+    ),
     "HTTP": (
         "/node/api/",
         "/node/exchange/requests.py",
@@ -65,6 +73,9 @@ PARTS: Mapping[str, Sequence[str]] = {
     ),
 }
 REST = "the rest"
+OWN = "/node/"
+LENT = ("/node/ledger/canonical.py", "/node/ledger/encoding.py", "/node/ledger/moment.py", "/node/errors.py")
+"""Code of ours that works for whichever part called it."""
 REFUSED = "py-spy may not look at the node; run it as root, or allow it: sysctl kernel.yama.ptrace_scope=0"
 
 
@@ -111,11 +122,16 @@ def table(found: Sequence[Profiled]) -> Table:
 
 
 def part_of(stack: str) -> str:
-    """The part whose code is innermost on a stack, outermost frame first, as py-spy writes it."""
+    """The part whose code is innermost on a stack, outermost frame first, as py-spy writes it.
+
+    Code of ours that no part names is the rest, whatever framework called it.
+    """
     for frame in reversed(stack.split(";")):
         for part, places in PARTS.items():
             if any(place in frame for place in places):
                 return part
+        if OWN in frame and not any(place in frame for place in LENT):
+            break
     return REST
 
 
@@ -133,6 +149,8 @@ def _profiles(folder: Path, console: Console) -> Iterator[Profiled]:
     with ExitStack() as stack:
         drive, both = stack.enter_context(loader()), stack.enter_context(pair(folder))
         agree(both)
+        first = operators(MANY - writes.PAGE, writes.PAGE)  # what is made ready only once
+        drive(writes.pages(both.issuer.port, both.issuer.token, first)).require(200)
         console.print("Import, with a partner that takes it over")
         numbers = iter(range(0, 90_000_000, MOST_PAGES * writes.PAGE))
         nodes = {"import_issuer": both.issuer, "import_partner": both.partner}

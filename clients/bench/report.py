@@ -68,8 +68,8 @@ def write(
 
 def _cells(figure: Figure) -> list[str]:
     low, high = figure.quartiles()
-    spread = f"{rounded(low):,g}..{rounded(high):,g}"
-    p50, p99 = (f"{rounded(figure.percentile(share)):,g}" for share in (50, 99))
+    spread = f"{rounded(low):,.10g}..{rounded(high):,.10g}"
+    p50, p99 = (f"{rounded(figure.percentile(share)):,.10g}" for share in (50, 99))
     ratios = "\n".join(f"{of:.2g} of {name}" for name, of in figure.ratios.items())
     ratio = "(floor)" if figure.floor else ratios
     return [figure.name, p50, spread, p99, figure.unit, ratio, _goal_cell(figure), MET[figure.is_met()]]
@@ -80,4 +80,4 @@ def _goal_cell(figure: Figure) -> str:
         return ""
     sign = "<" if figure.better == "lower" else ">"
     bounds = [bound for bound in (figure.goal.p50, figure.goal.p99) if bound is not None]
-    return ", ".join(f"{sign}{bound:,g}" for bound in bounds)
+    return ", ".join(f"{sign}{bound:,.10g}" for bound in bounds)

@@ -58,7 +58,7 @@ def told(command: str, measure: Callable[[Path, Console], Iterator[Figure]], pat
                 since = time.monotonic() - begun
                 console.print(f"{since:5.0f} s  {figure.name} {figure.percentile(50):,.4g}")
                 found.append(figure)
-    except UNMEASURED as error:
+    except (*UNMEASURED, KeyboardInterrupt) as error:
         console.print(f"Could not measure: {error!r}", style="red", markup=False)
         code = 1
     if found:

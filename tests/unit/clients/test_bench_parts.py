@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.bench import profiling, sizes, usage
+from clients.bench import cost, profiling, report, sizes, usage
+from clients.bench.figures import Conditions, Figure
 from clients.bench.million import MILLION, Size
 from clients.bench.wire import Wire
 
@@ -13,13 +14,15 @@ from clients.bench.wire import Wire
 @pytest.mark.parametrize(
     ("stack", "part"),
     [
-        ("serve (/x/uvicorn/main.py:1);run (/x/node/service/batch.py:2)", "HTTP"),
+        ("serve (/x/uvicorn/main.py:1);run (/x/node/service/batch.py:2)", "the rest"),
+        ("serve (/x/uvicorn/main.py:1);dumps (/x/other.py:2)", "HTTP"),
+        ("run (/x/threading.py:2);admit (/x/node/service/admit.py:3)", "the rest"),
         ("run (/x/node/service/batch.py:2);encode (/x/node/ledger/canonical.py:3)", "the rest"),
         ("issue (/x/node/records/credential.py:9);encode (/x/node/ledger/canonical.py:3)", "credential"),
         ("add (/x/node/store/logs.py:9);sign (/x/node/records/credential.py:3)", "credential"),
         ("add (/x/node/store/logs.py:9);execute (/x/sqlalchemy/engine/base.py:3)", "SQL"),
         ("decide (/x/node/exchange/outgoing.py:9);run (/x/contracts/evaluation.py:3)", "contract"),
-        ("run (/x/node/service/sequencer.py:2);wait (/x/threading.py:320)", "threads"),
+        ("run (/x/node/service/sequencer.py:2);wait (/x/threading.py:320)", "handing over"),
     ],
 )
 def test_a_look_counts_for_the_innermost_part_on_the_stack(stack: str, part: str) -> None:
@@ -92,3 +95,30 @@ def test_the_parts_of_a_version_are_means_over_what_shares_them(tmp_path: Path) 
     assert list(parts.values()) == [3, 2, 2, 3, 2, 5]
     assert sizes.of_version(tmp_path / "node.sqlite").runs == [17]
     assert sizes.growth(1000, 3000, 4, "issuer").runs == [500]
+
+
+def report_of_a_run(path: Path) -> None:
+    names = [name for name, _ in cost.MEASURED.values()]
+    values = {
+        f"{name}_{step}": 1000.0 + at for name in names for at, step in enumerate(("10", "100", "1000"))
+    }
+    values |= {"partner_bytes_per_record_1000": 3000.0, "fsck_cpu_1000_s": 2.0}
+    figures = [Figure(name, "bytes", [value], Conditions("made up")) for name, value in values.items()]
+    report.write(path, "make bench-million", {}, {}, {}, figures)
+
+
+def test_the_page_on_costs_has_the_tables_of_a_report(tmp_path: Path) -> None:
+    told, page = tmp_path / "bench.json", tmp_path / "cost.md"
+    report_of_a_run(told)
+    page.write_text((Path(__file__).resolve().parents[3] / "docs" / "cost.md").read_text(encoding="utf-8"))
+    for _ in range(2):
+        assert cost.main([str(told), str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("| on the wire, both ways | 1,000 bytes | 1,001 bytes | 1,002 bytes | 1.00 |") == 1
+    assert text.count("| one partner takes over all 100,000,000 | 27.8 h | 100.2 GB | 100.2 GB |") == 1
+    assert text.count("| each further partner, by the lengths in the tables |  | 1.7 GB | 0.6 GB |") == 1
+
+
+def test_a_report_without_a_million_has_no_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cost.main([str(tmp_path / "bench.json")]) == 2
+    assert "make bench-million" in capsys.readouterr().err

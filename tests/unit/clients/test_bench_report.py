@@ -1,6 +1,7 @@
 import io
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from clients.bench.load import request
 from clients.bench.machine import machine, versions
 from clients.bench.operators import operators
 from clients.bench.report import read, table, write
+from clients.bench.run import told
 from clients.bench.traders import MANY, trader, traders
 from node.records import model
 
@@ -192,6 +194,20 @@ def test_the_plot_shows_every_figure_in_a_panel_of_its_unit(tmp_path: Path) -> N
     drawn = path.read_text(encoding="utf-8")
     assert [name for name in (*units.values(), "memory") if f">{name}<" not in drawn] == []
     assert len(plot.PANELS) == len(figures)
+
+
+def test_what_was_measured_is_told_though_the_rest_could_not_be(tmp_path: Path) -> None:
+    def measure(folder: Path, console: Console) -> Iterator[Figure]:
+        assert folder.parent == tmp_path, "on the disk where the report is"
+        yield rate([3.0])
+        raise RuntimeError("the node does not start")
+
+    path = tmp_path / "bench.json"
+    assert told("make bench", measure, path) == 1
+    report = read(path)
+    assert [each["name"] for each in report["results"]] == ["rate_per_s"]
+    assert report["runs"]["make bench"]["versions"]["fastapi"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["bench.json", "bench.svg"]
 
 
 def test_every_made_up_operator_is_one_the_node_accepts() -> None:

@@ -1,0 +1,123 @@
+"""The tables of the page on costs, out of a report of `make bench-million`; as text, or put into the page.
+
+What a record took is measured. What that comes to for many administrations is worked out here from the last
+step of the run, as if every record cost the same: the page says how far that is true.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from clients.bench import report
+
+ADMINISTRATIONS: Final = 180
+TRADERS: Final = 100_000_000
+CHANGED_A_DAY: Final = 0.01
+STEPS: Final = "issuer_disk_bytes_per_record_"
+MEASURED: Final = {
+    "processor time at the issuer": ("issuer_cpu_us_per_record", "us"),
+    "processor time at the partner": ("partner_cpu_us_per_record", "us"),
+    "processor time of `aeo operator import`": ("import_cpu_us_per_record", "us"),
+    "on disk at the issuer": ("issuer_disk_bytes_per_record", "bytes"),
+    "on disk at the partner": ("partner_disk_bytes_per_record", "bytes"),
+    "on the wire, both ways": ("wire_bytes_per_record", "bytes"),
+}
+Medians = Mapping[str, float]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`REPORT [PAGE]`: print the tables, or put them into the page."""
+    told, *page = [Path(each) for each in arguments] or [report.PATH]
+    results = report.read(told)["results"]
+    medians = {each["name"]: float(each["median"]) for each in results}
+    if not any(name.startswith(STEPS) for name in medians):
+        print(f"{told} has no figures of `make bench-million`; run it first", file=sys.stderr)
+        return 2
+    tables = {"measured": measured(medians), "worked out": worked_out(medians)}
+    for path in page:
+        text = path.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            begins, ends = f"<!-- {name} begins -->\n", f"<!-- {name} ends -->"
+            before, _, behind = text.partition(begins)
+            text = before + begins + table + ends + behind.partition(ends)[2]
+        path.write_text(text, encoding="utf-8")
+    if not page:
+        print("\n".join(tables.values()))
+    return 0
+
+
+def steps_of(medians: Medians) -> list[str]:
+    """The numbers of records after each step of the run, as the names have them."""
+    return [name.removeprefix(STEPS) for name in medians if name.startswith(STEPS)]
+
+
+def measured(medians: Medians) -> str:
+    """What a record took in each step, and the last step over the first."""
+    steps = steps_of(medians)
+    rows = [["for each record", *(f"up to {step}" for step in steps), "last over first"]]
+    for what, (name, unit) in MEASURED.items():
+        values = [medians[f"{name}_{step}"] for step in steps]
+        rows.append([what, *(f"{value:,.0f} {unit}" for value in values), f"{values[-1] / values[0]:.2f}"])
+    return _markdown(rows)
+
+
+def worked_out(medians: Medians) -> str:
+    """What the last step's record comes to for `ADMINISTRATIONS` with `TRADERS`."""
+    step = steps_of(medians)[-1]
+    at = {name: medians[f"{name}_{step}"] for name, _ in MEASURED.values()}
+    own, changed = TRADERS / ADMINISTRATIONS, TRADERS * CHANGED_A_DAY
+    entering_us = at["issuer_cpu_us_per_record"] + at["import_cpu_us_per_record"]
+    check_s = medians[f"fsck_cpu_{step}_s"] / _number(step)
+    rows = [
+        [f"{ADMINISTRATIONS} administrations, {TRADERS:,} traders", "processor time", "disk", "wire"],
+        [
+            f"one administration enters its {own:,.0f} and shares them with one partner",
+            _time(own * entering_us / 1e6),
+            _bytes(own * at["issuer_disk_bytes_per_record"]),
+            _bytes(own * at["wire_bytes_per_record"]),
+        ],
+        [
+            "each further partner, by the lengths in the tables",
+            "",
+            _bytes(own * medians[f"partner_bytes_per_record_{step}"]),
+            _bytes(own * at["wire_bytes_per_record"]),
+        ],
+        [
+            f"one partner takes over all {TRADERS:,}",
+            _time(TRADERS * at["partner_cpu_us_per_record"] / 1e6),
+            _bytes(TRADERS * at["partner_disk_bytes_per_record"]),
+            _bytes(TRADERS * at["wire_bytes_per_record"]),
+        ],
+        [
+            f"a day on which {CHANGED_A_DAY:.0%} of all change, at one partner",
+            _time(changed * at["partner_cpu_us_per_record"] / 1e6),
+            _bytes(changed * at["partner_disk_bytes_per_record"]),
+            _bytes(changed * at["wire_bytes_per_record"]),
+        ],
+        [f"`aeo fsck` of one administration's {own:,.0f}", _time(own * check_s), "", ""],
+    ]
+    return _markdown(rows)
+
+
+def _number(step: str) -> int:
+    return {"million": 1_000_000}.get(step) or int(step)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *rest = [f"| {' | '.join(row)} |\n" for row in rows]
+    return head + "|---" * len(rows[0]) + "|\n" + "".join(rest)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:,.1f} min"
+    return f"{seconds / 3600:,.1f} h"
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
