@@ -70,7 +70,7 @@ def _cells(figure: Figure) -> list[str]:
     low, high = figure.quartiles()
     spread = f"{rounded(low):,.10g}..{rounded(high):,.10g}"
     p50, p99 = (f"{rounded(figure.percentile(share)):,.10g}" for share in (50, 99))
-    ratios = "\n".join(f"{of:.2g} of {name}" for name, of in figure.ratios.items())
+    ratios = "\n".join(f"{of:.2g} of {name.removesuffix('_per_s')}" for name, of in figure.ratios.items())
     ratio = "(floor)" if figure.floor else ratios
     return [figure.name, p50, spread, p99, figure.unit, ratio, _goal_cell(figure), MET[figure.is_met()]]
 

@@ -30,7 +30,7 @@ TINS = 4_000
 CHANGES = 400
 NO_SERVER = "No PostgreSQL here (Debian's package postgresql): its rows are left out"
 UNMEASURED = (RuntimeError, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
-WIDTH = 150
+WIDTH = 160
 UNCACHED = "PYTHONDONTWRITEBYTECODE"
 """Not handed on: a node that is started again finds its compiled code, as an installed one does."""
 
