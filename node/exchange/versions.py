@@ -114,7 +114,7 @@ class Version(Draft):
         """The version as it rests in the store."""
         by = self.signed
         content = {
-            "fields": self.fields,
+            "fields": {name: value for name, value in self.fields.items() if name != "record_id"},
             "signed": [by.issuer, by.kid, b64u(by.signature)],
             "private": self.private,
         }
@@ -150,7 +150,7 @@ def unseal(stored: StoredVersion, store_key: bytes) -> Version:
         number=stored.version,
         ledger_seq=stored.ledger_seq,
         key=key,
-        fields=content["fields"],
+        fields=content["fields"] | {"record_id": stored.record_id},
         private=content["private"],
         signed=Signed(issuer, kid, unb64u(signature)),
     )
