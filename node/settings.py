@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     )
     clock_skew_s: Seconds = Field(default=60.0, description="How far a peer's clock may be off.")
     audit_every_s: Seconds = Field(
-        default=60.0, description="Pause between two rounds of re-reading a peer's ledger."
+        default=60.0, description="Pause before the next 16,384 entries of a peer's ledger are re-read."
     )
     epoch_entries: int = Field(
         default=10_000,

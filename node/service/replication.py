@@ -31,6 +31,9 @@ FIRST_PAUSE_S = 0.1
 WAITED_S = 1.0
 """A peer that has nothing new holds a request at least this long, or as long as it was asked to."""
 
+BUNDLES_AT_ONCE = 64
+"""Of 256 entries each: what is re-read of a peer's ledger before the next pause."""
+
 log = structlog.get_logger()
 
 
@@ -198,7 +201,10 @@ class Follower:
                 )
 
     def _audit(self) -> None:
-        """Re-read the peer's ledger, round after round: old entries must still be those signed."""
+        """Re-read the peer's ledger, over and over, a part at a time: old entries must still be those signed.
+
+        What that takes does not grow with the ledger; how long until it comes round again does.
+        """
         while not self._stop.wait(self._parts.settings.audit_every_s):
             for step in (self._audit_round, self._ask_again):
                 try:
@@ -232,11 +238,13 @@ class Follower:
             parts.bell.ring()
 
     def _reread(self) -> None:
-        """Go on to the end of what was proven; a peer that cannot be reached is asked again from there."""
+        """Go on with it for some bundles; the next time from there, also after a peer that was away."""
         parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
             head = logs.head_of(connection, ledger_origin(peer.name))
-        while head is not None and not self._stop.is_set():
+        for _ in range(BUNDLES_AT_ONCE):
+            if head is None or self._stop.is_set():
+                return
             try:
                 self._progress = audit_bundle(self._client.get_bytes, self._progress, head, peer.country)
             except (Malformed, Unproven) as refusal:
