@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import structlog
@@ -31,14 +31,23 @@ from node.records.credential import Credential, Disclosure, es256_signer
 
 WORTH = 16
 """So many versions at a time are worth sending out."""
+LIMIT_S = 30
+"""Longer than any batch takes: a process that is silent for so long is given up."""
 
 T = TypeVar("T")
 R = TypeVar("R")
+H = TypeVar("H")
 
 log = structlog.get_logger()
 
 Order = tuple[Draft, bytes]
 """A draft, and the nonce to seal it with."""
+Rest = tuple[str, int, int, bytes, dict[str, Any], bytes]
+"""An order as it goes out, beside its fields."""
+Shown = tuple[bytes, bytes, Body]
+"""What a disclosure takes of a version besides: digests, disclosures as JSON, committed body."""
+Returned = tuple[bytes, bytes, bytes, Shown | None]
+"""What comes back of an order: signature, commitment, sealed form, and what is needed to disclose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +66,6 @@ class Made:
     version: Version
     commit: bytes
     sealed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Returned:
-    """What comes back of a version: the rest of it is at hand. `shown` only if partners may see it."""
-
-    signature: bytes
-    commit: bytes
-    sealed: bytes
-    shown: tuple[bytes, bytes, Body] | None
 
 
 Parsed = Fields | Unread
@@ -105,39 +104,46 @@ class Workshop:
 
     def make(self, orders: Sequence[Order], *, is_shown: bool) -> list[Made]:
         """Sign and seal versions, in their order; `is_shown`: their credentials will be disclosed at once."""
-        returned = self._sent_out(partial(_made, is_shown=is_shown), orders)
+        returned = self._sent_out(partial(_made, is_shown=is_shown), _handed_over, orders)
         if returned is None:
             return [make(order, self._by) for order in orders]
-        return [self._taken(draft, each) for (draft, _), each in zip(orders, returned, strict=True)]
+        return [self._taken(draft, *each) for (draft, _), each in zip(orders, returned, strict=True)]
 
     def parse(self, rows: Sequence[Fields]) -> list[Parsed]:
         """Each row of a list parsed, or what is wrong with it."""
-        return self._sent_out(parse, rows) or parse(rows)
+        returned = self._sent_out(_parsed_here, _as_json, rows)
+        return parse(rows) if returned is None else returned
 
     @property
     def is_ready(self) -> bool:
         """Whether there are processes that work; the first take a second or two to begin."""
         return bool(self._ready) and all(each.done() for each in self._ready)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """End the processes; the next large list begins them again."""
         with self._lock:
             pool, self._pool, self._ready = self._pool, None, []
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)
 
-    def _sent_out(self, work: Callable[[Sequence[T]], list[R]], items: Sequence[T]) -> list[R] | None:
+    def _sent_out(
+        self, work: Callable[[H], list[R]], hand_over: Callable[[Sequence[T]], H], items: Sequence[T]
+    ) -> list[R] | None:
         """What the processes make of so many items; None when it is better done, or must be done, here."""
         pool = self._staffed(len(items))
         if pool is None:
             return None
         size = -(-len(items) // self._count)
-        parts = [items[at : at + size] for at in range(0, len(items), size)]
         try:
-            return [each for part in pool.map(work, parts) for each in part]
-        except (BrokenProcessPool, RuntimeError) as error:  # RuntimeError: it was closed at this moment
-            log.warning("the processes of the workshop ended; it is done without them", why=repr(error))
-            self.close()
+            parts = [hand_over(items[at : at + size]) for at in range(0, len(items), size)]
+            return [each for part in pool.map(work, parts, timeout=LIMIT_S) for each in part]
+        except orjson.JSONEncodeError:
+            return (
+                None  # a number or a text that cannot stand in a record either: it is named where it is read
+            )
+        except (BrokenProcessPool, TimeoutError, RuntimeError) as error:
+            log.warning("the processes of the workshop do not work; it is done without them", why=repr(error))
+            self.close(wait=not isinstance(error, TimeoutError))
             return None
 
     def _staffed(self, count: int) -> ProcessPoolExecutor | None:
@@ -150,15 +156,16 @@ class Workshop:
                 self._ready = [self._pool.submit(_nothing) for _ in range(self._count)]
             return self._pool if self.is_ready else None
 
-    def _taken(self, draft: Draft, returned: _Returned) -> Made:
+    def _taken(
+        self, draft: Draft, signature: bytes, commit: bytes, sealed: bytes, shown: Shown | None
+    ) -> Made:
         issuer, kid = self._by.issuer, self._by.kid
         issued = None
-        if returned.shown is not None:
-            digests, openings, body = returned.shown
+        if shown is not None:
+            digests, openings, body = shown
             opened = tuple(Disclosure(path, opening) for path, opening in orjson.loads(openings))
-            issued = Credential(issuer, kid, digests, returned.signature, opened), body
-        version = versions.signed(draft, Signed(issuer, kid, returned.signature), issued)
-        return Made(version, returned.commit, returned.sealed)
+            issued = Credential(issuer, kid, digests, signature, opened), body
+        return Made(versions.signed(draft, Signed(issuer, kid, signature), issued), commit, sealed)
 
 
 _signatory: Signatory
@@ -183,16 +190,35 @@ def _nothing() -> None:
     """Done as soon as a process is ready."""
 
 
-def _made(orders: Sequence[Order], is_shown: bool) -> list[_Returned]:  # called through a pool's map
-    return [_returned(make(order, _signatory), is_shown=is_shown) for order in orders]
+def _as_json(rows: Sequence[Fields]) -> bytes:
+    """Rows as they go out: JSON is written and read several times as fast as objects."""
+    return orjson.dumps(rows)
 
 
-def _returned(made: Made, is_shown: bool) -> _Returned:
-    shown = _shown(made.version) if is_shown else None
-    return _Returned(made.version.signed.signature, made.commit, made.sealed, shown)
+def _parsed_here(rows: bytes) -> list[Parsed]:
+    return parse(orjson.loads(rows))
 
 
-def _shown(version: Version) -> tuple[bytes, bytes, Body]:
+def _handed_over(orders: Sequence[Order]) -> tuple[bytes, list[Rest]]:
+    fields = _as_json([draft.fields for draft, _ in orders])
+    return fields, [(d.record_id, d.number, d.ledger_seq, d.key, d.private, nonce) for d, nonce in orders]
+
+
+def _made(orders: tuple[bytes, list[Rest]], is_shown: bool) -> list[Returned]:  # by a partial
+    fields, rest = orders
+    return [_one(*each, is_shown) for each in zip(orjson.loads(fields), rest, strict=True)]
+
+
+def _one(fields: Fields, rest: Rest, is_shown: bool) -> Returned:
+    record_id, number, ledger_seq, key, private, nonce = rest
+    draft = Draft(
+        record_id=record_id, number=number, ledger_seq=ledger_seq, key=key, fields=fields, private=private
+    )
+    made = make((draft, nonce), _signatory)
+    return made.version.signed.signature, made.commit, made.sealed, _shown(made.version) if is_shown else None
+
+
+def _shown(version: Version) -> Shown:
     issued = version.credential
     openings = orjson.dumps([(each.path, each.opening) for each in issued.disclosures])
     return issued.digests, openings, version.body

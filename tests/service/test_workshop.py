@@ -15,6 +15,7 @@ from clients.bench.operators import operator
 from node.exchange import versions
 from node.exchange.versions import Signatory
 from node.records import credential
+from node.service import workshop as workshops
 from node.service.admit import AdmitList, Author
 from node.service.workshop import WORTH, Order, Unread, Workshop, make, parse
 from tests.service.world import Node, World
@@ -112,6 +113,29 @@ def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop)
     staffed.make(sent, is_shown=True)
     until(lambda: staffed.is_ready)
     assert len(staffed.make(sent, is_shown=True)) == MANY
+
+
+def test_a_process_that_hangs_is_given_up(
+    br: Node, staffed: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshops, "LIMIT_S", 0.5)
+    hung = children()
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    assert len(staffed.make(orders(br, MANY), is_shown=True)) == MANY
+    for pid in hung:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("value", [10**30, float("nan"), "\ud800", 1.5])
+def test_a_row_that_no_record_can_hold_is_refused_wherever_it_is_read(
+    br: Node, staffed: Workshop, value: object
+) -> None:
+    rows = [operator(number) for number in range(MANY)]
+    rows[3] = rows[3] | {"legal_name": value}
+    parsed = staffed.parse(rows)
+    assert [at for at, each in enumerate(parsed) if isinstance(each, Unread)] == [3]
+    assert {each.field for each in parsed[3].problems} == {"legal_name"}  # type: ignore[union-attr]
 
 
 def test_the_rows_of_a_list_come_back_in_their_order_each_by_itself(staffed: Workshop, br: Node) -> None:
