@@ -37,7 +37,10 @@ def of_tree(pid: int) -> Used:
 
 
 def run(command: Sequence[str]) -> Ran:
-    """Run a command to its end, its errors and progress shown; `RuntimeError` when it fails."""
+    """Run a command to its end, its errors and progress shown; `RuntimeError` when it fails.
+
+    Linux counts as its memory at least what this process had when it started the command.
+    """
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None, "it is piped"
