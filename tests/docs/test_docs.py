@@ -87,7 +87,9 @@ def test_every_route_is_described_in_a_sentence(built: FastAPI) -> None:
 
 
 def test_every_setting_is_in_the_page_with_its_variable_and_default() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (`[^`]*`|required) \| (.+) \|$", page("operate.md"), re.M)
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` \| (`[^`]*`|required) \| (.+) \|$", page("operate/README.md"), re.M
+    )
     documented = {name: (variable, default, meaning) for name, variable, default, meaning in rows}
     expected = {}
     for name, told in settings.Settings.model_fields.items():
@@ -107,7 +109,7 @@ def commands_of(cli: typer.Typer, before: str = "") -> set[str]:
 def test_every_command_is_in_a_page() -> None:
     of_node = commands_of(node_commands.cli)
     of_client = commands_of(client_commands.cli) - {"token"}  # handed on: its commands are the node's
-    text = page("commands.md") + page("operate.md")
+    text = page("commands.md") + page("operate/README.md")
     assert len(of_node) > 5
     assert len(of_client) > 15
     missing = [name for name in of_node | of_client if not re.search(rf"`aeo {re.escape(name)}[ `]", text)]

@@ -1,4 +1,4 @@
-"""nginx in front of a node, as `docs/operate-cache.md` describes it: the ledger is read without the node."""
+"""nginx in front of a node, as `docs/operate/cache.md` describes it: the ledger is read without the node."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import pytest
 from node.ledger import tiles
 from tests.nodes import ROOT, Node, brazilian, free_port, make, until
 
-PAGE = ROOT / "docs" / "operate-cache.md"
+PAGE = ROOT / "docs" / "operate" / "cache.md"
 AROUND = """
 {user}
 worker_processes 1;
