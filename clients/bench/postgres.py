@@ -5,7 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -25,11 +25,12 @@ def folder_of_programs() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server; reached through a socket in its own folder only."""
+    """A running server; reached through a socket in its own folder, and at an address if it has one."""
 
     folder: Path
     programs: Path
     port: int = 5432
+    address: str = ""
 
     @property
     def data(self) -> Path:
@@ -51,16 +52,21 @@ class Server:
 
     def control(self, *arguments: str, check: bool = True) -> None:
         """`pg_ctl` on this server."""
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -p {self.port}"
+        options = (
+            f"-c listen_addresses='{self.address}' -c unix_socket_directories='{self.folder}' -p {self.port}"
+        )
         log = ["-l", str(self.folder / "log")]
         run(self.programs / "pg_ctl", "-D", self.data, "-w", *log, "-o", options, *arguments, check=check)
 
 
-def run(program: Path, *arguments: object, check: bool = True) -> None:
+def run(
+    program: Path, *arguments: object, check: bool = True, environment: Mapping[str, str] | None = None
+) -> None:
     """Run one of PostgreSQL's programs, as its owner if we are root."""
     user = OWNER if os.geteuid() == 0 else None
     command = [str(program), *map(str, arguments)]
-    subprocess.run(command, check=check, user=user, cwd="/", stdout=subprocess.DEVNULL)
+    given = os.environ | dict(environment or {})
+    subprocess.run(command, check=check, user=user, cwd="/", stdout=subprocess.DEVNULL, env=given)
 
 
 @contextmanager

@@ -179,9 +179,10 @@ class Postgresql:
             ) from None
 
     def _connecting(self) -> dict[str, Any]:
-        """Of several hosts in the URL, the one that takes writes."""
+        """Of several hosts in the URL, the one that takes writes; one that fell silent is given up soon."""
         told = {"connect_timeout": self.connect_s, "application_name": f"aeo {os.getpid()}"}
-        return told | {"target_session_attrs": "read-write"}
+        silent = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+        return told | silent | {"tcp_user_timeout": self.wait_ms, "target_session_attrs": "read-write"}
 
     def take_turn(self, connection: Connection) -> None:
         """The advisory lock, until the transaction ends; what is read behind it is the newest state."""

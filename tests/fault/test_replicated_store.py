@@ -1,43 +1,109 @@
-"""A node on a replicated PostgreSQL: the primary is killed under load, and no acknowledged change is lost."""
+"""A node on a replicated PostgreSQL: the primary is killed under load, and no acknowledged change is lost.
 
+The servers are set up by the scripts of the containers, and the node is given the URL of docker-compose.yml.
+"""
+
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 
-from clients.bench import postgres as postgresql
+from clients.bench.postgres import Server, folder_of_programs
+from tests import postgres as postgresql
 from tests.load import Load, check_all
-from tests.nodes import make, until
-from tests.postgres import kill
-from tests.postgres import standby as standby_of
+from tests.nodes import ROOT, make, until
 
-SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE application_name = %s AND sync_state = 'quorum'"
+ALONE = ("ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")
+TOGETHER = ("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
 
 
-def test_no_acknowledged_change_is_lost_when_the_primary_dies(tmp_path: Path) -> None:
-    programs = postgresql.folder_of_programs()
+def url(**servers: Server) -> str:
+    """The node's URL in docker-compose.yml, with the servers of this test for its own."""
+    node = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["ar"]
+    found = str(node["environment"]["AEO_DATABASE_URL"])
+    for name, each in servers.items():
+        assert f"{name}:5432" in found
+        found = found.replace(f"{name}:5432", f"{each.address}:{each.port}")
+    return found
+
+
+def let_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Give the node its password as its container does."""
+    (folder / "secret").write_text(postgresql.SECRETS["node"] + "\n", encoding="utf-8")
+    monkeypatch.setenv("PGPASSFILE", str(folder / "pgpass"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    told = os.environ | {"PGPASSWORD_FILE": str(folder / "secret"), "PATH": path}
+    asked = ["sh", str(ROOT / "docker" / "entrypoint.sh"), "--help"]
+    subprocess.run(asked, env=told, check=True, stdout=subprocess.DEVNULL)
+
+
+def follows(other: Server, name: str) -> bool:
+    """Whether commits on a server wait for the one of this name."""
+    with psycopg.connect(other.url("postgres"), autocommit=True) as connection:
+        return connection.execute(SYNCHRONOUS, (name,)).fetchone() == (1,)
+
+
+@pytest.mark.timeout(180)
+def test_no_acknowledged_change_is_lost_when_the_primary_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = folder_of_programs()
     if programs is None:
         pytest.skip("no PostgreSQL here: install Debian's package postgresql to run this test")
-    with postgresql.server(programs) as primary, postgresql.own_folder() as folder:
-        name = primary.create().split("///")[1].split("?")[0]
-        standby = standby_of(primary, folder)
+    let_in(monkeypatch, tmp_path)
+    with postgresql.primary(programs) as db1, postgresql.member(programs, "db2", db1) as db2:
+        until(lambda: follows(db1, "db2"), what="replication")
+        [br] = make(("BR",), tmp_path, {"BR": url(db1=db1, db2=db2)})
+        br.start("--processes", "2")
         try:
-            with psycopg.connect(primary.url("postgres"), autocommit=True) as connection:
-                until(lambda: connection.execute(SYNCHRONOUS).fetchone() == (1,), what="replication")
-            hosts = "&".join(f"host={each.folder}:{each.port}" for each in (primary, standby))
-            [br] = make(("BR",), tmp_path, {"BR": f"postgresql:///{name}?{hosts}&user={postgresql.OWNER}"})
-            br.start("--processes", "2")
-            try:
-                br.await_answer()
-                load = Load(br)
-                load.goes_on()
-                kill(primary)
-                standby.control("promote")
+            br.await_answer()
+            load = Load(br)
+            load.goes_on()
+            postgresql.kill(db1)
+            postgresql.tell(db2, *ALONE, "SELECT pg_promote()")
+            load.goes_on()
+            with postgresql.member(programs, "db1", db2):
+                postgresql.tell(db2, *TOGETHER)
+                until(lambda: follows(db2, "db1"), what="replication the other way round")
                 load.goes_on()
                 load.end()
                 check_all(br, load)
-            finally:
-                br.stop()
-                br.close()
         finally:
-            standby.control("stop", "-m", "immediate", check=False)
+            br.stop()
+            br.close()
+
+
+def test_what_waits_for_a_lost_standby_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = folder_of_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here: install Debian's package postgresql to run this test")
+    let_in(monkeypatch, tmp_path)
+    with postgresql.primary(programs) as db1, postgresql.member(programs, "db2", db1) as db2:
+        until(lambda: follows(db1, "db2"), what="replication")
+        [br] = make(("BR",), tmp_path, {"BR": url(db1=db1, db2=db2)})
+        br.environment = {"AEO_REQUEST_TIMEOUT_S": "2"}
+        br.start()
+        try:
+            br.await_answer()
+            load = Load(br)
+            load.goes_on()
+            postgresql.kill(db2)
+            br.get("/v1/register")
+            until(lambda: 503 in load.statuses, what="a change that is not acknowledged")
+            so_far = len(load.acknowledged)
+            assert br.http.get("/v1/operators/BR00000000000000").status_code == 404
+            assert len(load.acknowledged) == so_far
+            postgresql.tell(db1, *ALONE)
+            load.goes_on()
+            load.end()
+            check_all(br, load)
+        finally:
+            br.stop()
+            br.close()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import SQLModel
 
+from clients.bench.postgres import Server
 from node.errors import Busy, Conflict, Damaged
 from node.ledger.merkle import EMPTY_ROOT
 from node.service.mirror import decided_on
@@ -709,3 +711,17 @@ def test_nothing_is_committed_while_readers_begin(store: Database, opened: Open)
         assert not written.wait(0.3)
     assert written.wait(WAIT_S)
     writer.join()
+
+
+def test_a_server_that_falls_silent_is_given_up_and_one_that_takes_writes_is_sought(
+    postgres: Server, tmp_path: Path
+) -> None:
+    store = Database(postgres.create(), tmp_path)
+    with store.glance() as connection:
+        driver: Any = connection.connection.driver_connection
+        told = driver.info.get_parameters()
+    store.close()
+    idle, interval, times = (int(told[f"keepalives_{each}"]) for each in ("idle", "interval", "count"))
+    assert idle + interval * times <= 15
+    assert int(told["tcp_user_timeout"]) <= 15_000
+    assert told["target_session_attrs"] == "read-write"

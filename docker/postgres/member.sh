@@ -1,0 +1,13 @@
+#!/bin/sh
+# One of the servers of a replicated store. With FOLLOWS, and nothing in its data directory, it begins as a
+# copy of that server, which it follows from then on by its own name, SERVER. Then it runs what it is given.
+set -eu
+
+if [ -n "${FOLLOWS:-}" ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
+    until PGPASSWORD=$(cat "$REPLICATION_PASSWORD_FILE") pg_basebackup --pgdata "$PGDATA" \
+        --write-recovery-conf --checkpoint=fast --dbname "host=$FOLLOWS user=replication application_name=$SERVER"
+    do sleep 2; done
+    # Whoever goes on alone says so there; its copy must not.
+    sed -i '/^synchronous_standby_names/d' "$PGDATA/postgresql.auto.conf"
+fi
+exec "$@"
