@@ -16,7 +16,6 @@ from node.api import schemas
 from node.api.edge import Node, Officer, Reader, durable, json, node_of, officer, reader
 from node.errors import Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
-from node.ledger.canonical import MAX_INTEGER
 from node.records import identifiers, model
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
@@ -26,6 +25,7 @@ from node.service.sequencer import Sequencer
 from node.service.tokens import Gate
 from node.service.workshop import Unread
 from node.store import channels, records
+from node.store.tables import LARGEST
 
 
 class LookUpRoute(APIRoute):
@@ -183,8 +183,8 @@ async def changes(
     request: Request,
     node: Node,
     _caller: Reader,
-    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
-    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_INTEGER)] = None,
+    after: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=LARGEST)] = None,
 ) -> Response:
     """Server-sent events, one whenever an answer may have changed; resumes after `Last-Event-ID`.
 

@@ -11,16 +11,15 @@ from node.api.edge import Administrator, Auditor, Node, Reader, json
 from node.api.exchange import Asked, asked_by
 from node.errors import Busy, NotFound
 from node.ledger import moment
-from node.ledger.canonical import MAX_INTEGER
 from node.ledger.encoding import b64
 from node.service.answers import Answers, Reach
 from node.service.parts import Parts
 from node.store import channels, incidents, logs
-from node.store.tables import LEDGER
+from node.store.tables import LARGEST, LEDGER
 
 HEALTH_LIMIT_S = 2.0
 
-Number = Annotated[int, Path(ge=1, le=MAX_INTEGER)]
+Number = Annotated[int, Path(ge=1, le=LARGEST)]
 
 router = APIRouter(tags=["node"])
 

@@ -30,7 +30,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
 
 from node.errors import Busy
-from node.store.engines import Attendance, away, kind_of, unreached
+from node.store.engines import Attendance, away, kind_of, unheld, unreached
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection that sees one consistent state and writes nothing."""
         with (
-            self._reached(),
+            self._asked(),
             self._engine.connect().execution_options(**self._kind.reading) as connection,
             connection.begin(),
         ):
@@ -88,7 +88,7 @@ class Database:
 
         A few are kept ready: taking one out of the pool and giving it back takes longer than a lookup.
         """
-        with self._reached():
+        with self._asked():
             try:
                 connection = self._ready.pop()
             except IndexError:
@@ -176,6 +176,17 @@ class Database:
             if self._kind.is_away(error):
                 raise away(error) from error
             raise
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """As `_reached`; `Malformed` when what is looked for is nothing that the database could hold."""
+        with self._reached():
+            try:
+                yield
+            except (SQLAlchemyError, self._driver_error) as error:
+                if self._kind.cannot_hold(error):
+                    raise unheld(error) from error
+                raise
 
 
 class EachOf(FunctionElement[str]):

@@ -51,6 +51,9 @@ class Kind(Protocol):
     def is_away(self, error: Exception) -> bool:
         """Whether an error means that the database cannot be reached or is changing hands."""
 
+    def cannot_hold(self, error: Exception) -> bool:
+        """Whether an error means that no column could have a value that was given."""
+
 
 class Attendance(Protocol):
     """One process among those of its node."""
@@ -133,6 +136,10 @@ class Sqlite:
 
     def is_away(self, error: Exception) -> bool:
         """A file is never away."""
+        return False
+
+    def cannot_hold(self, error: Exception) -> bool:
+        """Whatever the routes let through can be looked for."""
         return False
 
 
@@ -230,6 +237,11 @@ class Postgresql:
             return type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
         return str(state)[:2] in self.away
 
+    def cannot_hold(self, error: Exception) -> bool:
+        """A text with a NUL, a number beyond its column."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return "DataError" in (each.__name__ for each in type(cause).__mro__)
+
 
 class Attending:
     """One process on a shared PostgreSQL server."""
@@ -277,6 +289,13 @@ def away(error: Exception) -> Busy:
         why=type(error).__name__,
         do="repeat the request in a moment, a change with the same idempotency key",
     )
+
+
+def unheld(error: Exception) -> Malformed:
+    """How a caller is told that nothing of the kind can be here."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    why = str(cause).partition("\n")[0]
+    return Malformed("the store can hold nothing of the kind", why=why, do="correct what you ask for")
 
 
 def unreached(url: URL, refusal: Busy) -> Busy:

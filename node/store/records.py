@@ -69,7 +69,8 @@ def _newest() -> Select[Any]:
 
 def newest_by_tin(connection: Connection, tins: Sequence[str]) -> dict[str, StoredVersion]:
     """The newest version of each of these operators that is known."""
-    rows = connection.execute(_newest().where(RECORD.c.tin.in_(tins)))
+    known = [tin for tin in tins if "\0" not in tin]  # PostgreSQL takes none such
+    rows = connection.execute(_newest().where(RECORD.c.tin.in_(known)))
     return {row.tin: StoredVersion(*row) for row in rows}
 
 

@@ -8,6 +8,8 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 LEDGER = 0
+LARGEST = 2**31 - 1
+"""Of the numbers in a column, where it does not say otherwise."""
 
 
 def _blob() -> Column[bytes]:

@@ -350,6 +350,20 @@ def first_refusal(client: httpx.Client) -> httpx.Response:
 # Refusals and hostile input
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partner]:
+    """A partner at a node on each kind of database: what one stores, the other may refuse."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("partner")
+        return
+    urls = {"BR": request.getfixturevalue("postgres").create()}
+    [made] = make(("BR",), tmp_path_factory.mktemp("hostile"), urls)
+    with running(made):
+        its = _card_holder(tmp_path_factory.mktemp("its"), "UY", made)
+        made.post("/v1/peers", {"card": its.card.text, "fingerprint": its.card.fingerprint})
+        yield its
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -426,6 +440,7 @@ NASTY_TEXTS = [
     "1e999",
     "-1",
     "9" * 30,
+    str(2**53 - 1),
     "NaN",
     "x" * 4_000,
     "x036/x028/x797/x018/x963/967",
@@ -539,24 +554,29 @@ def fault_of(send: Callable[[], AbstractContextManager[httpx.Response]]) -> str 
         return repr(error)
 
 
-def test_a_hostile_path_query_or_header_never_breaks_the_node(node: Node, partner: Partner) -> None:
-    broken = {}
+def test_a_hostile_path_query_or_header_never_breaks_the_node(hostile: Partner) -> None:
+    node, broken = hostile.node, {}
     for route, told in described(node).items():
         for method, url, given in nasty_requests(route, told):
             if route in SIGNED:
-                given = {"headers": partner.headers(method, url)}
+                given = {"headers": hostile.headers(method, url)}
             if fault := fault_of(partial(node.http.stream, method, url, timeout=5, **given)):
                 broken[f"{method} {url[:100]}"] = fault
     assert broken == {}
     assert "Traceback" not in node.log()
 
 
-def test_a_hostile_body_never_breaks_the_node(node: Node, partner: Partner) -> None:
-    good, known = good_bodies(partner), brazilian(499)
+def test_a_hostile_body_never_breaks_the_node(hostile: Partner) -> None:
+    node, good, known = hostile.node, good_bodies(hostile), brazilian(499)
     node.post("/v1/operators", known)
     headers, broken = {"content-type": "application/json"}, {}
     for route, told in described(node).items():
-        path = re.sub(r"{\w+}", known["tin"], route.partition(" ")[2])
+        place = route.partition(" ")[2]
+        path = re.sub(r"{\w+}", known["tin"], place)
+        if body := good.get(route):
+            nul = re.sub(r"{\w+}", "BR%00", place)
+            fault = fault_of(partial(node.http.stream, "POST", nul, json=body))
+            broken |= {(nul, b""): fault} if fault else {}
         for body in nasty_bodies(route, told, good.get(route, {})):
             if fault := fault_of(partial(node.http.stream, "POST", path, content=body, headers=headers)):
                 broken[path, body[:200]] = fault
@@ -565,6 +585,7 @@ def test_a_hostile_body_never_breaks_the_node(node: Node, partner: Partner) -> N
     assert "Traceback" not in node.log()
 
 
-def test_after_all_hostile_input_the_node_still_writes_and_is_sound(node: Node) -> None:
+def test_after_all_hostile_input_the_node_still_writes_and_is_sound(hostile: Partner) -> None:
+    node = hostile.node
     assert node.post("/v1/operators", brazilian(600))["outcome"] == "new"
     assert node.fsck() == []
