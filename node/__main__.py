@@ -22,6 +22,7 @@ from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
 from node.service import check, genesis, tokens
+from node.service.parts import Parts
 from node.store import logs
 from node.store.database import Database
 from node.store.tables import LEDGER
@@ -230,7 +231,7 @@ def fsck(
 ) -> None:
     """Recompute everything that is signed or follows from it; exit code 1 when something differs."""
     parts_of = partial(application.parts_of, home)
-    parts = parts_of()
+    parts = _reached(home)
     count = count or min(_processors(), check.entry_count(parts) // WORTH_A_PROCESS)
     with _progress() as told, check.Several(parts_of, count) if count > 1 else nullcontext() as several:
         found = list(check.check(parts, told, several))
@@ -292,7 +293,7 @@ def token_create(
     if not label.strip() or len(label) > LABEL_LIMIT:
         rule = f"must say whose the token is, in 1 to {LABEL_LIMIT} characters, such as 'Port of Santos'"
         raise Malformed("a token needs a label", problems=[problem("--label", label, rule)])
-    parts = application.parts_of(home)
+    parts = _reached(home)
     typer.echo(tokens.create(parts.database, role, label, days, parts.now_ms(), parts.entropy))
 
 
@@ -301,7 +302,9 @@ def token_list(
     home: Home = HERE, as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
 ) -> None:
     """List the tokens, without their secrets."""
-    rows = tokens.listed(_database(home))
+    store = Database(settings.load(home).database_url, home)
+    store.reach()
+    rows = tokens.listed(store)
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -323,7 +326,7 @@ def token_list(
 @token.command("revoke", epilog="Example: aeo token revoke 0a1b2c3d4e5f --home br")
 def token_revoke(number: Annotated[str, typer.Argument(help="The token's id.")], home: Home = HERE) -> None:
     """Revoke a token; it stops working within two seconds."""
-    parts = application.parts_of(home)
+    parts = _reached(home)
     tokens.revoke(parts.database, number, parts.now_ms())
     typer.echo(f"Token {number} is revoked.")
 
@@ -348,8 +351,11 @@ def _tell(refusal: Refusal) -> None:
         typer.echo(f"Refused: {refusal.sentence()}", err=True)
 
 
-def _database(home: Path) -> Database:
-    return Database(settings.load(home).database_url, home)
+def _reached(home: Path) -> Parts:
+    """The parts of a node whose store can be used now."""
+    parts = application.parts_of(home)
+    parts.database.reach()
+    return parts
 
 
 def _write_secret(path: Path, secret: str) -> None:

@@ -1,4 +1,4 @@
-"""What the drills do to PostgreSQL servers: set them up as containers would, ask things of them, kill them."""
+"""What the drills do to PostgreSQL servers: set them up as containers would, tell them things, kill them."""
 
 import os
 import signal

@@ -52,11 +52,9 @@ class Server:
 
     def control(self, *arguments: str, check: bool = True) -> None:
         """`pg_ctl` on this server."""
-        options = (
-            f"-c listen_addresses='{self.address}' -c unix_socket_directories='{self.folder}' -p {self.port}"
-        )
-        log = ["-l", str(self.folder / "log")]
-        run(self.programs / "pg_ctl", "-D", self.data, "-w", *log, "-o", options, *arguments, check=check)
+        places = f"-c listen_addresses='{self.address}' -c unix_socket_directories='{self.folder}'"
+        how = ("-l", self.folder / "log", "-o", f"{places} -p {self.port}")
+        run(self.programs / "pg_ctl", "-D", self.data, "-w", *how, *arguments, check=check)
 
 
 def run(

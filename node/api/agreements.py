@@ -1,16 +1,16 @@
 """Routes about agreements and peers: draft, sign, start, suspend; pin a card."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from node.api import schemas
-from node.api.edge import Administrator, Node, Reader, durable, json
+from node.api.edge import Administrator, Node, Reader, durable, json, read_out
 from node.errors import NotFound
 from node.exchange import card
 from node.exchange.standing import HeldAct, Standing
@@ -44,6 +44,7 @@ class NewSignature(schemas.NewAct):
 
 
 @router.get("/agreements")
+@read_out
 def list_agreements(node: Node, _caller: Reader) -> Response:
     """Every agreement this node knows, with the state of each direction today."""
     with node.database.read() as connection:
@@ -59,6 +60,7 @@ async def draft(new: schemas.NewAgreement, request: Request, node: Node, _caller
 
 
 @router.get("/agreements/{agreement}")
+@read_out
 def show(agreement: str, node: Node, _caller: Reader) -> Response:
     """One agreement: its document with terms and contract, its acts, who signed, whose ledger holds them."""
     standing = _standing(node, agreement)
@@ -84,7 +86,7 @@ async def act(
     agreement: str, new: NewSignature, request: Request, node: Node, _caller: Administrator
 ) -> Response:
     """Sign an act for this administration: the one a partner proposed in these words, or a new proposal."""
-    standing = await run_in_threadpool(_standing, node, agreement)
+    standing = await node.database.read_out(partial(_standing, node, agreement))
     named = None if new.proposal is None else _act_id(standing, new.proposal)
     work = Sign(
         standing.agreement.id,
@@ -105,13 +107,14 @@ async def withdraw(
     agreement: str, new: NewWithdrawal, request: Request, node: Node, _caller: Administrator
 ) -> Response:
     """Take back a draft or a proposal, or decline a partner's; refused once all have signed it."""
-    standing = await run_in_threadpool(_standing, node, agreement)
+    standing = await node.database.read_out(partial(_standing, node, agreement))
     named = None if new.act is None else _act_id(standing, new.act)
     work = Withdraw(standing.agreement.id, named, new.reason)
     return json(await durable(node, request.app.state.sequencer, work))
 
 
 @router.get("/agreements/{agreement}/decisions")
+@read_out
 def decisions(agreement: str, node: Node, _caller: Reader) -> Response:
     """What the contract answered for each own record: how many are shared, and why the others are not."""
     standing = _standing(node, agreement)
@@ -134,6 +137,7 @@ def decisions(agreement: str, node: Node, _caller: Reader) -> Response:
 
 
 @router.get("/peers")
+@read_out
 def list_peers(node: Node, _caller: Reader) -> Response:
     """The peers whose cards are pinned here."""
     with node.database.read() as connection:

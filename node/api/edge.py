@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -137,6 +138,16 @@ class PeerGate:
             message, body, keys.get, self._replays, parts.now_ms() / 1000, parts.settings.clock_skew_s
         )
         return cards[name]
+
+
+def read_out(route: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
+    """A route that reads at length: it holds up neither the event loop nor, for ever, a thread."""
+
+    @wraps(route)
+    async def reading(*, node: Parts, **given: Any) -> Response:
+        return await node.database.read_out(partial(route, node=node, **given))
+
+    return reading
 
 
 async def durable(parts: Parts, sequencer: Sequencer, work: Work) -> Any:

@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
-from node.api.edge import FromPeer, Node, json
+from node.api.edge import FromPeer, Node, json, read_out
 from node.errors import Malformed, NotFound, problem
 from node.exchange import serving
 from node.exchange.card import Card
@@ -62,10 +62,11 @@ async def news(
         asked_by(request.app)[peer.country] = Asked(node.now_ms(), cursors)
     deadline = min(wait, node.settings.wait_limit_s)
     await _until_news(node, peer, cursors, deadline)
-    return json(await run_in_threadpool(_news, node, peer, cursors))
+    return json(await node.database.read_out(partial(_news, node, peer, cursors)))
 
 
 @log.get("/checkpoint", response_class=PlainTextResponse)
+@read_out
 def checkpoint(node: Node) -> Response:
     """The newest signed checkpoint of the ledger (C2SP tlog-checkpoint)."""
     with node.database.glance() as connection:
@@ -76,6 +77,7 @@ def checkpoint(node: Node) -> Response:
 
 
 @log.get("/tile/entries/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})
+@read_out
 def bundle(place: str, node: Node) -> Response:
     """A bundle of up to 256 ledger entries (C2SP tlog-tiles)."""
     index, width = tiles.parse_bundle_path(f"tile/entries/{place}")
@@ -90,6 +92,7 @@ def bundle(place: str, node: Node) -> Response:
 
 
 @log.get("/tile/{level}/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})
+@read_out
 def tile(level: str, place: str, node: Node) -> Response:
     """A tile of up to 256 hashes (C2SP tlog-tiles)."""
     wanted = tiles.parse_path(f"tile/{level}/{place}")
@@ -134,6 +137,6 @@ async def _until_news(node: Parts, peer: Card, cursors: Cursors, deadline_s: flo
     end = time.monotonic() + deadline_s
     while (left := end - time.monotonic()) > 0 and not node.bell.is_closed:
         with node.bell.ticket() as ticket:
-            if await run_in_threadpool(_has_news, node, peer, cursors):
+            if await node.database.read_out(partial(_has_news, node, peer, cursors)):
                 return
             await ticket.wait(left)

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from node.api import schemas
-from node.api.edge import Node, Officer, Reader, durable, json, node_of, officer, reader
+from node.api.edge import Node, Officer, Reader, durable, json, node_of, officer, read_out, reader
 from node.errors import Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
 from node.records import identifiers, model
@@ -120,6 +120,7 @@ async def find(
 
 
 @router.post("/operators/lookup", response_model=schemas.OperatorList)
+@read_out
 def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _caller: Reader) -> Response:
     """Up to 1,000 identifiers in one call, of any scheme or of the one given."""
     _within(node, len(wanted.identifiers))
@@ -129,6 +130,7 @@ def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _call
 
 
 @router.get("/operators/{tin}/history")
+@read_out
 def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
     """Every version of an operator that this node recorded or was told, oldest first.
 
@@ -140,6 +142,7 @@ def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response
 
 
 @router.get("/search")
+@read_out
 def search(
     request: Request,
     node: Node,
@@ -154,6 +157,7 @@ def search(
 
 
 @router.get("/register")
+@read_out
 def register(
     node: Node,
     _caller: Reader,

@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse, Response
 
-from node.api.edge import Administrator, Auditor, Node, Reader, json
+from node.api.edge import Administrator, Auditor, Node, Reader, json, read_out
 from node.api.exchange import Asked, asked_by
 from node.errors import Busy, NotFound
 from node.ledger import moment
@@ -40,7 +40,7 @@ def _size(node: Parts) -> int:
 
 
 @router.get("/v1/card")
-def card(node: Node) -> Response:
+async def card(node: Node) -> Response:
     """This node's signed card; compare its fingerprint with the administration over another channel."""
     own = node.card
     told = {"card": own.text, "fingerprint": own.fingerprint, "name": own.name, "country": own.country}
@@ -48,6 +48,7 @@ def card(node: Node) -> Response:
 
 
 @router.get("/v1/channels")
+@read_out
 def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
     """Every channel: what goes out and what the partner has of it, what comes in and how fresh it is."""
     answers: Answers = request.app.state.answers
@@ -63,6 +64,7 @@ def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
 
 
 @router.get("/v1/incidents")
+@read_out
 def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Response:
     """What peers sent that failed verification: kept apart with the reason, never used."""
     with node.database.read() as connection:
@@ -70,6 +72,7 @@ def list_incidents(node: Node, _caller: Auditor, open_only: bool = False) -> Res
 
 
 @router.get("/v1/incidents/{incident}")
+@read_out
 def show_incident(incident: Number, node: Node, _caller: Auditor) -> Response:
     """One incident with its evidence (base64): what the peer signed, or the entry that failed."""
     with node.database.read() as connection:

@@ -41,6 +41,9 @@ READY_LIMIT = 2
 ASKING_LIMIT = 16
 """Of the connections of one process, those that may be asked by its event loop at a time."""
 ANSWER_LIMIT_S = 10.0
+READING_LIMIT = 6
+"""Of the others, those that may be read from at length at a time; some are left for the writer."""
+READING_LIMIT_S = 30.0
 
 
 class Database:
@@ -54,6 +57,7 @@ class Database:
         self._writer = threading.Lock()
         self._ready: list[Connection] = []
         self._asking = anyio.CapacityLimiter(ASKING_LIMIT)
+        self._reading = anyio.CapacityLimiter(READING_LIMIT) if self.is_shared else None
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
 
     @property
@@ -111,13 +115,16 @@ class Database:
         A file answers sooner than a thread is found. A server may keep us waiting: nobody else waits with
         us, and after `within_s` it is `Busy`.
         """
-        if not self.is_shared:
-            return question()
-        try:
-            with anyio.fail_after(within_s):
-                return await anyio.to_thread.run_sync(question, limiter=self._asking, abandon_on_cancel=True)
-        except TimeoutError:
-            raise Busy("the store does not answer", do="repeat the request in a moment") from None
+        return await _answer(question, within_s, self._asking) if self.is_shared else question()
+
+    async def read_out(self, question: Callable[[], T], within_s: float = READING_LIMIT_S) -> T:
+        """The answer to a question that takes a while, a list or a search, in a thread in any case.
+
+        Of a server as many threads wait as `READING_LIMIT`, and none for longer than `within_s`.
+        """
+        if self._reading is None:
+            return await anyio.to_thread.run_sync(question)
+        return await _answer(question, within_s, self._reading)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -146,6 +153,14 @@ class Database:
         ):
             self._kind.take_turn(connection)
             yield
+
+    def reach(self) -> None:
+        """`Busy`, in the driver's words, unless the database can be used now."""
+        try:
+            with self.glance():
+                pass
+        except Busy as refusal:
+            raise unreached(self.url, refusal) from None
 
     def migrate(self) -> None:
         """Bring the schema to the newest version.
@@ -187,6 +202,14 @@ class Database:
                 if self._kind.cannot_hold(error):
                     raise unheld(error) from error
                 raise
+
+
+async def _answer(question: Callable[[], T], within_s: float, limiter: anyio.CapacityLimiter) -> T:
+    try:
+        with anyio.fail_after(within_s):
+            return await anyio.to_thread.run_sync(question, limiter=limiter, abandon_on_cancel=True)
+    except TimeoutError:
+        raise Busy("the store does not answer", do="repeat the request in a moment") from None
 
 
 class EachOf(FunctionElement[str]):

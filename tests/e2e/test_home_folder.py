@@ -13,7 +13,7 @@ import pytest
 
 from node import __main__, settings
 from node.__main__ import LOCK
-from tests.nodes import ROOT, Node
+from tests.nodes import ROOT, Node, free_port
 
 
 def test_serving_a_home_twice_is_refused_and_the_first_goes_on(lone: Node) -> None:
@@ -129,3 +129,26 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
     assert "127.0.0.1:1/aeo_br" in refused.stderr
     assert "connection" in refused.stderr
     assert "geheim" not in refused.stderr + refused.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("token", "list"),
+        ("token", "create", "--role", "reader", "--label", "x"),
+        ("token", "revoke", "0a1b2c3d4e5f"),
+        ("fsck",),
+        ("serve",),
+    ],
+    ids=" ".join,
+)
+def test_a_command_whose_database_is_away_says_which_and_why_and_advises_no_restoring(
+    unused: Node, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AEO_DATABASE_URL", f"postgresql://aeo:hidden@127.0.0.1:{free_port()}/aeo")
+    done = unused.command(*command)
+    assert done.returncode == 2
+    assert "the database cannot be used now (postgresql+psycopg://aeo:***@127.0.0.1" in done.stderr
+    assert "refused" in done.stderr
+    assert "hidden" not in done.stderr
+    assert "restore" not in done.stdout + done.stderr

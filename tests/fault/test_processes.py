@@ -118,13 +118,12 @@ def test_a_database_that_hangs_does_not_take_the_process_with_it(several: tuple[
     br.stop()
     br.start("--processes", "1")
     br.await_answer()
-    held, asked = ("operator_identifier", "log_head"), list[threading.Thread]()
+    held, asked = ("operator_identifier", "log_head", "record"), list[threading.Thread]()
     told: list[int] = []
+    paths = ["/v1/register"] * 50 + ["/v1/operators/BR1"] * 50
     with psycopg.connect(url) as connection:
         connection.execute(f"LOCK TABLE {', '.join(held)} IN ACCESS EXCLUSIVE MODE")
-        asked = [
-            threading.Thread(target=lambda: told.append(status(br, "/v1/operators/BR1"))) for _ in range(50)
-        ]
+        asked = [threading.Thread(target=lambda path=path: told.append(status(br, path))) for path in paths]
         for each in asked:
             each.start()
         begun = time.monotonic()
@@ -134,8 +133,18 @@ def test_a_database_that_hangs_does_not_take_the_process_with_it(several: tuple[
         connection.rollback()
     for each in asked:
         each.join()
-    assert set(told) <= {404, 503}
+    assert set(told) <= {200, 404, 503}
     until(lambda: status(br, "/healthz") == 200)
+
+
+async def test_nobody_waits_for_ever_for_a_server_that_hangs(postgres: Server, tmp_path: Path) -> None:
+    store, over = Database(postgres.create(), tmp_path), threading.Event()
+    for wait in (store.ask, store.read_out):
+        with pytest.raises(Busy, match="does not answer"):
+            await wait(over.wait, 0.2)
+    over.set()
+    assert await store.read_out(lambda: 1) == 1
+    store.close()
 
 
 def status(node: Node, path: str) -> int:
