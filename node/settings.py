@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         default=2,
         ge=0,
         le=64,
-        description="Processes that read and sign lists and busy moments, begun when first needed; "
+        description="Processes that read and sign lists and verify pages, begun when first needed; "
         "0: the serving process does all.",
     )
     page_limit: int = Field(

@@ -20,7 +20,7 @@ same; check 3 is made where the copy is written (`LogWriter.copy`).
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -92,7 +92,17 @@ class Reading:
     fields: tuple[str, ...]
     ledger: Checkpoint
     keys: Mapping[int, bytes] = field(repr=False)
-    newest: Newest
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One entry after checks 5 to 9: what it says, or why it is set apart; and whether its body opened."""
+
+    is_open: bool
+    found: Disclosed | SetApart
+
+
+Examine = Callable[[Sequence[ChannelEntry], Sequence[EntryPart], Reading], list[Examined]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,28 +211,62 @@ def epoch_keys(
     return keys
 
 
-def read(entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading) -> Found:
-    """Checks 5 to 10 on entries that are the issuer's; the bodies are opened before `newest` is asked."""
-    set_apart, opened, epochs = list[SetApart](), list[Opened](), set[int]()
-    for entry, item in zip(entries, items, strict=True):
-        try:
-            body = unsealed(entry, item, by.keys)
-            epochs.add(entry.epoch)
-            opened.append(_opened(entry, item, body))
-        except BROKEN as error:
-            set_apart.append(_apart(entry, item, None, error))
-    newest = dict(by.newest({each.record_id for each in opened if each.record_id is not None}))
-    key, disclosed = by.peer.credential_key, list[Disclosed]()
-    for each in opened:
-        try:
-            shown = _checked(each, by, key, newest.get(each.record_id or "", NEVER_SHOWN))
-            if each.record_id is not None:
-                newest[each.record_id] = shown.ledger_seq
-            disclosed.append(shown)
-        except BROKEN as error:
-            set_apart.append(_apart(each.entry, each.item, each.record_id, error))
-    set_apart.sort(key=lambda each: each.seq)
+def read(
+    entries: Sequence[ChannelEntry],
+    items: Sequence[EntryPart],
+    by: Reading,
+    newest: Newest,
+    examine: Examine | None = None,
+) -> Found:
+    """Checks 5 to 10 on entries that are the issuer's; `examine` makes 5 to 9, of each entry by itself."""
+    examined = (examine or examined_here)(entries, items, by)
+    named = {each.found.record_id for each in examined if each.found.record_id is not None}
+    shown = dict(newest(named))
+    disclosed, set_apart = list[Disclosed](), list[SetApart]()
+    for entry, item, each in zip(entries, items, examined, strict=True):
+        found = each.found
+        if isinstance(found, Disclosed):
+            found = _in_order(entry, item, found, shown)
+        if isinstance(found, Disclosed):
+            disclosed.append(found)
+        else:
+            set_apart.append(found)
+    epochs = {entry.epoch for entry, each in zip(entries, examined, strict=True) if each.is_open}
     return Found(disclosed, set_apart, frozenset(epochs))
+
+
+def _in_order(
+    entry: ChannelEntry, item: EntryPart, found: Disclosed, shown: dict[str, int]
+) -> Disclosed | SetApart:
+    """Check 10, against the ledger positions `shown` of each record so far, in which it notes this one."""
+    if found.record_id is None:
+        return found
+    newest = shown.get(found.record_id, NEVER_SHOWN)
+    if found.kind == "tombstone":
+        return replace(found, ledger_seq=newest)
+    if found.ledger_seq < newest:
+        what = "an older version of a record was disclosed after a newer one"
+        return _apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
+    shown[found.record_id] = found.ledger_seq
+    return found
+
+
+def examined_here(entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading) -> list[Examined]:
+    """Checks 5 to 9 on each entry by itself."""
+    key = by.peer.credential_key
+    return [_examined(entry, item, by, key) for entry, item in zip(entries, items, strict=True)]
+
+
+def _examined(entry: ChannelEntry, item: EntryPart, by: Reading, key: EllipticCurvePublicKey) -> Examined:
+    is_open, record_id = False, None
+    try:
+        body = unsealed(entry, item, by.keys)
+        is_open = True
+        each = _opened(entry, item, body)
+        record_id = each.record_id
+        return Examined(is_open, _checked(each, by, key))
+    except BROKEN as error:
+        return Examined(is_open, _apart(entry, item, record_id, error))
 
 
 def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
@@ -243,20 +287,18 @@ def why(error: Exception) -> str:
     return error.sentence() if isinstance(error, Refusal) else f"it is out of form: {error!r}"
 
 
-def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey, newest: int) -> Disclosed:
-    """Checks 6 to 10; `newest` is the ledger position that we were last shown of the record."""
+def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey) -> Disclosed:
+    """Checks 6 to 9."""
     entry, content, record_id = each.entry, each.content, each.record_id
     time = moment.format(entry.time)
     _check_members(entry.kind, content)
     if record_id is None or entry.kind == "tombstone":
-        return Disclosed(entry.seq, entry.kind, time, record_id, each.body, ledger_seq=newest)
+        return Disclosed(entry.seq, entry.kind, time, record_id, each.body)
     ledger_seq = check_opening(content, each.item.proof, by.peer, by.ledger).seq
     verified = credential.verify_packed(content["credential"], key, issuer=by.peer.name)
     digest = b64u(verified.digest)
     check_names_credential(content, digest)
     check_fields(verified, record_id, by.peer.country, by.fields)
-    if ledger_seq < newest:
-        raise Unproven("an older version of a record was disclosed after a newer one", where=record_id)
     return Disclosed(entry.seq, entry.kind, time, record_id, each.body, verified.fields, ledger_seq, digest)
 
 

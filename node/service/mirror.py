@@ -141,8 +141,8 @@ def _checked(
     keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
     before: dict[str, Mirrored] = {}
     newest = _newest(connection, held.head.log, held.head.size, before)
-    by = Reading(peer, _fields(parts, peer, standing), ledger.checkpoint, keys, newest)
-    found = incoming.read(entries, page.entries, by)
+    by = Reading(peer, _fields(parts, peer, standing), ledger.checkpoint, keys)
+    found = incoming.read(entries, page.entries, by, newest, parts.workshop.examine)
     return Checked(held, page, proven, entries, found, keys, before)
 
 
@@ -383,8 +383,8 @@ def _read_again(
         item = items.get(encoded.decode()) or EntryPart(entry=encoded.decode(), body=None, proof=None)
         if item.body is None and row is not rows[0]:
             continue  # perhaps behind the end of the page: the next time asks from there
-        by = Reading(peer, fields, ledger, keys, _newest(connection, log, row["seq"], before))
-        found = incoming.read([ChannelEntry.decode(encoded)], [item], by)
+        by, newest = Reading(peer, fields, ledger, keys), _newest(connection, log, row["seq"], before)
+        found = incoming.read([ChannelEntry.decode(encoded)], [item], by, newest)
         named = {each.record_id: each for each in found.disclosed if each.record_id is not None}
         entries.append(Late(row["incident"], found, {each: before[each] for each in named if each in before}))
         for record_id, each in named.items():

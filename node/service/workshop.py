@@ -1,10 +1,10 @@
-"""The workshop: reads and signs versions, in processes beside the serving one when there are many at a time.
+"""The workshop: pure work in processes beside the serving one, when there is much of it at a time.
 
-What it does is pure, so it may be done anywhere: a row of a list goes out and comes back parsed; a draft goes
-out, and its signature, commitment and sealed form come back. The processes are begun when first needed, and
-until they are ready, or when one of them dies, whoever asked does the work itself. They hold the key that
-signs credentials and no other secret but the record keys that drafts bring, and end with the process that
-began them.
+A row of a list goes out and comes back parsed; a draft goes out, and its signature, commitment and sealed
+form come back; an entry of a peer's channel goes out, and what it proves comes back. The processes are begun
+when first needed, and until they are ready, or when one of them dies, whoever asked does the work itself.
+They hold the key that signs credentials and no other secret but the record keys and epoch keys that they are
+handed, and end with the process that began them.
 """
 
 import os
@@ -24,8 +24,12 @@ import structlog
 
 from node import keys
 from node.errors import Malformed, Problem
-from node.exchange import versions
+from node.exchange import card, incoming, versions
+from node.exchange.incoming import Examined, Reading
+from node.exchange.page import EntryPart
 from node.exchange.versions import Body, Draft, Fields, Signatory, Signed, Version
+from node.ledger.checkpoint import Checkpoint
+from node.ledger.entry import ChannelEntry
 from node.records import model
 from node.records.credential import Credential, Disclosure, es256_signer
 
@@ -46,6 +50,10 @@ Rest = tuple[str, int, int, bytes, dict[str, Any], bytes]
 """An order as it goes out, beside its fields."""
 Shown = tuple[bytes, bytes, Body]
 """What a disclosure takes of a version besides: digests, disclosures as JSON, committed body."""
+Means = tuple[str, tuple[str, ...], Checkpoint, dict[int, bytes]]
+"""What a page is examined by: the issuer's card, the fields of its terms, its ledger, our epoch keys."""
+Texts = tuple[str, str | None, list[str] | None]
+"""One entry as it travelled: entry, sealed body, inclusion proof."""
 Returned = tuple[bytes, bytes, bytes, Shown | None]
 """What comes back of an order: signature, commitment, sealed form, and what is needed to disclose it."""
 
@@ -113,6 +121,13 @@ class Workshop:
         """Each row of a list parsed, or what is wrong with it."""
         returned = self._sent_out(_parsed_here, _as_json, rows)
         return parse(rows) if returned is None else returned
+
+    def examine(
+        self, entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading
+    ) -> list[Examined]:
+        """Checks 5 to 9 of a page (`incoming`)."""
+        returned = self._sent_out(partial(_examined, _means(by)), _as_texts, items)
+        return incoming.examined_here(entries, items, by) if returned is None else returned
 
     @property
     def is_ready(self) -> bool:
@@ -216,6 +231,21 @@ def _one(fields: Fields, rest: Rest, is_shown: bool) -> Returned:
     )
     made = make((draft, nonce), _signatory)
     return made.version.signed.signature, made.commit, made.sealed, _shown(made.version) if is_shown else None
+
+
+def _means(by: Reading) -> Means:
+    return by.peer.text, by.fields, by.ledger, dict(by.keys)
+
+
+def _as_texts(items: Sequence[EntryPart]) -> list[Texts]:
+    return [(item.entry, item.body, item.proof) for item in items]
+
+
+def _examined(means: Means, texts: list[Texts]) -> list[Examined]:
+    text, fields, ledger, keys = means
+    items = [EntryPart.model_construct(entry=entry, body=body, proof=proof) for entry, body, proof in texts]
+    entries = [ChannelEntry.decode(item.entry.encode()) for item in items]
+    return incoming.examined_here(entries, items, Reading(card.read(text), fields, ledger, keys))
 
 
 def _shown(version: Version) -> Shown:

@@ -1,5 +1,6 @@
 """P4, P9: a channel is verified from values alone, page by page, and what did not open is asked for again."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from node.errors import Busy, Conflict, Unproven
 from node.exchange import incoming, page, serving
 from node.exchange.card import channel_origin
 from node.exchange.incoming import NEVER, Reading
+from node.exchange.page import EntryPart
 from node.exchange.serving import Cursors
 from node.ledger import canonical
+from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
 from node.service import mirror, replication
 from node.service.replication import Follower
@@ -55,7 +58,11 @@ def everything(world: World) -> tuple[Json, Cursors]:
     return world.answer(world.uy, cursors), cursors
 
 
-def test_a_channel_is_verified_without_a_store(known: World) -> None:
+Channel = tuple[list[ChannelEntry], list[EntryPart], Reading]
+
+
+def whole_channel(known: World) -> Channel:
+    """BR's channel to UY, with what it is read by, from values alone."""
     peer, latest_s = known.br.parts.card, known.clock.ms / 1000
     news = page.read(everything(known)[0], peer.name)
     [part] = news.channels
@@ -66,12 +73,17 @@ def test_a_channel_is_verified_without_a_store(known: World) -> None:
     with known.uy.parts.database.read() as connection:
         standing = known.uy.parts.standings.current(connection)[known.agreement]
     fields = tuple(standing.agreement.terms["directions"]["BR-UY"]["fields"])
-    found = incoming.read(entries, part.entries, Reading(peer, fields, ledger, keys, lambda _: {}))
+    return entries, part.entries, Reading(peer, fields, ledger, keys)
+
+
+def test_a_channel_is_verified_without_a_store(known: World) -> None:
+    entries, items, by = whole_channel(known)
+    found = incoming.read(entries, items, by, lambda _: {})
     assert found.set_apart == []
     shown = {each.fields["tin"]: each for each in found.disclosed if each.fields}
     assert {ONE, TWO} <= set(shown)
     later = {each.record_id: each.ledger_seq + 1 for each in shown.values() if each.record_id}
-    found = incoming.read(entries, part.entries, Reading(peer, fields, ledger, keys, lambda _: later))
+    found = incoming.read(entries, items, by, lambda _: later)
     assert {each.record_id for each in found.set_apart} == set(later)
     assert all("older version" in each.reason for each in found.set_apart)
 
@@ -221,10 +233,12 @@ class Wire:
         self.asked.append(path)
         if path.startswith("/log/tile/entries/"):
             self.fault()
-            return bytes(exchange.bundle(path.removeprefix("/log/tile/entries/"), self._world.br.parts).body)
+            place = path.removeprefix("/log/tile/entries/")
+            return bytes(asyncio.run(exchange.bundle(place=place, node=self._world.br.parts)).body)
         if path.startswith("/log/tile/"):
             level, _, place = path.removeprefix("/log/tile/").partition("/")
-            return bytes(exchange.tile(level, place, self._world.br.parts).body)
+            parts = self._world.br.parts
+            return bytes(asyncio.run(exchange.tile(level=level, place=place, node=parts)).body)
         pairs = parse_qsl(urlsplit(path).query)
         named = dict(pairs)
         at = {

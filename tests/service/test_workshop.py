@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from clients.bench.operators import operator
-from node.exchange import versions
+from node.exchange import incoming, versions
+from node.exchange.incoming import Disclosed, SetApart
 from node.exchange.versions import Signatory
 from node.records import credential
 from node.service import workshop as workshops
 from node.service.admit import AdmitList, Author
 from node.service.workshop import WORTH, Order, Unread, Workshop, make, parse
+from tests.service.test_reading_channels import whole_channel
 from tests.service.world import Node, World
 
 MANY = 3 * WORTH
@@ -147,6 +149,19 @@ def test_the_rows_of_a_list_come_back_in_their_order_each_by_itself(staffed: Wor
     unread = [at for at, each in enumerate(parsed) if isinstance(each, Unread)]
     assert unread == [5, MANY - 1]
     assert {each.field for each in parsed[5].problems} == {"status"}  # type: ignore[union-attr]
+
+
+def test_a_page_is_examined_there_as_it_is_here(known: World, staffed: Workshop) -> None:
+    for number in range(1000, 1000 + MANY):
+        known.br.admit(operator(number))
+    entries, items, by = whole_channel(known)
+    items[2] = items[2].model_copy(update={"body": None})
+    items[5] = items[5].model_copy(update={"proof": ["AAAA"]})
+    items[MANY] = items[MANY].model_copy(update={"body": items[1].body})
+    there = staffed.examine(entries, items, by)
+    assert there == incoming.examined_here(entries, items, by)
+    assert [at for at, each in enumerate(there) if isinstance(each.found, SetApart)] == [2, 5, MANY]
+    assert sum(isinstance(each.found, Disclosed) and each.found.fields is not None for each in there) >= MANY
 
 
 def test_the_processes_end_with_the_one_that_began_them(br: Node, tmp_path: Path) -> None:
