@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from node.errors import Damaged
 from node.exchange import sealing
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
@@ -141,9 +142,15 @@ def signed(draft: Draft, by: Signed, known: tuple[Credential, Body] | None = Non
 
 
 def unseal(stored: StoredVersion, store_key: bytes) -> Version:
-    """Open a stored version; `Unproven` when a byte of it or of its key was changed."""
+    """Open a stored version; `Unproven` when a byte or its key was changed, `Damaged` for an old form."""
     key = sealing.unwrap(store_key, stored.wrapped_key, stored.record_id)
     content = orjson.loads(sealing.unseal(key, stored.sealed, _owner(stored.record_id, stored.version)))
+    if "signed" not in content:
+        raise Damaged(
+            "a stored version is of a form that is not read any more",
+            where=stored.record_id,
+            do="make the store anew with `aeo init` and import the operators again",
+        )
     issuer, kid, signature = content["signed"]
     return Version(
         record_id=stored.record_id,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from node.errors import Conflict, Malformed, NotFound
-from node.exchange import versions
+from node.errors import Conflict, Damaged, Malformed, NotFound
+from node.exchange import sealing, versions
 from node.exchange.versions import Version
 from node.ledger import canonical
 from node.ledger.encoding import b64u
@@ -422,3 +422,14 @@ def test_only_an_annulment_takes_effect_before_the_authorisation(br: Node, statu
 def test_a_new_operator_that_takes_effect_before_its_authorisation_is_refused(br: Node) -> None:
     assert listed(br, dated("2010-01-01")).kind == "refused"
     assert listed(br, dated("2025-01-10")).kind == "new"
+
+
+def test_a_version_of_an_older_form_is_named_with_what_to_do(br: Node) -> None:
+    tin = br.admit(operator(1)).tin
+    with br.parts.database.read() as connection:
+        stored = records.newest_by_tin(connection, [tin])[tin]
+    held = versions.unseal(stored, br.parts.keys.store)
+    owner = f"aeo/version/{stored.record_id}/{stored.version}".encode()
+    sealed = sealing.seal(held.key, b'{"fields":{},"jwt":"","private":{}}', owner, bytes(12))
+    with pytest.raises(Damaged, match="aeo init"):
+        versions.unseal(replace(stored, sealed=sealed), br.parts.keys.store)
