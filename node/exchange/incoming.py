@@ -211,15 +211,33 @@ def epoch_keys(
     return keys
 
 
+def examined_here(entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading) -> list[Examined]:
+    """Checks 5 to 9 on each entry by itself."""
+    key = by.peer.credential_key
+    return [_examined(entry, item, by, key) for entry, item in zip(entries, items, strict=True)]
+
+
+def _examined(entry: ChannelEntry, item: EntryPart, by: Reading, key: EllipticCurvePublicKey) -> Examined:
+    is_open, record_id = False, None
+    try:
+        body = unsealed(entry, item, by.keys)
+        is_open = True
+        each = _opened(entry, item, body)
+        record_id = each.record_id
+        return Examined(is_open, _checked(each, by, key))
+    except BROKEN as error:
+        return Examined(is_open, _apart(entry, item, record_id, error))
+
+
 def read(
     entries: Sequence[ChannelEntry],
     items: Sequence[EntryPart],
     by: Reading,
     newest: Newest,
-    examine: Examine | None = None,
+    examine: Examine = examined_here,
 ) -> Found:
     """Checks 5 to 10 on entries that are the issuer's; `examine` makes 5 to 9, of each entry by itself."""
-    examined = (examine or examined_here)(entries, items, by)
+    examined = examine(entries, items, by)
     named = {each.found.record_id for each in examined if each.found.record_id is not None}
     shown = dict(newest(named))
     disclosed, set_apart = list[Disclosed](), list[SetApart]()
@@ -249,24 +267,6 @@ def _in_order(
         return _apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
     shown[found.record_id] = found.ledger_seq
     return found
-
-
-def examined_here(entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading) -> list[Examined]:
-    """Checks 5 to 9 on each entry by itself."""
-    key = by.peer.credential_key
-    return [_examined(entry, item, by, key) for entry, item in zip(entries, items, strict=True)]
-
-
-def _examined(entry: ChannelEntry, item: EntryPart, by: Reading, key: EllipticCurvePublicKey) -> Examined:
-    is_open, record_id = False, None
-    try:
-        body = unsealed(entry, item, by.keys)
-        is_open = True
-        each = _opened(entry, item, body)
-        record_id = each.record_id
-        return Examined(is_open, _checked(each, by, key))
-    except BROKEN as error:
-        return Examined(is_open, _apart(entry, item, record_id, error))
 
 
 def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:

@@ -6,6 +6,7 @@ The servers are set up by the scripts of the containers, and the node is given t
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,7 @@ import yaml
 from clients.bench.postgres import Server, folder_of_programs
 from tests import postgres as postgresql
 from tests.load import Load, check_all
-from tests.nodes import ROOT, make, until
+from tests.nodes import ROOT, Node, make, until
 
 SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE application_name = %s AND sync_state = 'quorum'"
 ALONE = ("ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")
@@ -48,62 +49,58 @@ def follows(other: Server, name: str) -> bool:
         return connection.execute(SYNCHRONOUS, (name,)).fetchone() == (1,)
 
 
+Replicated = tuple[Path, Server, Server, Node]
+
+
+@pytest.fixture
+def replicated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replicated]:
+    """PostgreSQL's programs, a primary, its synchronous standby, and a node on both that is yet to start."""
+    programs = folder_of_programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here: install Debian's package postgresql to run this test")
+    let_in(monkeypatch, tmp_path)
+    with postgresql.primary(programs) as db1, postgresql.member(programs, "db2", db1) as db2:
+        until(lambda: follows(db1, "db2"), what="replication")
+        [br] = make(("BR",), tmp_path, {"BR": url(db1=db1, db2=db2)})
+        try:
+            yield programs, db1, db2, br
+        finally:
+            br.stop()
+            br.close()
+
+
 @pytest.mark.timeout(180)
-def test_no_acknowledged_change_is_lost_when_the_primary_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs = folder_of_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL here: install Debian's package postgresql to run this test")
-    let_in(monkeypatch, tmp_path)
-    with postgresql.primary(programs) as db1, postgresql.member(programs, "db2", db1) as db2:
-        until(lambda: follows(db1, "db2"), what="replication")
-        [br] = make(("BR",), tmp_path, {"BR": url(db1=db1, db2=db2)})
-        br.start("--processes", "2")
-        try:
-            br.await_answer()
-            load = Load(br)
-            load.goes_on()
-            postgresql.kill(db1)
-            postgresql.tell(db2, *ALONE, "SELECT pg_promote()")
-            load.goes_on()
-            with postgresql.member(programs, "db1", db2):
-                postgresql.tell(db2, *TOGETHER)
-                until(lambda: follows(db2, "db1"), what="replication the other way round")
-                load.goes_on()
-                load.end()
-                check_all(br, load)
-        finally:
-            br.stop()
-            br.close()
+def test_no_acknowledged_change_is_lost_when_the_primary_dies(replicated: Replicated) -> None:
+    programs, db1, db2, br = replicated
+    br.start("--processes", "2")
+    br.await_answer()
+    load = Load(br)
+    load.goes_on()
+    postgresql.kill(db1)
+    postgresql.tell(db2, *ALONE, "SELECT pg_promote()")
+    load.goes_on()
+    with postgresql.member(programs, "db1", db2):
+        postgresql.tell(db2, *TOGETHER)
+        until(lambda: follows(db2, "db1"), what="replication the other way round")
+        load.goes_on()
+        load.end()
+        check_all(br, load)
 
 
-def test_what_waits_for_a_lost_standby_is_not_acknowledged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    programs = folder_of_programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL here: install Debian's package postgresql to run this test")
-    let_in(monkeypatch, tmp_path)
-    with postgresql.primary(programs) as db1, postgresql.member(programs, "db2", db1) as db2:
-        until(lambda: follows(db1, "db2"), what="replication")
-        [br] = make(("BR",), tmp_path, {"BR": url(db1=db1, db2=db2)})
-        br.environment = {"AEO_REQUEST_TIMEOUT_S": "2"}
-        br.start()
-        try:
-            br.await_answer()
-            load = Load(br)
-            load.goes_on()
-            postgresql.kill(db2)
-            br.get("/v1/register")
-            until(lambda: 503 in load.statuses, what="a change that is not acknowledged")
-            so_far = len(load.acknowledged)
-            assert br.http.get("/v1/operators/BR00000000000000").status_code == 404
-            assert len(load.acknowledged) == so_far
-            postgresql.tell(db1, *ALONE)
-            load.goes_on()
-            load.end()
-            check_all(br, load)
-        finally:
-            br.stop()
-            br.close()
+def test_what_waits_for_a_lost_standby_is_not_acknowledged(replicated: Replicated) -> None:
+    _, db1, db2, br = replicated
+    br.environment = {"AEO_REQUEST_TIMEOUT_S": "2"}
+    br.start()
+    br.await_answer()
+    load = Load(br)
+    load.goes_on()
+    postgresql.kill(db2)
+    br.get("/v1/register")
+    until(lambda: 503 in load.statuses, what="a change that is not acknowledged")
+    so_far = len(load.acknowledged)
+    assert br.http.get("/v1/operators/BR00000000000000").status_code == 404
+    assert len(load.acknowledged) == so_far
+    postgresql.tell(db1, *ALONE)
+    load.goes_on()
+    load.end()
+    check_all(br, load)
