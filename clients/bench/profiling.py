@@ -32,7 +32,6 @@ FOLDER = Path("build/profile")
 SECONDS = 6
 RATE = 100
 MOST_PAGES = 400
-MANY = 99_000_000
 PARTS: Mapping[str, Sequence[str]] = {
     "parse": ("/node/records/model.py", "/node/records/identifiers.py", "/stdnum/", "/pydantic/"),
     "credential": ("/node/records/credential.py", "/node/exchange/versions.py"),
@@ -149,10 +148,10 @@ def _profiles(folder: Path, console: Console) -> Iterator[Profiled]:
     with ExitStack() as stack:
         drive, both = stack.enter_context(loader()), stack.enter_context(pair(folder))
         agree(both)
-        first = operators(MANY - writes.PAGE, writes.PAGE)  # what is made ready only once
-        drive(writes.pages(both.issuer.port, both.issuer.token, first)).require(200)
         console.print("Import, with a partner that takes it over")
         numbers = iter(range(0, 90_000_000, MOST_PAGES * writes.PAGE))
+        _importing(drive, both, next(numbers))  # begins the processes of both workshops, which is done only once
+        both.catch_up()
         nodes = {"import_issuer": both.issuer, "import_partner": both.partner}
         yield from _under(nodes, lambda: _importing(drive, both, next(numbers)))
         both.catch_up()
