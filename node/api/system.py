@@ -7,12 +7,13 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from starlette.responses import PlainTextResponse, Response
 
-from node.api.edge import Administrator, Auditor, Node, Reader, json, read_out
+from node.api.edge import Administrator, Auditor, Node, Reader, durable, json, read_out
 from node.api.exchange import Asked, asked_by
 from node.errors import Busy, NotFound
 from node.ledger import moment
 from node.ledger.encoding import b64
 from node.service.answers import Answers, Reach
+from node.service.failures import CloseIncident
 from node.service.parts import Parts
 from node.store import channels, incidents, logs
 from node.store.tables import LARGEST, LEDGER
@@ -85,19 +86,12 @@ def show_incident(incident: Number, node: Node, _caller: Auditor) -> Response:
 
 
 @router.post("/v1/incidents/{incident}/close")
-def close_incident(incident: Number, node: Node, _caller: Administrator) -> Response:
+async def close_incident(incident: Number, request: Request, node: Node, _caller: Administrator) -> Response:
     """Close an incident that people have settled with the peer.
 
     Needed only where an entry could not be read at all: until then nothing on its channel is recognised.
     """
-    with node.database.write() as connection:
-        if not incidents.close(connection, incident, moment.format(node.now_ms())):
-            raise NotFound(
-                "there is no open incident of this number",
-                where=str(incident),
-                do="see `aeo incidents --open`",
-            )
-    node.bell.ring()
+    await durable(node, request.app.state.sequencer, CloseIncident(incident))
     return json({"incident": incident, "closed": True})
 
 

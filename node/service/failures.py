@@ -1,14 +1,17 @@
 """What did not hold of a peer as a whole: kept as an incident, with what the peer signed as evidence."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 import orjson
 
-from node.errors import Gap, Refusal, Unproven
+from node.errors import Gap, NotFound, Refusal, Unproven
 from node.exchange import incoming
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.page import ChannelPart, LedgerPart, News
 from node.ledger import moment
+from node.service.batch import Batch
 from node.service.mirror import expected
 from node.service.parts import Parts
 from node.store import incidents, logs
@@ -17,6 +20,25 @@ from node.store.incidents import EVIDENCE_LIMIT_BYTES, WHOLE_PEER
 
 UNSIGNED_LIMIT, UNSIGNED_PARTS = 1024, 8
 """Characters kept of a checkpoint that nobody signed, and of how many parts of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseIncident:
+    """An incident that people have settled with the peer."""
+
+    incident: int
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> None:
+        """Close it; `NotFound` when none of this number is open."""
+        if not incidents.close(batch.connection, self.incident, batch.time):
+            raise NotFound(
+                "there is no open incident of this number",
+                where=str(self.incident),
+                do="see `aeo incidents --open`",
+            )
 
 
 def failed(parts: Parts, peer: Card, refusal: Refusal, news: News | None) -> None:

@@ -12,12 +12,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from node.errors import Busy, Damaged, Malformed, problem
 
 Options = Mapping[str, Any]
+
+log = structlog.get_logger()
 
 
 class Kind(Protocol):
@@ -218,9 +221,12 @@ class Postgresql:
                 connection.invalidate()  # its lock and its listening end with it
 
     def check(self, connection: Connection) -> None:
-        """Durable when it says so, UTF-8, and texts in the order of their code points."""
+        """Durable when it says so, UTF-8, and texts in the order of their code points.
+
+        Of several servers, one that confirms nothing to the others is warned of: it may be the last one left.
+        """
         for setting, wanted, do in REQUIRED:
-            found = str(connection.exec_driver_sql(f"SHOW {setting}").scalar_one())
+            found = _shown(connection, setting)
             if found not in wanted:
                 raise Damaged(
                     "the PostgreSQL server is not set up for a ledger",
@@ -228,6 +234,14 @@ class Postgresql:
                     why=f"it is {found}; it must be {' or '.join(wanted)}",
                     do=do,
                 )
+        names = "synchronous_standby_names"
+        if _counts_hosts(connection.engine.url) > 1 and not _shown(connection, names):
+            log.warning(
+                "a failover would lose what was acknowledged",
+                where=names,
+                why="the URL names several servers, and commits wait for no standby",
+                do="set it as soon as there is a standby (docs/operate/postgresql.md)",
+            )
 
     def is_away(self, error: Exception) -> bool:
         """By the SQLSTATE class; an error without one came from the connection, not from the server."""
@@ -259,6 +273,15 @@ class Attending:
         """Wait for a notification of another's; the own ones were rung for already."""
         driver: Any = self._connection.connection.driver_connection
         return any(note.payload != self._me for note in driver.notifies(timeout=wait_s))
+
+
+def _shown(connection: Connection, setting: str) -> str:
+    return str(connection.exec_driver_sql(f"SHOW {setting}").scalar_one())
+
+
+def _counts_hosts(url: URL) -> int:
+    """How many servers a URL names: each in a `host` of its own, or several in one."""
+    return sum(len(each.split(",")) for each in url.normalized_query.get("host", ()))
 
 
 _CREATE = "create the database with `createdb --template template0 --locale C.UTF-8 --encoding UTF8 NAME`"

@@ -12,8 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
 from clients.bench.postgres import Server, folder_of_programs
+from node.store.database import Database
 from tests import postgres as postgresql
 from tests.load import Load, check_all
 from tests.nodes import ROOT, Node, make, until
@@ -104,3 +106,20 @@ def test_what_waits_for_a_lost_standby_is_not_acknowledged(replicated: Replicate
     load.goes_on()
     load.end()
     check_all(br, load)
+
+
+def test_a_server_that_confirms_nothing_to_the_others_is_warned_of(replicated: Replicated) -> None:
+    _, db1, db2, br = replicated
+    br.start()
+    br.await_answer()
+    store = Database(url(db1=db1, db2=db2), br.home)
+    with capture_logs() as said:
+        store.migrate()
+        assert said == []
+        postgresql.tell(db1, *ALONE)
+        until(lambda: not follows(db1, "db2"), what="a primary that waits for nobody")
+        store.close()
+        store.migrate()
+    store.close()
+    [warning] = said
+    assert (warning["log_level"], warning["where"]) == ("warning", "synchronous_standby_names")
