@@ -1,7 +1,8 @@
 """Signed notes (C2SP signed-note v1) and timestamped cosignatures (C2SP tlog-cosignature).
 
 A note is a text ending in a newline, a blank line, and one line for each signature. Key kinds here:
-0x01 Ed25519 over the text, 0x04 Ed25519 over the text and a time (a witness's cosignature).
+0x01 Ed25519 over the text; and two of cosignatures, which say of a checkpoint that it was the largest seen
+at a time: 0x04 Ed25519, and 0x06 ML-DSA-44 (FIPS 204), which is also over the cosigner's name.
 Guarantees that `open_note` returns only what at least one known key signed, and that no known key's
 signature in the note is bad. Signatures of unknown keys are kept and mean nothing. Refuses control
 characters, more than 64 signatures or 1 MiB, a key that signed twice, and any second spelling.
@@ -14,12 +15,16 @@ from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
 from node.errors import Malformed, Unproven, problem
-from node.ledger.encoding import b64, unb64
+from node.ledger.encoding import b64, parse_decimal, unb64
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
+ML_DSA_COSIGNATURE = 0x06
+KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_COSIGNATURE: 1312}
+COSIGNATURES = (COSIGNATURE, ML_DSA_COSIGNATURE)
 
 MAX_NOTE_BYTES = 1 << 20
 MAX_SIGNATURES = 64
@@ -28,14 +33,17 @@ MAX_TIME_S = (1 << 63) - 1
 _NOT_IN_NAMES = re.compile(r"[\s+\x00-\x1f]")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _DASH = "\u2014 "
-_KEY_BYTES = 32
 _KEY_ID_BYTES = 4
 _TIME_BYTES = 8
+_SUBTREE = b"subtree/v1\n\0"
+_NAME_LIMIT_BYTES = 255
+_ROOT_BYTES = 32
+_SIZE_LIMIT = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A public key and its owner: name, kind (`ED25519` or `COSIGNATURE`) and 32 bytes."""
+    """A public key and its owner: name, kind (one of `KEY_BYTES`), and so many bytes."""
 
     name: str
     kind: int
@@ -44,10 +52,11 @@ class Verifier:
     def __post_init__(self) -> None:
         """Refuse a name, kind or key that no note can carry."""
         check_name(self.name, "key name")
-        if self.kind not in (ED25519, COSIGNATURE):
-            raise _no_key(f"kind {self.kind:#04x}", "must be of kind 0x01 (Ed25519) or 0x04 (cosignature)")
-        if len(self.public_key) != _KEY_BYTES:
-            raise _no_key(f"{len(self.public_key)} bytes", f"must be an Ed25519 key of {_KEY_BYTES} bytes")
+        if self.kind not in KEY_BYTES:
+            raise _no_key(f"kind {self.kind:#04x}", "must be of kind 0x01, 0x04 or 0x06")
+        if len(self.public_key) != KEY_BYTES[self.kind]:
+            rule = f"must be a key of {KEY_BYTES[self.kind]} bytes"
+            raise _no_key(f"{len(self.public_key)} bytes", rule)
 
     @property
     def key_id(self) -> bytes:
@@ -76,7 +85,7 @@ def parse_vkey(vkey: str) -> Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A key that can sign: `sign` gives 64 bytes over the bytes it is handed."""
+    """A key that can sign: `sign` gives its signature of the bytes it is handed."""
 
     name: str
     kind: int
@@ -101,6 +110,11 @@ def ed25519_verifier(name: str, public_key: bytes) -> Verifier:
 def cosigner(name: str, private_key: Ed25519PrivateKey) -> Signer:
     """A signer of cosignatures, with a key that it uses for nothing else."""
     return Signer(name, COSIGNATURE, private_key.public_key().public_bytes_raw(), private_key.sign)
+
+
+def ml_dsa_cosigner(name: str, private_key: MLDSA44PrivateKey) -> Signer:
+    """A signer of cosignatures that outlast quantum computers."""
+    return Signer(name, ML_DSA_COSIGNATURE, private_key.public_key().public_bytes_raw(), private_key.sign)
 
 
 def cosigner_verifier(name: str, public_key: bytes) -> Verifier:
@@ -146,12 +160,13 @@ def sign_note(text: str, signers: Iterable[Signer]) -> str:
 def cosign(text: str, signer: Signer, time_s: int) -> str:
     """The cosignature line, with its newline, for a checkpoint's text as of a time in seconds.
 
-    Append it to the checkpoint. Raises `Malformed` unless the signer is a `cosigner`.
+    Append it to the checkpoint. Raises `Malformed` unless the signer is one of cosignatures, and for what an
+    ML-DSA cosignature cannot be over: it takes a checkpoint, and names of at most 255 bytes.
     """
     _check_text(text)
-    if signer.kind != COSIGNATURE or not 0 <= time_s <= MAX_TIME_S:
-        raise _no_key(signer.name, "must be of kind 0x04 to cosign, as of a time from 1970 on")
-    payload = time_s.to_bytes(_TIME_BYTES, "big") + signer.sign(_cosigned(text, time_s))
+    if signer.kind not in COSIGNATURES or not 0 <= time_s <= MAX_TIME_S:
+        raise _no_key(signer.name, "must be of kind 0x04 or 0x06 to cosign, as of a time from 1970 on")
+    payload = time_s.to_bytes(_TIME_BYTES, "big") + signer.sign(_cosigned(text, signer, time_s))
     return Signature(signer.name, signer.verifier().key_id, payload).line()
 
 
@@ -207,18 +222,45 @@ def _signed(text: str, signer: Signer) -> Signature:
 
 def _verified(text: str, signature: Signature, verifier: Verifier) -> Signature:
     message, raw, time_s = text.encode(), signature.payload, None
-    if verifier.kind == COSIGNATURE:
+    if verifier.kind in COSIGNATURES:
         time_s = int.from_bytes(raw[:_TIME_BYTES], "big")
-        message, raw = _cosigned(text, time_s), raw[_TIME_BYTES:]
+        message, raw = _cosigned(text, verifier, time_s), raw[_TIME_BYTES:]
     try:
-        Ed25519PublicKey.from_public_bytes(verifier.public_key).verify(raw, message)
+        _public(verifier).verify(raw, message)
     except InvalidSignature:
         raise _not_signed(text, f"the signature of {verifier.name} is bad") from None
     return Signature(signature.name, signature.key_id, signature.payload, time_s)
 
 
-def _cosigned(text: str, time_s: int) -> bytes:
-    return f"cosignature/v1\ntime {time_s}\n{text}".encode()
+def _public(verifier: Verifier) -> Ed25519PublicKey | MLDSA44PublicKey:
+    kind = MLDSA44PublicKey if verifier.kind == ML_DSA_COSIGNATURE else Ed25519PublicKey
+    return kind.from_public_bytes(verifier.public_key)
+
+
+def _cosigned(text: str, by: Signer | Verifier, time_s: int) -> bytes:
+    """What a cosignature is over."""
+    if by.kind == COSIGNATURE:
+        return f"cosignature/v1\ntime {time_s}\n{text}".encode()
+    origin, size, root = _tree(text)
+    name = by.name.encode()
+    if not 0 < len(name) <= _NAME_LIMIT_BYTES:
+        raise _no_key(by.name, f"must have a name of at most {_NAME_LIMIT_BYTES} bytes")
+    who = bytes([len(name)]) + name + time_s.to_bytes(_TIME_BYTES, "big")
+    what = bytes([len(origin)]) + origin + bytes(8) + size.to_bytes(8, "big") + root
+    return _SUBTREE + who + what
+
+
+def _tree(text: str) -> tuple[bytes, int, bytes]:
+    """Origin, size and root of a checkpoint's text, whatever lines follow."""
+    lines = text.split("\n")
+    if len(lines) < 4:
+        raise _no_note(text, "must be a checkpoint to be cosigned: origin, size, root")
+    origin, size, root = lines[0].encode(), parse_decimal(lines[1], "size"), unb64(lines[2])
+    if not 0 < len(origin) <= _NAME_LIMIT_BYTES or size >= _SIZE_LIMIT or len(root) != _ROOT_BYTES:
+        raise _no_note(
+            text, "must have an origin of at most 255 bytes, a size of 64 bits, a root of 32 bytes"
+        )
+    return origin, size, root
 
 
 def _by_key(verifiers: Iterable[Verifier]) -> dict[tuple[str, bytes], Verifier]:

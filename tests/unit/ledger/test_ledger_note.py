@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from node.errors import Malformed, Unproven
 from node.ledger import note
@@ -20,9 +21,10 @@ def key(seed: int) -> Ed25519PrivateKey:
 LOG = note.ed25519_signer("aeo.br.example/ledger", key(1))
 OTHER = note.ed25519_signer("aeo.uy.example/ledger", key(2))
 WITNESS = note.cosigner("aeo.uy.example/witness", key(3))
+LASTING = note.ml_dsa_cosigner("aeo.uy.example/witness", MLDSA44PrivateKey.from_seed_bytes(bytes(32)))
 SIGNED = note.sign_note(TEXT, [LOG])
-COSIGNED = SIGNED + note.cosign(TEXT, WITNESS, TIME_S)
-KNOWN = [LOG.verifier(), WITNESS.verifier()]
+COSIGNED = SIGNED + note.cosign(TEXT, WITNESS, TIME_S) + note.cosign(TEXT, LASTING, TIME_S)
+KNOWN = [LOG.verifier(), WITNESS.verifier(), LASTING.verifier()]
 
 
 def test_what_was_signed_is_opened_with_the_time_of_its_cosignature() -> None:
@@ -31,6 +33,7 @@ def test_what_was_signed_is_opened_with_the_time_of_its_cosignature() -> None:
     assert [(each.name, each.time_s) for each in opened.signatures] == [
         (LOG.name, None),
         (WITNESS.name, TIME_S),
+        (LASTING.name, TIME_S),
     ]
     assert "".join(each.line() for each in opened.signatures) == COSIGNED[len(TEXT) + 1 :]
 
@@ -65,10 +68,10 @@ def test_a_note_that_no_known_key_signed_is_refused() -> None:
             note.open_note(SIGNED, verifiers)
 
 
-@pytest.mark.parametrize("spoilt", [LOG, WITNESS])
-def test_one_bad_signature_of_a_known_key_spoils_the_note(spoilt: note.Signer) -> None:
+@pytest.mark.parametrize("spoilt", [1, 2, 3])
+def test_one_bad_signature_of_a_known_key_spoils_the_note(spoilt: int) -> None:
     lines = COSIGNED.split("\n")
-    at = next(place for place, line in enumerate(lines) if line.startswith(f"— {spoilt.name} "))
+    at = lines.index("") + spoilt
     dash, name, encoded = lines[at].split(" ")
     raw = unb64(encoded)
     lines[at] = f"{dash} {name} {b64(raw[:-1] + bytes([raw[-1] ^ 1]))}"
@@ -76,8 +79,9 @@ def test_one_bad_signature_of_a_known_key_spoils_the_note(spoilt: note.Signer) -
         note.open_note("\n".join(lines), KNOWN)
 
 
-def test_a_cosignature_cannot_be_given_another_time() -> None:
-    line = note.read_note(SIGNED + note.cosign(TEXT, WITNESS, TIME_S))[1][1]
+@pytest.mark.parametrize("witness", [WITNESS, LASTING])
+def test_a_cosignature_cannot_be_given_another_time(witness: note.Signer) -> None:
+    line = note.read_note(SIGNED + note.cosign(TEXT, witness, TIME_S))[1][1]
     moved = replace(line, payload=(TIME_S + 1).to_bytes(8, "big") + line.payload[8:])
     with pytest.raises(Unproven, match="bad"):
         note.open_note(SIGNED + moved.line(), KNOWN)
@@ -225,3 +229,42 @@ def test_a_name_that_a_line_cannot_carry_is_refused(name: str) -> None:
 def test_a_public_key_of_the_wrong_length_is_refused(length: int) -> None:
     with pytest.raises(Malformed, match="32"):
         note.cosigner_verifier("a.example", bytes(length))
+
+
+def test_an_ml_dsa_cosignature_is_over_exactly_what_the_specification_says() -> None:
+    line = note.read_note(SIGNED + note.cosign(TEXT, LASTING, TIME_S))[1][1]
+    name, origin = b"aeo.uy.example/witness", b"aeo.br.example/ledger"
+    said = b"subtree/v1\n\x00" + bytes([len(name)]) + name + TIME_S.to_bytes(8, "big")
+    said += bytes([len(origin)]) + origin + bytes(16) + unb64(TEXT.split("\n")[2])
+    MLDSA44PrivateKey.from_seed_bytes(bytes(32)).public_key().verify(line.payload[8:], said)
+    assert line.payload[:8] == TIME_S.to_bytes(8, "big")
+
+
+def test_an_ml_dsa_cosignature_is_of_its_cosigner_alone() -> None:
+    [line] = note.read_note(f"{TEXT}\n{note.cosign(TEXT, LASTING, TIME_S)}")[1]
+    other = note.Verifier("aeo.ar.example/witness", LASTING.kind, LASTING.public_key)
+    renamed = note.Signature(other.name, other.key_id, line.payload).line()
+    with pytest.raises(Unproven, match="bad"):
+        note.open_note(f"{TEXT}\n{renamed}", [other])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example\n",
+        "a.example\n1\n",
+        "a.example\n01\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        "a.example\n18446744073709551616\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+        "a.example\n1\n47DEQg==\n",
+        f"{'a' * 256}\n1\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+    ],
+)
+def test_only_a_checkpoint_is_cosigned_with_ml_dsa(text: str) -> None:
+    with pytest.raises(Malformed):
+        note.cosign(text, LASTING, TIME_S)
+
+
+def test_who_cosigns_with_ml_dsa_has_a_name_that_fits() -> None:
+    long = note.Signer("a" * 256, LASTING.kind, LASTING.public_key, LASTING.sign)
+    with pytest.raises(Malformed, match="255"):
+        note.cosign(TEXT, long, TIME_S)

@@ -1,0 +1,211 @@
+"""Trust policies (C2SP tlog-policy): which logs are believed, and how many of which witnesses it takes.
+
+A policy is a text of lines: `log <vkey> [<url>]`, `witness <name> <vkey> [<url>]`, `group <name> <k|any|all>
+<member> ...`, and one `quorum <name|none>`; whatever is named stands on a line before. Guarantees that what
+`Policy.open` returns was signed by one of the logs and cosigned by a quorum. Refuses keys that stand twice,
+members that could count twice, and more than the bounds.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from node.errors import Malformed, Problem, Unproven, problem
+from node.ledger.checkpoint import Checkpoint, opened_checkpoint
+from node.ledger.encoding import parse_decimal
+from node.ledger.note import COSIGNATURES, ED25519, Opened, Verifier, open_note, parse_vkey, read_note
+
+LIMIT_CHARACTERS = 1 << 20
+LIMIT_LINES = 1 << 10
+NONE = "none"
+
+_NOT_ALLOWED = re.compile(r"[^\t\n\x20-\x7e\x80-\U0010ffff]")
+_BLANK = " \t"
+_GAP = re.compile(f"[{_BLANK}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group witnesses what at least `threshold` of its members do."""
+
+    threshold: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A witness: its key, and its submission prefix if that is known."""
+
+    verifier: Verifier
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """A checkpoint that a policy accepts, and which of its witnesses cosigned it as of when (seconds)."""
+
+    checkpoint: Checkpoint
+    times_s: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Logs by origin, witnesses and groups by name, and the name of the quorum (`none`: no cosignature)."""
+
+    logs: Mapping[str, tuple[Verifier, ...]]
+    witnesses: Mapping[str, Witness]
+    groups: Mapping[str, Group]
+    quorum: str
+
+    def open(self, note: str) -> Cosigned:
+        """The checkpoint in a note; `Unproven` unless a log of this policy signed it and a quorum cosigned.
+
+        `Malformed` for what is no checkpoint. A bad signature of any key that the policy names is `Unproven`.
+        """
+        text, _ = read_note(note)
+        origin = text.partition("\n")[0]
+        own = self.logs.get(origin, ())
+        if not own:
+            raise Unproven(
+                "a checkpoint is of a log that the trust policy does not name",
+                where=origin,
+                do="add a `log` line, once you have its key from whom you trust",
+            )
+        opened = open_note(note, [*own, *(each.verifier for each in self.witnesses.values())])
+        times = self._times(opened)
+        checkpoint = opened_checkpoint(opened, origin)
+        if not self.is_quorum(times):
+            seen = ", ".join(sorted(times)) or "none of its witnesses"
+            raise Unproven(
+                "a checkpoint is not cosigned by as many as the trust policy wants",
+                where=f"{origin}, size {checkpoint.size}",
+                why=f"the quorum is {self.quorum}; cosigned by {seen}",
+                do="ask for a later one, or for the reason",
+            )
+        return Cosigned(checkpoint, times)
+
+    def is_quorum(self, names: Collection[str]) -> bool:
+        """Whether these witnesses suffice."""
+        return self.quorum == NONE or self._has_witnessed(self.quorum, names)
+
+    def _has_witnessed(self, name: str, names: Collection[str]) -> bool:
+        group = self.groups.get(name)
+        if group is None:
+            return name in names
+        return sum(self._has_witnessed(each, names) for each in group.members) >= group.threshold
+
+    def _times(self, opened: Opened) -> dict[str, int]:
+        known = {(each.verifier.name, each.verifier.key_id): name for name, each in self.witnesses.items()}
+        found = [
+            (known[signed.name, signed.key_id], signed.time_s)
+            for signed in opened.signatures
+            if (signed.name, signed.key_id) in known
+        ]
+        return {name: time_s for name, time_s in found if time_s is not None}
+
+
+class _Reader:
+    """Reads a policy line by line; each may name what stands before it."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, tuple[Verifier, ...]] = {}
+        self.witnesses: dict[str, Witness] = {}
+        self.groups: dict[str, Group] = {}
+        self.quorum = ""
+        self._keys: set[bytes] = set()
+        self._members: set[str] = set()
+
+    def read(self, word: str, *rest: str) -> None:
+        """One line; `Malformed` for one that is out of form."""
+        match word, rest:
+            case "log", [vkey] | [vkey, _]:
+                self._log(vkey)
+            case "witness", [name, vkey]:
+                self._witness(name, vkey, "")
+            case "witness", [name, vkey, url]:
+                self._witness(name, vkey, url)
+            case "group", [name, threshold, *members] if members:
+                self._group(name, threshold, members)
+            case "quorum", [name]:
+                self._quorum(name)
+            case _:
+                rule = (
+                    "must be log VKEY [URL], witness NAME VKEY [URL], group NAME K MEMBER ... or quorum NAME"
+                )
+                raise _rule(rule)
+
+    def _log(self, vkey: str) -> None:
+        verifier = self._key(vkey, (ED25519,), "a log's key must be of kind 0x01")
+        self.logs[verifier.name] = (*self.logs.get(verifier.name, ()), verifier)
+
+    def _witness(self, name: str, vkey: str, url: str) -> None:
+        verifier = self._key(vkey, COSIGNATURES, "a witness's key must be of kind 0x04 or 0x06")
+        self._check_new(name)
+        self.witnesses[name] = Witness(verifier, url)
+
+    def _group(self, name: str, threshold: str, members: list[str]) -> None:
+        self._check_new(name)
+        counts = {"any": 1, "all": len(members)}
+        wanted = counts[threshold] if threshold in counts else parse_decimal(threshold, "group")
+        if not 1 <= wanted <= len(members):
+            raise _rule(f"must want from 1 to {len(members)} of its members")
+        for each in members:
+            self._check_known(each)
+            if each in self._members:
+                raise _rule(f"{each} is a member already: it could count twice")
+            self._members.add(each)
+        self.groups[name] = Group(wanted, tuple(members))
+
+    def _quorum(self, name: str) -> None:
+        if self.quorum:
+            raise _rule("there must be exactly one quorum")
+        if name != NONE:
+            self._check_known(name)
+        self.quorum = name
+
+    def _key(self, vkey: str, kinds: Collection[int], rule: str) -> Verifier:
+        verifier = parse_vkey(vkey)
+        if verifier.kind not in kinds:
+            raise _rule(rule)
+        if verifier.public_key in self._keys:
+            raise _rule("this key stands here already")
+        self._keys.add(verifier.public_key)
+        return verifier
+
+    def _check_new(self, name: str) -> None:
+        if name == NONE or name in self.witnesses or name in self.groups:
+            raise _rule(f"{name} is a name already")
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.witnesses and name not in self.groups:
+            raise _rule(f"no witness or group {name} stands on a line before")
+
+
+def parse(text: str) -> Policy:
+    """The policy that a text writes out; `Malformed` names each line that is out of form, and why."""
+    lines = text.split("\n")
+    if len(text) > LIMIT_CHARACTERS or len(lines) > LIMIT_LINES:
+        raise _refused([problem("text", f"{len(lines)} lines", f"must have at most {LIMIT_LINES}")])
+    if strange := _NOT_ALLOWED.search(text):
+        rule = "must have no control character but tab and newline"
+        raise _refused([problem("text", ascii(strange[0]), rule)])
+    reader, wrong = _Reader(), list[Problem]()
+    for number, line in enumerate(lines, 1):
+        if (said := line.strip(_BLANK)) and not said.startswith("#"):
+            try:
+                reader.read(*_GAP.split(said))
+            except Malformed as refusal:
+                wrong += [problem(f"line {number}", line, each.rule) for each in refusal.problems]
+    if not reader.quorum and not wrong:
+        wrong.append(problem("text", "", "must have a quorum line"))
+    if wrong:
+        raise _refused(wrong)
+    return Policy(reader.logs, reader.witnesses, reader.groups, reader.quorum)
+
+
+def _rule(rule: str) -> Malformed:
+    return _refused([problem("line", "", rule)])
+
+
+def _refused(problems: list[Problem]) -> Malformed:
+    return Malformed("a trust policy was refused", problems=problems)
