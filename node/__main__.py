@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -45,6 +46,8 @@ LOCK: Final = "serving.lock"
 LABEL_LIMIT: Final = 100
 WORTH_A_PROCESS: Final = 10_000
 """Entries for which the start of another process pays."""
+MOST_TOLD: Final = 10_000
+"""Of more findings than these a store tells nothing that these do not."""
 IN_WORDS: Final = {
     "name": "must be lower-case words with dots between, such as aeo.br.example",
     "country": "must be the two capital letters of a country (ISO 3166-1), such as BR",
@@ -234,18 +237,36 @@ def fsck(
     parts = _reached(home)
     count = count or min(_processors(), check.entry_count(parts) // WORTH_A_PROCESS)
     with _progress() as told, check.Several(parts_of, count) if count > 1 else nullcontext() as several:
-        found = list(check.check(parts, told, several))
-    if as_json:
-        typer.echo(json.dumps([{"log": f.log, "entry": f.entry, "what": f.what} for f in found]))
-    for finding in found if not as_json else ():
-        typer.echo(f"{finding.log}, entry {finding.entry}: {finding.what}")
+        found = check.check(parts, told, several)
+        count = _say_json(found) if as_json else _say(found)
     if not as_json:
         typer.echo(
-            "Everything holds."
-            if not found
-            else f"{len(found)} findings. Keep this store as it is; restore from a backup."
+            f"{count} findings. Keep this store as it is; restore from a backup."
+            if count
+            else "Everything holds."
         )
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(1 if count else 0)
+
+
+def _say(found: Iterator[check.Finding]) -> int:
+    """Print findings as they come, the first `MOST_TOLD` of them; gives how many there were."""
+    count = 0
+    for count, each in enumerate(found, 1):
+        if count <= MOST_TOLD:
+            typer.echo(f"{each.log}, entry {each.entry}: {each.what}")
+        elif count == MOST_TOLD + 1:
+            typer.echo("More findings, which are only counted.")
+    return count
+
+
+def _say_json(found: Iterator[check.Finding]) -> int:
+    """The same as one JSON list, once the check has come to its end; what was only counted stands last."""
+    told = list(islice(found, MOST_TOLD))
+    untold = sum(1 for _ in found)
+    rest = [check.Finding("store", -1, f"{untold} more findings, which are only counted")] if untold else []
+    members = [{"log": each.log, "entry": each.entry, "what": each.what} for each in told + rest]
+    typer.echo(json.dumps(members))
+    return len(told) + untold
 
 
 def _processors() -> int:
@@ -255,7 +276,10 @@ def _processors() -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show on the terminal how far a check is, how fast it goes and what time is left."""
+    """Show on the terminal how far a check is, how fast it goes and what time is left.
+
+    What is printed meanwhile stands above it where both go to the terminal; anywhere else it goes as it is.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -264,7 +288,10 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )
     begun = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    shown = Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    )
+    with shown as progress:
         task = progress.add_task("checking", total=None, rate="")
 
         def told(what: str, done: int, of: int) -> None:

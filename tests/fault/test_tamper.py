@@ -1,11 +1,14 @@
 """History changed behind a node's back: its own check, its partner and the answers all show it."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from node import __main__
 from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of, until
 
 OPERATORS = [brazilian(number) for number in range(20)]
@@ -42,6 +45,29 @@ def test_fsck_names_the_entry_of_which_one_byte_was_changed(lone: Node) -> None:
     assert f"{origin_of(lone)}, entry 7:" in said.stdout
     change_byte(lone, 7)
     assert lone.fsck() == []
+
+
+def test_of_more_findings_than_anybody_reads_the_rest_is_counted(
+    lone: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a wrong store key every version is one: they are neither all held nor all told."""
+    lone.post("/v1/operators/import", {"operators": OPERATORS})
+    with lone.store() as store:
+        store.execute("UPDATE record_version SET sealed = zeroblob(50)")
+    monkeypatch.setattr(__main__, "MOST_TOLD", 5)
+
+    def said(*options: str) -> str:
+        done = CliRunner().invoke(__main__.cli, ["fsck", "--home", str(lone.home), *options])
+        assert done.exit_code == 1
+        return done.stdout
+
+    *told, more, end = said().splitlines()
+    assert (len(told), more) == (5, "More findings, which are only counted.")
+    assert end.startswith(f"{len(OPERATORS)} findings. ")
+    *first, last = json.loads(said("--json"))
+    assert [f"{each['log']}, entry {each['entry']}: {each['what']}" for each in first] == told
+    rest = f"{len(OPERATORS) - 5} more findings, which are only counted"
+    assert last == {"log": "store", "entry": -1, "what": rest}
 
 
 SECRETLY_CHANGED = (
