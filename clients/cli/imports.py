@@ -69,7 +69,7 @@ class Report:
 
 @dataclass(slots=True)
 class _Tally:
-    """What became of the rows so far, in bounded space."""
+    """What became of the rows so far: of each no more than eight bytes, its TIN's digest."""
 
     profile: Profile
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
@@ -78,7 +78,7 @@ class _Tally:
     unnamed: int = 0
     passed_over: int = 0
     read: Digests = field(default_factory=Digests)
-    unread: set[str] = field(default_factory=set)
+    unread: Digests = field(default_factory=Digests)
 
     @property
     def rows(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clients.bench.traders import traders, write_list
+from clients.cli import imports
 from clients.sdk.importing import (
     ImportedRow,
     ImportProblem,
@@ -578,13 +579,21 @@ def test_a_country_may_stand_in_a_column(tmp_path: Path) -> None:
     assert traders(3, 1)[0]["tin"] in survey(path, own).tins
 
 
-def test_reading_a_list_takes_no_more_memory_for_more_rows(tmp_path: Path) -> None:
-    """Eight bytes for each number and TIN, not a row."""
+def test_reading_a_list_takes_no_more_memory_for_more_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight bytes for each number and TIN, not a row, also where every second row is refused."""
+    monkeypatch.setattr(imports, "MOST_TOLD", 10)
     path, most = tmp_path / "list.csv", []
     for rows in (1_000, 9_000):
         write_list(path, 0, rows)
+        head, *lines = path.read_text("utf-8").splitlines(keepends=True)
+        lines[::2] = [line.replace(";ATIVA;", ";ZUMBI;") for line in lines[::2]]
+        path.write_text("".join([head, *lines]), encoding="utf-8")
         tracemalloc.start()
-        assert sum(row.operator is not None for row in read_import(path, CNPJ)) == rows
+        tally = imports._Tally(CNPJ)
+        assert sum(1 for _ in imports._readable(read_import(path, CNPJ), tally, 0)) == rows // 2
+        assert (len(tally.unread), tally.unnamed) == (rows // 2, 0)
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert most[1] - most[0] < 8_000 * 2 * 24
