@@ -1,5 +1,6 @@
 """Routes about agreements and peers: draft, sign, start, suspend; pin a card."""
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -130,7 +131,7 @@ def decisions(agreement: str, node: Node, _caller: Reader) -> Response:
                 "state": line.state,
                 "shared": channels.shared_count(connection, line.channel.log),
             }
-            | _reasons(channels.newest_decisions(connection, line.channel.log))
+            | _reasons(channels.newest_answer_counts(connection, line.channel.log))
             for line in lines
         ]
     return json({"agreement": standing.agreement.id, "directions": told})
@@ -238,13 +239,13 @@ def _one(start: str, known: Iterable[str], what: str, see: str) -> str:
     return found[0]
 
 
-def _reasons(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    answers = [orjson.loads(row["answer"]) for row in rows]
-    reasons: dict[str, int] = {}
-    for answer in answers:
+def _reasons(counts: dict[str, int]) -> dict[str, Any]:
+    withheld: Counter[str] = Counter()
+    for text, count in counts.items():
+        answer = orjson.loads(text)
         if answer["answer"] == "withhold":
-            reasons[answer["reason"]] = reasons.get(answer["reason"], 0) + 1
-    return {"decided": len(answers), "withheld": dict(sorted(reasons.items(), key=lambda item: -item[1]))}
+            withheld[answer["reason"]] += count
+    return {"decided": sum(counts.values()), "withheld": dict(withheld.most_common())}
 
 
 def _peer(peer: card.Card) -> dict[str, Any]:

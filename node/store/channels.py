@@ -153,11 +153,11 @@ def shared_count(connection: Connection, log: int) -> int:
     return int(connection.execute(found).scalar_one())
 
 
-def newest_decisions(connection: Connection, log: int) -> list[Row]:
-    """The newest decision on each record for the partner of a channel."""
+def newest_answer_counts(connection: Connection, log: int) -> dict[str, int]:
+    """How many records each answer is the newest decision on, for the partner of a channel."""
     newest = select(func.max(DECISION.c.decision)).where(DECISION.c.log == log).group_by(DECISION.c.record_id)
-    found = select(DECISION).where(DECISION.c.decision.in_(newest.scalar_subquery()))
-    return [dict(row) for row in connection.execute(found).mappings()]
+    found = select(DECISION.c.answer, func.count()).where(DECISION.c.decision.in_(newest))
+    return {row[0]: row[1] for row in connection.execute(found.group_by(DECISION.c.answer))}
 
 
 def mirrored(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Mirrored]:

@@ -496,13 +496,11 @@ def test_channels_epochs_and_views(store: Database) -> None:
 def test_the_newest_decision_is_the_one_that_counts(store: Database) -> None:
     base = {"log": 1, "version": 1, "day": "2026-11-22", "contract": "c", "terms": "t", "input": "i"}
     with store.write() as connection:
-        for record, answer in (("a", "first"), ("b", "other"), ("a", "second")):
+        for record, answer in (("a", "first"), ("b", "other"), ("c", "second"), ("a", "second")):
             add(connection, Decision, [base | {"record_id": record, "answer": answer}])
-        newest = channels.newest_decisions(connection, 1)
-        assert sorted((row["record_id"], row["answer"]) for row in newest) == [
-            ("a", "second"),
-            ("b", "other"),
-        ]
+        add(connection, Decision, [base | {"log": 2, "record_id": "a", "answer": "third"}])
+        assert channels.newest_answer_counts(connection, 1) == {"second": 2, "other": 1}
+        assert channels.newest_answer_counts(connection, 3) == {}
         assert channels.newest_answers(connection, 1, ["a", "z"]) == {"a": "second"}
 
 
