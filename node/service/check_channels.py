@@ -1,7 +1,7 @@
 """What stands behind the entries of a channel: what we told a partner, or what a partner told us."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,11 +127,10 @@ class Outgoing:
 
     @classmethod
     def on(cls, ground: Ground, channel: StoredChannel) -> "Outgoing":
-        """For one range; each key is opened once."""
+        """Its keys are also held against what was delivered of them."""
         parts = ground.parts
-        if channel.log not in ground.behind:
-            ground.behind[channel.log] = Keys(parts.keys.store, ground.connection, parts.keys.seal)
-        return cls(parts, ground.connection, channel, ground.behind[channel.log])
+        keys = Keys(parts.keys.store, ground.connection, parts.keys.seal)
+        return cls(parts, ground.connection, channel, keys)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
@@ -233,6 +232,31 @@ class Told:
 
 
 @dataclass(slots=True)
+class Apart:
+    """What was set apart on a channel, found at once however much it is."""
+
+    counted: int
+    """How many entries beside these were only counted."""
+    seqs: set[int] = field(default_factory=set)
+    named: dict[str, list[SetApart]] = field(default_factory=dict)
+    """By record."""
+    unnamed: dict[str, int] = field(default_factory=dict)
+    """The newest entry, by reason, of those about a record that is not known."""
+
+    @classmethod
+    def of(cls, singly: Sequence[SetApart], counted: int) -> "Apart":
+        """`singly` is in the order of the entries."""
+        made = cls(counted)
+        for each in singly:
+            made.seqs.add(each.seq)
+            if each.record_id is None:
+                made.unnamed[each.detail] = each.seq
+            else:
+                made.named.setdefault(each.record_id, []).append(each)
+        return made
+
+
+@dataclass(slots=True)
 class Incoming:
     """Every entry was opened or set apart; what is answered is what the newest one proves."""
 
@@ -242,19 +266,16 @@ class Incoming:
     issuer: Card
     _keys: Keys
     _credential_key: EllipticCurvePublicKey
-    _apart: list[SetApart]
-    """What was set apart: it is bounded."""
-    _counted: int
+    _apart: "Apart"
     noted: Noted = field(default_factory=Noted)
 
     @classmethod
     def on(cls, ground: Ground, channel: StoredChannel, issuer: Card) -> "Incoming":
-        """For one range; what all of them need is read once."""
-        if channel.log not in ground.behind:
-            keys = Keys(ground.parts.keys.store, ground.connection)
-            apart = incidents.set_apart(ground.connection, issuer.name, channel.log)
-            ground.behind[channel.log] = keys, issuer.credential_key, *apart
-        return cls(ground.parts, ground.connection, channel, issuer, *ground.behind[channel.log])
+        """With everything that was set apart on the channel: it is bounded."""
+        parts, connection = ground.parts, ground.connection
+        keys = Keys(parts.keys.store, connection)
+        apart = Apart.of(*incidents.set_apart(connection, issuer.name, channel.log))
+        return cls(parts, connection, channel, issuer, keys, issuer.credential_key, apart)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
@@ -265,7 +286,6 @@ class Incoming:
         about = sorted({row["record_id"] for row in rows.values() if row["record_id"] is not None})
         mirrored = channels.mirrored(self.connection, [(log, each) for each in about])
         index = records.indexed(self.connection, log, about)
-        apart = {each.seq for each in self._apart}
         named = incidents.named_apart(self.connection, log, start, start + len(entries))
         for seq, entry in enumerate(entries, start):
             row = rows.get(seq)
@@ -274,9 +294,9 @@ class Incoming:
             if row is not None and isinstance(entry, ChannelEntry):
                 newest = mirrored.get((log, row["record_id"]))
                 yield from guarded(head.origin, seq, self._entry, head, entry, row, newest, index)
-            elif seq not in apart:
+            elif seq not in self._apart.seqs:
                 self.noted.unaccounted += 1
-                if not self._counted:
+                if not self._apart.counted:
                     yield Finding(head.origin, seq, "it is neither mirrored nor set apart")
             elif seq in named and isinstance(entry, ChannelEntry):
                 yield from guarded(head.origin, seq, self._named, head, entry, *named[seq])
@@ -355,9 +375,12 @@ class Incoming:
         if (row.ledger_seq, row.credential) != (ledger_seq, told.credential):
             what = f"{record_id} is kept as resting on another ledger entry or credential than was disclosed"
             yield Finding(where, row.seq, what)
-        since = [each for each in self._apart if each.record_id == record_id and each.seq > row.seq]
-        unnamed = {each.detail for each in self._apart if each.record_id is None and each.seq > row.seq}
-        is_known = row.doubt in unnamed | {each.detail for each in since} or self._counted > 0
+        since = [each for each in self._apart.named.get(record_id, ()) if each.seq > row.seq]
+        is_known = (
+            self._apart.counted > 0
+            or row.doubt in {each.detail for each in since}
+            or self._apart.unnamed.get(row.doubt or "", -1) > row.seq
+        )
         # An incident older than the row may have been closed before the row came: the entry opened late.
         must = any(each.first_seen >= told.row["received_at"] for each in since)
         if (row.doubt is None and must) or (row.doubt is not None and not is_known):

@@ -70,11 +70,9 @@ class LedgerBodies:
 
     @classmethod
     def on(cls, ground: Ground) -> "LedgerBodies":
-        """For one range; the contracts are loaded once."""
-        if LEDGER not in ground.behind:
-            own = [each for each in ground.channels if each.issuer == ground.parts.country]
-            ground.behind[LEDGER] = Directions(own, ground.standings), ground.parts.card.credential_key
-        directions, key = ground.behind[LEDGER]
+        """With every contract loaded."""
+        own = [each for each in ground.channels if each.issuer == ground.parts.country]
+        directions, key = Directions(own, ground.standings), ground.parts.card.credential_key
         return cls(ground.parts, ground.connection, directions, key)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:

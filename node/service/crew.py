@@ -19,7 +19,7 @@ from typing import Any
 from node.errors import Busy, Refusal
 from node.service.check_channels import Incoming, Outgoing
 from node.service.check_ledger import LedgerBodies
-from node.service.check_logs import Behind, Checked, Range, check_range
+from node.service.check_logs import Behind, Checked, Noted, Range, check_range
 from node.service.ground import Ground, ground
 from node.service.parts import Parts
 from node.store.tables import LEDGER
@@ -30,9 +30,21 @@ AHEAD = 4
 """How many ranges for each process may be done before the one that is told of next."""
 
 
-def checked(on: Ground, range_: Range) -> Checked:
-    """Check one range of whatever log it is of."""
-    return check_range(on, range_, _behind(on, range_.head.log))
+class Ranges:
+    """Checks ranges of whatever log they are of; what each log needs is opened once."""
+
+    def __init__(self, on: Ground) -> None:
+        """All of them at one state of the store."""
+        self._on = on
+        self._behind: dict[int, Behind] = {}
+
+    def check(self, range_: Range) -> Checked:
+        """Check one range."""
+        log = range_.head.log
+        if log not in self._behind:
+            self._behind[log] = _behind(self._on, log)
+        self._behind[log].noted = Noted()
+        return check_range(self._on, range_, self._behind[log])
 
 
 def _behind(on: Ground, log: int) -> Behind:
@@ -49,8 +61,9 @@ class Alone:
 
     def over(self, ground: Ground, ranges: Iterator[Range]) -> Generator[tuple[Range, Checked], None, None]:
         """One after the other."""
+        here = Ranges(ground)
         for range_ in ranges:
-            yield range_, checked(ground, range_)
+            yield range_, here.check(range_)
 
 
 @dataclass(slots=True)
@@ -169,8 +182,9 @@ def _work(pipe: "Pipe[Any, Any]", parts: Callable[[], Parts]) -> None:
         pipe.recv()
         with ground(own) as on:
             pipe.send(None)
+            here = Ranges(on)
             while True:
-                pipe.send(checked(on, pipe.recv()))
+                pipe.send(here.check(pipe.recv()))
     except (EOFError, ConnectionError):
         return
     except Refusal as refusal:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,8 +37,6 @@ class Ground:
     standings: dict[str, Standing] = field(default_factory=dict)
     channels: list[StoredChannel] = field(default_factory=list)
     found: list[Finding] = field(default_factory=list)
-    behind: dict[int, Any] = field(default_factory=dict)
-    """What has been opened for the ranges of each log, for the next one."""
 
     def channel(self, log: int) -> StoredChannel:
         """The channel of a log."""
