@@ -53,7 +53,7 @@ def check(
             with parts.database.still():
                 several.begin()
                 on = held.enter_context(ground(parts))
-        yield from on.attempt("store", _everything, LogCheck(on, crew, told, entry_count(parts)))
+        yield from on.attempt("store", _everything, LogCheck(on, crew, told))
 
 
 def check_start(parts: Parts) -> Iterator[Finding]:

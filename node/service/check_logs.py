@@ -32,7 +32,7 @@ from node.store.tables import LEDGER
 
 BUNDLE = tiles.TILE_WIDTH
 RANGE = 8 * BUNDLE
-"""Entries checked in one go; a process that dies loses so many."""
+"""Entries checked in one go: what is found in them is held until all of them are done."""
 Entries = Sequence[LedgerEntry | ChannelEntry | None]
 
 
@@ -196,8 +196,6 @@ class LogCheck:
     ground: Ground
     crew: Crew
     told: Told
-    of: int
-    """How many entries all logs have together."""
     seen: Seen = field(default_factory=Counter)
     done: int = 0
 
@@ -218,7 +216,7 @@ class LogCheck:
                     yield from self.ground.attempt("change feed", self._told, range_, last, feed)
                 tops += last.tops
                 self.done += range_.stop - range_.start
-                self.told(head.origin, self.done, self.of)
+                self.told(head.origin, self.done, self.ground.entries)
                 if last.is_cut:
                     return
         if last.last != head.last_leaf:

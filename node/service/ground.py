@@ -19,7 +19,7 @@ from node.exchange.card import read as read_card
 from node.exchange.standing import Standing, load_standings
 from node.service.findings import Args, Finding, guarded, unfinished, why
 from node.service.parts import Parts
-from node.store import access, channels
+from node.store import access, channels, logs
 from node.store.channels import StoredChannel
 from node.store.database import Row
 
@@ -36,6 +36,8 @@ class Ground:
     cards: dict[str, Card] = field(default_factory=dict)
     standings: dict[str, Standing] = field(default_factory=dict)
     channels: list[StoredChannel] = field(default_factory=list)
+    entries: int = 0
+    """How many all logs have together."""
     found: list[Finding] = field(default_factory=list)
 
     def channel(self, log: int) -> StoredChannel:
@@ -103,4 +105,5 @@ def ground(parts: Parts) -> Iterator[Ground]:
         told = "decisions cannot be checked: "
         made.standings = made._read("agreements", told, lambda: load_standings(connection, parts.country), {})
         made.channels = made._read("channels", "", lambda: channels.channels(connection), [])
+        made.entries = made._read("store", "", lambda: logs.entry_count(connection), 0)
         yield made
