@@ -26,7 +26,7 @@ from node.ledger.encoding import b64u
 from node.service.check_channels import check_whole
 from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
 from node.service.crew import Alone, Several
-from node.service.findings import Feed, Finding, Told, guarded, unfinished, why
+from node.service.findings import Feed, Finding, Progress, guarded, unfinished, why
 from node.service.ground import ground
 from node.service.merging import receipt_tree
 from node.service.parts import Parts
@@ -39,9 +39,9 @@ __all__ = ["Finding", "Several", "check", "check_start", "entry_count"]
 
 
 def check(
-    parts: Parts, told: Told = lambda what, done, of: None, several: Several | None = None
+    parts: Parts, progress: Progress = lambda what, done, of: None, several: Several | None = None
 ) -> Iterator[Finding]:
-    """Check the ledger, its bodies, every channel and the mirror; `told` hears of progress.
+    """Check the ledger, its bodies, every channel and the mirror; `progress` hears of it.
 
     What is written after it began is not looked at, also where `several` processes share the work.
     """
@@ -53,7 +53,7 @@ def check(
             with parts.database.still():
                 several.begin()
                 on = held.enter_context(ground(parts))
-        yield from on.attempt("store", _everything, LogCheck(on, crew, told))
+        yield from on.attempt("store", _everything, LogCheck(on, crew, progress))
 
 
 def check_start(parts: Parts) -> Iterator[Finding]:

@@ -203,26 +203,26 @@ class Outgoing:
         if version is None:
             raise Damaged("the record version that was disclosed is gone")
         stored, ledger_entry = version
-        told = versions.unseal(stored, self.parts.keys.store)
-        if body["ledger"]["entry"].encode() != ledger_entry or told.record_id != body["record_id"]:
+        disclosed = versions.unseal(stored, self.parts.keys.store)
+        if body["ledger"]["entry"].encode() != ledger_entry or disclosed.record_id != body["record_id"]:
             raise Damaged("it discloses another version than it says")
         incoming.check_commitment(body, self.parts.card)
         shown = body["credential"]
         digest = credential.packed_digest(shown, issuer=self.parts.settings.name)
         incoming.check_names_credential(body, b64u(digest))
         by_salt = {opening[0]: opening for opening in shown["disclosures"]}
-        opened = [each for each in told.disclosures() if by_salt.get(each.opening[0]) == each.opening]
+        opened = [each for each in disclosed.disclosures() if by_salt.get(each.opening[0]) == each.opening]
         if [each.opening for each in opened] != shown["disclosures"]:
             raise Damaged("it opens what the version does not have")
         paths = [each.path for each in opened]
         # The list itself shows none of its numbers: each is shown by its own disclosure.
         return outgoing.view_digest(
-            told.fields, ["identifiers." if each == "identifiers" else each for each in paths]
+            disclosed.fields, ["identifiers." if each == "identifiers" else each for each in paths]
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reproven:
     """One opened entry of a partner, proven again: what it disclosed (None: nothing), and by what."""
 
     row: Row
@@ -317,8 +317,8 @@ class Incoming:
             yield Finding(
                 head.origin, entry.seq, f"it is mirrored as another: {row['kind']} of {row['time']}"
             )
-        told = self._proven(row)
-        last = self._last(told) if entry.kind == "tombstone" else told
+        proven = self._proven(row)
+        last = self._last(proven) if entry.kind == "tombstone" else proven
         tins = {_tin(last.fields if last else None)}
         if entry.kind == "tombstone":
             tins |= {"", _tin(orjson.loads(newest.fields) if newest and newest.fields else None)}
@@ -330,9 +330,9 @@ class Incoming:
             raise Damaged(f"it is the newest of {row['record_id']}, but not mirrored")
         if newest.seq == entry.seq:
             self.noted.seen["mirror", head.log] += 1
-            yield from self._newest(newest, told, last)
+            yield from self._newest(newest, proven, last)
             fields = (last.fields if last else None) or {}
-            is_in_view = told.fields is not None
+            is_in_view = proven.fields is not None
             yield from check_index(
                 self.noted.seen, head.log, newest.record_id, fields, index, is_named=is_in_view
             )
@@ -341,7 +341,7 @@ class Incoming:
         if self._keys.key(head, entry.epoch) is None and is_opened:
             yield Finding(head.origin, entry.seq, "the key that opened it is gone")
 
-    def _proven(self, row: Row) -> Told:
+    def _proven(self, row: Row) -> Reproven:
         """What the stored body of an entry proves by itself."""
         body = canonical.decode(row["body"])
         if not isinstance(body, dict) or body.get("record_id") != row["record_id"]:
@@ -349,30 +349,30 @@ class Incoming:
         if row["kind"] != "disclosure":
             if "credential" in body:
                 raise Damaged("a disclosure is kept as another kind", where=row["kind"])
-            return Told(row)
+            return Reproven(row)
         entry = incoming.check_commitment(body, self.issuer)
         shown: Any = body["credential"]
         verified = credential.verify_packed(shown, self._credential_key, issuer=self.issuer.name)
         digest = b64u(verified.digest)
         incoming.check_names_credential(body, digest)
-        return Told(row, verified.fields, entry.seq, digest)
+        return Reproven(row, verified.fields, entry.seq, digest)
 
-    def _last(self, told: Told) -> Told | None:
+    def _last(self, proven: Reproven) -> Reproven | None:
         """The disclosure that a tombstone ended; one that opened later is not what it ended."""
-        about = (told.row["record_id"], told.row["seq"], told.row["received_at"])
+        about = (proven.row["record_id"], proven.row["seq"], proven.row["received_at"])
         row = channels.disclosed_before(self.connection, self.channel.log, *about)
         return self._proven(row) if row else None
 
-    def _newest(self, row: Mirrored, told: Told, last: Told | None) -> Iterator[Finding]:
+    def _newest(self, row: Mirrored, proven: Reproven, last: Reproven | None) -> Iterator[Finding]:
         """The mirror row is what the newest entry proves; doubt on it is what was set apart since."""
         where, record_id = f"mirror of {self.issuer.country}", row.record_id
-        decided = decided_on(told.fields)
+        decided = decided_on(proven.fields)
         kept = {name: getattr(row, name) for name in decided}
-        if (row.fields and orjson.loads(row.fields)) != told.fields or kept != decided:
+        if (row.fields and orjson.loads(row.fields)) != proven.fields or kept != decided:
             what = f"the stored fields of {record_id} are not those that were disclosed"
             yield Finding(where, row.seq, what)
         ledger_seq = last.ledger_seq if last else -1
-        if (row.ledger_seq, row.credential) != (ledger_seq, told.credential):
+        if (row.ledger_seq, row.credential) != (ledger_seq, proven.credential):
             what = f"{record_id} is kept as resting on another ledger entry or credential than was disclosed"
             yield Finding(where, row.seq, what)
         since = [each for each in self._apart.named.get(record_id, ()) if each.seq > row.seq]
@@ -382,7 +382,7 @@ class Incoming:
             or self._apart.unnamed.get(row.doubt or "", -1) > row.seq
         )
         # An incident older than the row may have been closed before the row came: the entry opened late.
-        must = any(each.first_seen >= told.row["received_at"] for each in since)
+        must = any(each.first_seen >= proven.row["received_at"] for each in since)
         if (row.doubt is None and must) or (row.doubt is not None and not is_known):
             yield Finding(where, row.seq, f"the doubt kept about {record_id} is not what was set apart")
 

@@ -82,14 +82,14 @@ class LedgerBodies:
         bodies = logs.bodies(self.connection, start, stop)
         self.noted.seen["record_version", LEDGER] += len(stored)
         self.noted.seen["ledger_body", LEDGER] += len(bodies)
-        behind = _Behind.read(self, [each[0].record_id for each in stored.values()])
+        about = Stored.read(self, [each[0].record_id for each in stored.values()])
         for seq, entry in enumerate(entries, start):
             if seq in stored and seq in bodies:
                 yield Finding(head.origin, seq, "two bodies are behind it")
             if not isinstance(entry, LedgerEntry):
                 continue
             if entry.type == "record":
-                yield from guarded(head.origin, seq, self._version, head, entry, stored.get(seq), behind)
+                yield from guarded(head.origin, seq, self._version, head, entry, stored.get(seq), about)
             else:
                 yield from guarded(head.origin, seq, self._body, entry, bodies.get(seq))
 
@@ -104,11 +104,11 @@ class LedgerBodies:
             self.noted.recorded.note(entry, body)
 
     def _version(
-        self, head: Head, entry: LedgerEntry, told: tuple[StoredVersion, int, bool] | None, behind: "_Behind"
+        self, head: Head, entry: LedgerEntry, kept: tuple[StoredVersion, int, bool] | None, about: "Stored"
     ) -> Iterator[Finding]:
-        if told is None:
+        if kept is None:
             raise Damaged("no record version is behind it")
-        stored, named, is_newest = told
+        stored, named, is_newest = kept
         version = versions.unseal(stored, self.parts.keys.store)
         where = f"version {stored.version} of {stored.record_id}"
         if entry.commit != version.commit():
@@ -119,17 +119,17 @@ class LedgerBodies:
         credential.es256_verify(self.key, by.signature, version.credential.signed_part)
         key = (stored.record_id, "recorded", moment.format(entry.time))
         self.noted.tellings.append(Telling(head.origin, entry.seq, key, (version.tin,)))
-        shown = yield from self._decided(version, behind)
+        shown = yield from self._decided(version, about)
         if is_newest:
-            yield from self._newest(stored, named, version, behind, shown)
+            yield from self._newest(stored, named, version, about, shown)
 
     def _decided(
-        self, version: Version, behind: "_Behind"
+        self, version: Version, about: "Stored"
     ) -> Generator[Finding, None, dict[int, Sequence[str] | None]]:
         """Each decision comes out again; gives, by channel, the newest one's fields (None: withheld)."""
         digest = b64u(canonical.digest(version.fields))
         newest: dict[int, Sequence[str] | None] = {}
-        for kept in behind.decisions.get((version.record_id, version.number), ()):
+        for kept in about.decisions.get((version.record_id, version.number), ()):
             self.noted.seen["decision", kept["log"]] += 1
             where = f"decision {kept['decision']} on version {version.number} of {version.record_id}"
             try:
@@ -147,7 +147,7 @@ class LedgerBodies:
         stored: StoredVersion,
         named: int,
         version: Version,
-        behind: "_Behind",
+        about: "Stored",
         shown: dict[int, Sequence[str] | None],
     ) -> Iterator[Finding]:
         """The newest version is the one named, indexed, and shown to partners as decided."""
@@ -160,7 +160,7 @@ class LedgerBodies:
         if stored.kind != version.fields.get("kind"):
             what = f"its kind is kept as {stored.kind}, and is {version.fields.get('kind')}"
             yield Finding(f"record {stored.record_id}", stored.ledger_seq, what)
-        yield from check_index(self.noted.seen, LEDGER, stored.record_id, version.fields, behind.index)
+        yield from check_index(self.noted.seen, LEDGER, stored.record_id, version.fields, about.index)
         for channel in self.directions.channels:
             log, where = channel.log, f"channel {channel.log}"
             if channel.day and log not in shown:
@@ -168,13 +168,13 @@ class LedgerBodies:
             if channel.day or log in shown:
                 paths = shown.get(log)
                 view = None if paths is None else outgoing.view_digest(version.fields, paths)
-                if (behind.views[log].get(stored.record_id, (-1, None))[1]) != view:
+                if (about.views[log].get(stored.record_id, (-1, None))[1]) != view:
                     what = f"the view kept of {stored.record_id} is not what was decided"
-                    yield Finding(where, behind.views[log].get(stored.record_id, (-1, None))[0], what)
+                    yield Finding(where, about.views[log].get(stored.record_id, (-1, None))[0], what)
 
 
 @dataclass(frozen=True, slots=True)
-class _Behind:
+class Stored:
     """What is stored about the records of one bundle."""
 
     decisions: dict[tuple[str, int], list[Row]]
@@ -182,7 +182,8 @@ class _Behind:
     index: Found
 
     @classmethod
-    def read(cls, of: LedgerBodies, record_ids: list[str]) -> "_Behind":
+    def read(cls, of: LedgerBodies, record_ids: list[str]) -> "Stored":
+        """Those of these records."""
         decisions: dict[tuple[str, int], list[Row]] = {}
         own = [each.log for each in of.directions.channels]
         for log in own:

@@ -23,7 +23,7 @@ from node.ledger import canonical, merkle, moment, tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain
 from node.ledger.merkle import leaf_hash
-from node.service.findings import Feed, Finding, Seen, Telling, Told, guarded, tells, unfinished, why
+from node.service.findings import Feed, Finding, Progress, Seen, Telling, guarded, tells, unfinished, why
 from node.service.ground import Ground
 from node.store import channels, logs
 from node.store.channels import HIGHEST, LOWEST
@@ -195,7 +195,7 @@ class LogCheck:
 
     ground: Ground
     crew: Crew
-    told: Told
+    progress: Progress
     seen: Seen = field(default_factory=Counter)
     done: int = 0
 
@@ -216,7 +216,7 @@ class LogCheck:
                     yield from self.ground.attempt("change feed", self._told, range_, last, feed)
                 tops += last.tops
                 self.done += range_.stop - range_.start
-                self.told(head.origin, self.done, self.ground.entries)
+                self.progress(head.origin, self.done, self.ground.entries)
                 if last.is_cut:
                     return
         if last.last != head.last_leaf:

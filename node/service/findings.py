@@ -13,7 +13,7 @@ from node.store.channels import LOWEST, Fed
 from node.store.tables import LEDGER
 
 Args = ParamSpec("Args")
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Hears which log is looked at, how many entries of all logs are done, and of how many."""
 Seen = Counter[tuple[str, int]]
 """How many rows of (table, log) a check has looked at and found to belong there."""

@@ -24,7 +24,7 @@ from node.records import model
 from node.service import check_logs
 from node.service.admit import AdmitList
 from node.service.check import Finding, Several, check, check_start
-from node.service.findings import Told
+from node.service.findings import Progress
 from node.store import logs
 from tests.nodes import DATABASE, until
 from tests.postgres import Server
@@ -67,7 +67,7 @@ def homes(filled: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def findings(home: Path, processes: int, told: Told = lambda *_: None) -> list[Finding]:
+def findings(home: Path, processes: int, told: Progress = lambda *_: None) -> list[Finding]:
     opened = partial(parts_of, home)
     parts = opened()
     try:
