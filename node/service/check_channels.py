@@ -182,7 +182,7 @@ class Outgoing:
     ) -> Iterator[Finding]:
         record_id, about = body["record_id"], None
         if entry.kind == "disclosure":
-            about = LedgerEntry.decode(body["ledger"]["entry"].encode()).seq
+            about = incoming.check_commitment(body, self.parts.card).seq
         if about != ledger_seq:
             raise Damaged(f"it is kept as being about ledger entry {ledger_seq}", why=f"it is about {about}")
         if view is None or view[0] < entry.seq:
@@ -206,7 +206,6 @@ class Outgoing:
         disclosed = versions.unseal(stored, self.parts.keys.store)
         if body["ledger"]["entry"].encode() != ledger_entry or disclosed.record_id != body["record_id"]:
             raise Damaged("it discloses another version than it says")
-        incoming.check_commitment(body, self.parts.card)
         shown = body["credential"]
         digest = credential.packed_digest(shown, issuer=self.parts.settings.name)
         incoming.check_names_credential(body, b64u(digest))
