@@ -381,6 +381,13 @@ def test_what_was_set_apart_accounts_for_an_entry_and_for_the_doubt(known: World
     assert known.uy.incidents()
     assert known.uy.findings() == []
     connection = raw(known.uy)
+    connection.execute("CREATE TEMP TABLE kept AS SELECT incident, record_id FROM incident")
+    assert connection.execute("UPDATE incident SET record_id = NULL").rowcount
+    assert known.uy.findings() == []  # a doubt may rest on an entry that does not say whom it is about
+    assert connection.execute("UPDATE mirror SET doubt = 'other' WHERE doubt IS NOT NULL").rowcount
+    assert any("the doubt kept" in each.what for each in known.uy.findings())
+    whom = "SELECT record_id FROM kept WHERE kept.incident = incident.incident"
+    connection.execute(f"UPDATE incident SET record_id = ({whom})")
     assert connection.execute("UPDATE mirror SET doubt = NULL WHERE doubt IS NOT NULL").rowcount
     assert any("the doubt kept" in each.what for each in known.uy.findings())
     connection.execute("DELETE FROM incident")
