@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from urllib.parse import urlsplit
 
 OWNER = "postgres"
 """Who runs the server when we are root, which PostgreSQL refuses."""
@@ -41,20 +42,32 @@ class Server:
         """The URL of one of its databases."""
         return f"postgresql:///{name}?host={self.folder}&port={self.port}&user={OWNER}"
 
-    def create(self) -> str:
-        """A new, empty database; gives its URL."""
+    def create(self, of: str = "") -> str:
+        """A new database, empty or a copy of the one at a URL, which nobody may be using; gives its URL."""
+        name, template = f"t{next(NUMBERS)}", _named(of) or "template0"
+        self._tell(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove the database at a URL."""
+        self._tell(f'DROP DATABASE "{_named(url)}"')
+
+    def _tell(self, command: str) -> None:
         import psycopg
 
-        name = f"t{next(NUMBERS)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-        return self.url(name)
+            connection.execute(command.encode())
 
     def control(self, *arguments: str, check: bool = True) -> None:
         """`pg_ctl` on this server."""
         places = f"-c listen_addresses='{self.address}' -c unix_socket_directories='{self.folder}'"
         how = ("-l", self.folder / "log", "-o", f"{places} -p {self.port}")
         run(self.programs / "pg_ctl", "-D", self.data, "-w", *how, *arguments, check=check)
+
+
+def _named(url: str) -> str:
+    """The database that a URL is of."""
+    return urlsplit(url).path[1:]
 
 
 def run(

@@ -2,8 +2,8 @@
 
 When a direction starts, is suspended, resumed or terminated, and when a new day begins (validity and
 consent are judged by the day), every record is decided again, in small steps between the batches.
-The place in the work is kept in memory only: after a crash it starts again, and since an entry is
-written only where the partner's view differs, nothing is told twice.
+The place in the work stands beside the channel's state and moves in the same transaction, so that whoever
+leads next goes on where the last leader stopped, and begins anew where the state or the day moved since.
 """
 
 from sqlalchemy import Connection
@@ -24,7 +24,6 @@ class Keeper:
     """Finds what is out of line and mends it step by step."""
 
     def __init__(self) -> None:
-        self._after: dict[tuple[int, str], str] = {}
         self._checked: tuple[int, str] | None = None
         self._at: int | None = None
         self._failing: set[int] = set()
@@ -42,7 +41,6 @@ class Keeper:
         """
         if self._at is not None:
             self._failing.add(self._at)
-        self._after.clear()
         self._checked, self.is_busy = None, False
 
     def step(self, batch: Batch, limit: int) -> None:
@@ -80,18 +78,16 @@ class Keeper:
         """Tell the partner the new state first; what it means for each record follows."""
         batch.notice(line, "state", line.state)
         channels.set_line(batch.connection, line.channel.log, line.state, "")
-        self._after.clear()
 
     def _decide_again(self, batch: Batch, line: Line, limit: int) -> None:
         """The next records behind those decided today; a day that ends in between begins the work anew."""
-        log, place = line.channel.log, (line.channel.log, batch.today)
-        found = records.newest_after(batch.connection, self._after.get(place, ""), limit)
+        log = line.channel.log
+        found = records.newest_after(batch.connection, line.channel.decided_up_to(batch.today), limit)
         batch.prepare_views([stored.record_id for stored in found])
         known = channels.newest_answers(batch.connection, log, [stored.record_id for stored in found])
         for stored in found:
             batch.show([line], versions.unseal(stored, batch.parts.keys.store), known.get(stored.record_id))
         if len(found) < limit:
             channels.set_line(batch.connection, log, line.state, batch.today)
-            self._after.pop(place, None)
         else:
-            self._after[place] = found[-1].record_id
+            channels.set_place(batch.connection, log, batch.today, found[-1].record_id)

@@ -2,8 +2,8 @@
 
 Whoever leads follows the peers and keeps outgoing channels in line; any process takes changes, for the
 store lets one write at a time. A leader that dies or stands still is cut off by the store within
-seconds, and another takes over. Nothing depends on there being only one: what a second leader would
-write is refused where the first has moved on.
+seconds, and another takes over. Nothing depends on there being only one: what is under way stands in the
+store, and moves with what was written of it.
 """
 
 import threading

@@ -95,7 +95,7 @@ class Sequencer:
     def _drain(self) -> list[_Item] | None:
         """The next batch; empty when nothing came for a while; None to stop."""
         try:
-            first = self._queue.get(timeout=0 if self._keeper.is_busy else IDLE_S)
+            first = self._queue.get(timeout=0 if self.leads and self._keeper.is_busy else IDLE_S)
         except queue.Empty:
             return []
         items: list[_Item] = []

@@ -48,7 +48,10 @@ _NEWEST_EPOCH = Prepared(_EPOCHS.limit(1))
 
 @dataclass(frozen=True, slots=True)
 class StoredChannel:
-    """One channel; `state` and `day` are those it was last brought into line with."""
+    """One channel; `state` and `day` are those it was last brought into line with.
+
+    `place`: day and last record of a pass over all records that is under way; None when none is.
+    """
 
     log: int
     agreement: str
@@ -56,6 +59,12 @@ class StoredChannel:
     partner: str
     state: str
     day: str
+    place: str | None = None
+
+    def decided_up_to(self, day: str) -> str:
+        """The last record that was decided again on this day, of those in the order of their ids."""
+        of_day, _, record_id = (self.place or "").partition(" ")
+        return record_id if of_day == day else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +123,13 @@ def add_channel(connection: Connection, new: StoredChannel) -> None:
 
 
 def set_line(connection: Connection, log: int, state: str, day: str) -> None:
-    """Note the state and day with which a channel is now in line."""
-    connection.execute(update(CHANNEL).where(CHANNEL.c.log == log).values(state=state, day=day))
+    """Note the state and day with which a channel is now in line; a pass that was under way is over."""
+    connection.execute(update(CHANNEL).where(CHANNEL.c.log == log).values(state=state, day=day, place=None))
+
+
+def set_place(connection: Connection, log: int, day: str, record_id: str) -> None:
+    """Note the last record that a pass has decided."""
+    connection.execute(update(CHANNEL).where(CHANNEL.c.log == log).values(place=f"{day} {record_id}"))
 
 
 def newest_epoch(connection: Connection, log: int) -> StoredEpoch | None:

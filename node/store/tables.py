@@ -148,6 +148,7 @@ class Channel(SQLModel, table=True):
     partner: str
     state: str
     day: str
+    place: str | None = None
 
 
 class ChannelEpoch(SQLModel, table=True):

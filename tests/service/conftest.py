@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.service import stores
 from tests.service.world import World, make_world, open_world, operator
 
 Made = tuple[Path, str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server(request: pytest.FixtureRequest) -> None:
+    if stores.ON_POSTGRESQL:
+        stores.servers.append(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +66,11 @@ def known(_known: Made, tmp_path: Path) -> Iterator[World]:
 @contextmanager
 def _copy(made: Made, folder: Path) -> Iterator[World]:
     shutil.copytree(made[0], folder, dirs_exist_ok=True)
+    homes = (folder / "br", folder / "uy")
+    for home in homes:
+        stores.part(home)
     opened = open_world(folder, made[1], seed=len(str(folder)))
     yield opened
     opened.close()
+    for home in homes:
+        stores.drop(home)

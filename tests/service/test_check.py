@@ -11,7 +11,10 @@ from node.exchange import card, page
 from node.service import mirror
 from node.service.batch import Batch
 from node.service.check import check_start
+from tests.service.stores import files_only
 from tests.service.world import CNPJS, Node, World, open_node, operator, withdrawn
+
+pytestmark = files_only
 
 ONE, TWO = (f"BR{cnpj}" for cnpj in CNPJS[1:3])
 

@@ -13,7 +13,10 @@ from node.ledger.encoding import b64, b64u
 from node.service import tokens
 from node.service.tokens import Gate
 from node.store import channels, records
+from tests.service.stores import files_only
 from tests.service.world import Node, World
+
+pytestmark = files_only
 
 NAMES = ("log", "cosign", "credential", "seal")
 

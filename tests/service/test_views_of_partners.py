@@ -343,3 +343,22 @@ def test_nothing_is_disclosed_twice_after_a_restart_of_the_keeper(known: World) 
     known.br.keeper = Keeper()
     known.br.keep()
     assert size(known) == before
+
+
+def test_who_leads_again_goes_on_where_the_other_leader_stopped(known: World) -> None:
+    """One begins a pass and loses the lead; the other announces a suspension and is gone."""
+    for number in (4, 5, 6):
+        known.br.admit(operator(number))
+    known.exchange()
+    known.days_pass()
+    first, second = Keeper(), Keeper()
+    known.br.keeper = first
+    step(known)
+    known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
+    known.br.keeper = second
+    step(known)
+    known.br.keeper = first
+    known.exchange()
+    with known.br.parts.database.read() as connection:
+        assert channels.shared_count(connection, known.br.log_of("BR", "UY")) == 0
+    assert known.br.findings() == []

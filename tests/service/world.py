@@ -34,6 +34,7 @@ from node.service.parts import Parts
 from node.service.signing import Draft, Sign
 from node.store import channels, incidents, logs
 from node.store.tables import LEDGER
+from tests.service import stores
 
 START_MS = moment.parse("2026-11-22T12:00:00.000Z")
 DAY_MS = 86_400_000
@@ -275,7 +276,7 @@ def make_home(home: Path, country: str) -> None:
     home.mkdir(parents=True)
     name = f"aeo.{country.lower()}.example"
     values = {"name": name, "country": country, "administration": f"Customs of {country}"}
-    values |= {"signing_processes": 0}
+    values |= {"signing_processes": 0} | stores.of_a_new_home()
     settings.write(home, values | {"address": f"http://{name}"})
     keys.make(home / "keys")
     parts = parts_of(home)
