@@ -23,6 +23,8 @@ from node.service.bell import Bell
 from node.service.parts import Parts
 
 LOOK_S: Final = 0.5
+STOP_S: Final = 30.0
+"""Longer than a process takes to stop, whatever its store does."""
 KEPT_BYTES: Final = 16 * 2**20
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -79,7 +81,8 @@ def supervise(home: Path, listening: list[socket.socket], count: int) -> None:
     for process in serving:
         process.terminate()
     for process in serving:
-        process.join()
+        process.join(STOP_S)
+        process.kill()
 
 
 def log_to_stderr() -> None:
@@ -104,6 +107,8 @@ def _server(parts: Parts) -> "_Server":
         timeout_graceful_shutdown=3,
         server_header=False,
         date_header=False,
+        proxy_headers=bool(parts.settings.proxies),
+        forwarded_allow_ips=parts.settings.proxies,
         **bounds(),
     )
     return _Server(config, parts.bell)

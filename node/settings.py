@@ -49,6 +49,12 @@ class Settings(BaseSettings):
         description="Where peers reach this node; covered by the signature of every request to it.",
     )
     host: str = Field(default="127.0.0.1", description="Interface to listen on.")
+    proxies: str = Field(
+        default="",
+        pattern=r"^[0-9a-fA-F.:/, ]*$",
+        description="Addresses or networks of proxies in front, with commas between, whose X-Forwarded-For "
+        "says who calls; from anywhere else it is ignored.",
+    )
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     keys: str = Field(
         default="file:keys",

@@ -42,17 +42,22 @@ class Server:
         """The URL of one of its databases."""
         return f"postgresql:///{name}?host={self.folder}&port={self.port}&user={OWNER}"
 
-    def create(self, of: str = "") -> str:
-        """A new database, empty or a copy of the one at a URL, which nobody may be using; gives its URL."""
-        name, template = f"t{next(NUMBERS)}", _named(of) or "template0"
-        self._tell(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    def create(self, how: str = "TEMPLATE template0") -> str:
+        """A new database, made in this way; gives its URL."""
+        name = f"t{next(NUMBERS)}"
+        self.tell(f'CREATE DATABASE "{name}" {how}')
         return self.url(name)
+
+    def copy(self, url: str) -> str:
+        """A copy of the database at a URL, which nobody may be using; gives its URL."""
+        return self.create(f'TEMPLATE "{_named(url)}"')
 
     def drop(self, url: str) -> None:
         """Remove the database at a URL."""
-        self._tell(f'DROP DATABASE "{_named(url)}"')
+        self.tell(f'DROP DATABASE "{_named(url)}"')
 
-    def _tell(self, command: str) -> None:
+    def tell(self, command: str) -> None:
+        """Run a command as its owner."""
         import psycopg
 
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

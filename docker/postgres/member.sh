@@ -5,9 +5,11 @@ set -eu
 
 if [ -n "${FOLLOWS:-}" ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     until PGPASSWORD=$(cat "$REPLICATION_PASSWORD_FILE") pg_basebackup --pgdata "$PGDATA" \
-        --write-recovery-conf --checkpoint=fast --dbname "host=$FOLLOWS user=replication application_name=$SERVER"
+        --write-recovery-conf --checkpoint=fast --dbname "host=$FOLLOWS user=replication"
     do sleep 2; done
-    # Whoever goes on alone says so there; its copy must not.
-    sed -i '/^synchronous_standby_names/d' "$PGDATA/postgresql.auto.conf"
+    # Whoever goes on alone says so there; its copy must not. The name is the server's, never the copying's: what
+    # is still being copied would count as a standby that has what it confirms.
+    sed -i '/^synchronous_standby_names/d; /^cluster_name/d' "$PGDATA/postgresql.auto.conf"
+    echo "cluster_name = '$SERVER'" >> "$PGDATA/postgresql.auto.conf"
 fi
 exec "$@"

@@ -90,7 +90,7 @@ class RateLimit:
 
 def json(content: Any, status: int = 200) -> Response:
     """A JSON answer."""
-    return Response(problems.encoded(content), status, media_type="application/json")
+    return Response(problems.encoded(content), status, problems.UNKEPT, "application/json")
 
 
 async def on_refusal(_request: Request, refusal: Exception) -> Response:

@@ -325,7 +325,7 @@ async def _events(node: Parts, after: int | None, may_go_on: Callable[[], bool])
     yield b": the stream of changes, from behind this place\nid: %d\n\n" % place
     while await node.database.ask(may_go_on) and not node.bell.is_closed:
         with node.bell.ticket() as ticket:
-            rows = await node.database.ask(partial(_told_after, node, place))
+            rows = await node.database.read_out(partial(_told_after, node, place))
             for row in rows:
                 place = row["change"]
                 yield b"id: %d\nevent: %s\ndata: %s\n\n" % (place, row["kind"].encode(), orjson.dumps(row))

@@ -24,6 +24,8 @@ STATUS: dict[type[Refusal], int] = {
 TOO_OFTEN = 429
 RETRY_AFTER_S = 1
 MEDIA_TYPE = "application/problem+json"
+UNKEPT = {"cache-control": "no-store"}
+"""For every answer that is not public: a cache between may not know that a signed request is somebody's."""
 
 
 def problem_of(refusal: Refusal, status: int = 0) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def problem_of(refusal: Refusal, status: int = 0) -> dict[str, Any]:
 def answer(refusal: Refusal, status: int = 0) -> Response:
     """The HTTP answer that tells a refusal."""
     told = problem_of(refusal, status)
-    headers = {}
+    headers = dict(UNKEPT)
     if told["status"] in (503, TOO_OFTEN):
         headers["retry-after"] = str(RETRY_AFTER_S)
     if told["status"] == 401:

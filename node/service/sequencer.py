@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +21,9 @@ from node.service.batch import Batch
 from node.service.parts import Parts
 
 IDLE_S = 0.5
+STOP_S = 4.0
+"""How long a store may take to write what is queued when the node stops; what it has not by then was promised
+to nobody."""
 
 log = structlog.get_logger()
 
@@ -62,10 +66,11 @@ class Sequencer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is queued, then stop."""
+        """Finish what is queued, then stop; a store that stands still is not waited for."""
         self._open = False
-        self._queue.put(None)
-        self._thread.join()
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=STOP_S)
+        self._thread.join(STOP_S)
 
     @property
     def is_alive(self) -> bool:

@@ -245,9 +245,12 @@ def other_logs(connection: Connection) -> list[tuple[int, str]]:
 
 
 def notices(connection: Connection, log: int, limit: int = 10) -> list[Row]:
-    """The newest notices of an incoming channel, newest first."""
-    found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.kind == "notice")
-    rows = connection.execute(found.order_by(MIRROR_VERSION.c.seq.desc()).limit(limit)).mappings()
+    """The newest notices of an incoming channel, newest first: the entries that are about no record.
+
+    Ordered by what no index has, or the store would walk every disclosure from the newest back.
+    """
+    found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.is_(None))
+    rows = connection.execute(found.order_by((MIRROR_VERSION.c.seq + 0).desc()).limit(limit)).mappings()
     return [dict(row) for row in rows]
 
 

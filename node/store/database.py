@@ -165,13 +165,12 @@ class Database:
     def migrate(self) -> None:
         """Bring the schema to the newest version.
 
-        `Busy` when the database cannot be reached, `Damaged` when it would not keep what it says.
+        `Busy` when the database cannot be reached.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
             with self.write() as connection:
-                self._kind.check(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except Busy as refusal:

@@ -48,9 +48,6 @@ class Kind(Protocol):
     def attend(self, engine: Engine) -> AbstractContextManager["Attendance"]:
         """Take part among the processes of this node for as long as the context lasts."""
 
-    def check(self, connection: Connection) -> None:
-        """`Damaged` unless the database keeps what it says it keeps."""
-
     def is_away(self, error: Exception) -> bool:
         """Whether an error means that the database cannot be reached or is changing hands."""
 
@@ -134,9 +131,6 @@ class Sqlite:
         """Alone."""
         yield Alone()
 
-    def check(self, connection: Connection) -> None:
-        """The pragmas see to it."""
-
     def is_away(self, error: Exception) -> bool:
         """A file is never away."""
         return False
@@ -173,9 +167,9 @@ class Postgresql:
         """By which this process knows its own announcements."""
 
     def open(self, url: URL, home: Path) -> Engine:
-        """An engine that notices dead connections before it lends them."""
+        """An engine that notices dead connections before it lends them, and looks at each server."""
         try:
-            return create_engine(
+            engine = create_engine(
                 url.set(drivername="postgresql+psycopg"),
                 pool_size=self.connections,
                 max_overflow=0,
@@ -187,6 +181,8 @@ class Postgresql:
                 "the driver for PostgreSQL is not installed",
                 do="install the project with its extra `pg`, which is psycopg",
             ) from None
+        event.listen(engine, "connect", _check_server)
+        return engine
 
     def _connecting(self) -> dict[str, Any]:
         """Of several hosts in the URL, the one that takes writes; one that fell silent is given up soon."""
@@ -213,35 +209,13 @@ class Postgresql:
         The server cuts it off when it is silent for `stall_ms`, so a process that stands still does not lead.
         """
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            _warn_of_one_alone(connection)
             connection.exec_driver_sql(f"SET idle_session_timeout = {self.stall_ms}")
             connection.exec_driver_sql(f"LISTEN {self.bell}")
             try:
                 yield Attending(connection, self.lead, self.me)
             finally:
                 connection.invalidate()  # its lock and its listening end with it
-
-    def check(self, connection: Connection) -> None:
-        """Durable when it says so, UTF-8, and texts in the order of their code points.
-
-        Of several servers, one that confirms nothing to the others is warned of: it may be the last one left.
-        """
-        for setting, wanted, do in REQUIRED:
-            found = _shown(connection, setting)
-            if found not in wanted:
-                raise Damaged(
-                    "the PostgreSQL server is not set up for a ledger",
-                    where=setting,
-                    why=f"it is {found}; it must be {' or '.join(wanted)}",
-                    do=do,
-                )
-        names = "synchronous_standby_names"
-        if _counts_hosts(connection.engine.url) > 1 and not _shown(connection, names):
-            log.warning(
-                "a failover would lose what was acknowledged",
-                where=names,
-                why="the URL names several servers, and commits wait for no standby",
-                do="set it as soon as there is a standby (docs/operate/postgresql.md)",
-            )
 
     def is_away(self, error: Exception) -> bool:
         """By the SQLSTATE class; an error without one came from the connection, not from the server."""
@@ -275,10 +249,6 @@ class Attending:
         return any(note.payload != self._me for note in driver.notifies(timeout=wait_s))
 
 
-def _shown(connection: Connection, setting: str) -> str:
-    return str(connection.exec_driver_sql(f"SHOW {setting}").scalar_one())
-
-
 def _counts_hosts(url: URL) -> int:
     """How many servers a URL names: each in a `host` of its own, or several in one."""
     return sum(len(each.split(",")) for each in url.normalized_query.get("host", ()))
@@ -290,9 +260,41 @@ REQUIRED = (
     ("full_page_writes", ("on",), "set full_page_writes = on"),
     ("synchronous_commit", ("on", "remote_apply"), "set synchronous_commit = on, for this role too"),
     ("server_encoding", ("UTF8",), _CREATE),
-    ("lc_collate", ("C", "POSIX", "C.UTF-8", "C.utf8"), _CREATE),
 )
 """(setting, allowed values, what to do)."""
+IN_ORDER = "'B' < 'a' AND 'Z' < U&'\\00E9' AND U&'\\00E9' < U&'\\+01F600'"
+"""Whether the database orders texts by their code points, whoever provides its collation."""
+ASKED = ", ".join([*(f"current_setting('{name}')" for name, *_ in REQUIRED), IN_ORDER])
+
+
+def _check_server(driver: Any, _record: Any) -> None:
+    """`Damaged` unless a server that was just reached keeps what it says it keeps.
+
+    It may be another one than at the start: which of several takes writes is not for the node to say.
+    """
+    *found, is_in_order = driver.execute(f"SELECT {ASKED}").fetchone()
+    driver.rollback()
+    for (name, wanted, do), value in zip(REQUIRED, found, strict=True):
+        if value not in wanted:
+            raise _not_set_up(name, f"it is {value}; it must be {' or '.join(wanted)}", do)
+    if not is_in_order:
+        raise _not_set_up("collation", "it does not order texts by their code points", _CREATE)
+
+
+def _not_set_up(where: str, why: str, do: str) -> Damaged:
+    return Damaged("the PostgreSQL server is not set up for a ledger", where=where, why=why, do=do)
+
+
+def _warn_of_one_alone(connection: Connection) -> None:
+    """Of several servers, one that confirms nothing to the others is warned of: it may be the last left."""
+    names = "synchronous_standby_names"
+    if _counts_hosts(connection.engine.url) > 1 and not connection.exec_driver_sql(f"SHOW {names}").scalar():
+        log.warning(
+            "a failover would lose what was acknowledged",
+            where=names,
+            why="the URL names several servers, and commits wait for no standby",
+            do="set it as soon as there is a standby (docs/operate/postgresql.md)",
+        )
 
 
 def kind_of(url: URL) -> Kind:

@@ -91,7 +91,8 @@ def test_commits_wait_for_exactly_the_servers_that_the_node_is_told_of() -> None
     hosts = [host.split(":")[0] for host in url.query["host"]]
     assert sorted(waited_for) == sorted(SERVERS) == sorted(hosts)
     assert [SERVICES[name]["environment"]["SERVER"] for name in hosts] == hosts
-    assert "application_name=$SERVER" in MEMBER
+    assert "cluster_name = '$SERVER'" in MEMBER
+    assert "application_name" not in MEMBER, "a copy that is being made confirms nothing"
     assert SERVICES["db2"]["environment"]["FOLLOWS"] == "${DB2_FOLLOWS:-db1}"
     assert f"CREATE DATABASE {url.database} OWNER {url.username} " in PRIMARY
     assert url.password is None

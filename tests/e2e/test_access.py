@@ -589,3 +589,21 @@ def test_after_all_hostile_input_the_node_still_writes_and_is_sound(hostile: Par
     node = hostile.node
     assert node.post("/v1/operators", brazilian(600))["outcome"] == "new"
     assert node.fsck() == []
+
+
+def test_nobody_says_for_himself_where_he_calls_from(lone: Node) -> None:
+    """Else whoever invents an address for each request is bounded by nothing."""
+    lone.stop()
+    lone.environment = {"AEO_RATE_PER_MINUTE": "20"}
+    lone.run()
+    assert 429 in _statuses_from_invented_places(lone)
+    lone.stop()
+    lone.environment |= {"AEO_PROXIES": "127.0.0.1"}
+    lone.run()
+    assert _statuses_from_invented_places(lone) == {200}
+
+
+def _statuses_from_invented_places(node: Node) -> set[int]:
+    places = [{"x-forwarded-for": f"192.0.2.{number}"} for number in range(40)]
+    with node.client(None) as anyone:
+        return {anyone.get("/v1/card", headers=headers).status_code for headers in places}

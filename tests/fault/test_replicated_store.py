@@ -18,7 +18,7 @@ from clients.bench.postgres import Server, folder_of_programs
 from node.store.database import Database
 from tests import postgres as postgresql
 from tests.load import Load, check_all
-from tests.nodes import ROOT, Node, make, until
+from tests.nodes import ROOT, Node, brazilian, make, until
 
 SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE application_name = %s AND sync_state = 'quorum'"
 ALONE = ("ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")
@@ -114,12 +114,24 @@ def test_a_server_that_confirms_nothing_to_the_others_is_warned_of(replicated: R
     br.await_answer()
     store = Database(url(db1=db1, db2=db2), br.home)
     with capture_logs() as said:
-        store.migrate()
-        assert said == []
+        with store.attend():
+            assert said == []
         postgresql.tell(db1, *ALONE)
         until(lambda: not follows(db1, "db2"), what="a primary that waits for nobody")
         store.close()
-        store.migrate()
+        with store.attend():
+            pass
     store.close()
     [warning] = said
     assert (warning["log_level"], warning["where"]) == ("warning", "synchronous_standby_names")
+
+
+def test_a_node_whose_commit_waits_for_a_lost_standby_can_be_stopped(replicated: Replicated) -> None:
+    _, db1, db2, br = replicated
+    br.environment = {"AEO_REQUEST_TIMEOUT_S": "1"}
+    br.run()
+    postgresql.kill(db2)
+    assert br.http.post("/v1/operators", json=brazilian(1)).status_code == 503
+    br.stop()
+    postgresql.tell(db1, *ALONE)
+    br.run()

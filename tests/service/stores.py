@@ -26,7 +26,7 @@ def part(home: Path) -> None:
     if ON_POSTGRESQL:
         told = settings.load(home).database_url
         file = home / FILE
-        text = file.read_text(encoding="utf-8").replace(told, servers[0].create(of=told))
+        text = file.read_text(encoding="utf-8").replace(told, servers[0].copy(told))
         file.write_text(text, encoding="utf-8")
 
 

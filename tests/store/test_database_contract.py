@@ -13,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy import Connection, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import SQLModel
 
@@ -723,3 +723,44 @@ def test_a_server_that_falls_silent_is_given_up_and_one_that_takes_writes_is_sou
     assert idle + interval * times <= 15
     assert int(told["tcp_user_timeout"]) <= 15_000
     assert told["target_session_attrs"] == "read-write"
+
+
+UNSOUND = {
+    "synchronous_commit": "ALTER DATABASE {} SET synchronous_commit = off",
+    "collation": "",
+}
+
+
+@pytest.mark.parametrize("where", UNSOUND)
+def test_a_server_that_would_not_keep_a_ledger_is_refused_whenever_it_is_reached(
+    postgres: Server, tmp_path: Path, where: str
+) -> None:
+    """A server that takes over may be set up otherwise than the first."""
+    how = " LOCALE_PROVIDER icu ICU_LOCALE 'en'" if where == "collation" else ""
+    url = postgres.create("TEMPLATE template0" + how)
+    store = Database(url, tmp_path)
+    if UNSOUND[where]:
+        store.migrate()
+        postgres.tell(UNSOUND[where].format(make_url(url).database))
+        store.close()
+    with pytest.raises(Damaged, match=f"not set up for a ledger \\({where}\\)"), store.read():
+        pass
+    store.close()
+
+
+def test_the_notices_of_a_channel_are_found_without_reading_its_disclosures(store: Database) -> None:
+    shared = {"log": 1, "time": TIME, "received_at": TIME, "body": b"{}"}
+    rows = [shared | {"seq": seq, "record_id": f"r{seq}", "kind": "disclosure"} for seq in range(5_000)]
+    rows[7] |= {"record_id": None, "kind": "notice"}
+    rows[9] |= {"record_id": None, "kind": "notice"}
+    with store.write() as connection:
+        channels.put_mirror(connection, [], rows)
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("ANALYZE"))
+    sent = list[tuple[str, object]]()
+    with store.read() as connection:
+        noted = event.listens_for(connection, "before_cursor_execute")
+        noted(lambda _connection, _cursor, statement, values, *_: sent.append((statement, values)))
+        assert [each["seq"] for each in channels.notices(connection, 1)] == [9, 7]
+    with store.read() as connection:
+        assert "ix_mirror_version_record" in plan(connection, *sent[0])
