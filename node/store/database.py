@@ -38,6 +38,8 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
 READY_LIMIT = 2
+WORTH_COPYING = 16
+"""So many rows at a time, or more, go to a server by COPY."""
 ASKING_LIMIT = 16
 """Of the connections of one process, those that may be asked by its event loop at a time."""
 ANSWER_LIMIT_S = 10.0
@@ -308,6 +310,17 @@ def _putting(model: type[SQLModel], dialect: str) -> Executable:
 
 
 def add(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> None:
-    """Insert rows that must be new."""
-    if rows:
+    """Insert rows that must be new; all have values for the same columns."""
+    if len(rows) >= WORTH_COPYING and connection.dialect.name == "postgresql":
+        _copy(connection, model, rows)
+    elif rows:
         connection.execute(table(model).insert(), list(rows))
+
+
+def _copy(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> None:
+    """Insert many rows by PostgreSQL's COPY, which takes about two thirds of the time."""
+    names = list(rows[0])
+    driver: Any = connection.connection.cursor()
+    with driver as cursor, cursor.copy(f"COPY {table(model).name} ({', '.join(names)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([row[name] for name in names])

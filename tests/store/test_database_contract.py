@@ -764,3 +764,23 @@ def test_the_notices_of_a_channel_are_found_without_reading_its_disclosures(stor
         assert [each["seq"] for each in channels.notices(connection, 1)] == [9, 7]
     with store.read() as connection:
         assert "ix_mirror_version_record" in plan(connection, *sent[0])
+
+
+def test_many_rows_at_a_time_are_stored_as_they_are(store: Database) -> None:
+    text_, last = 'tab\t, \\N, \\., \n, \r, quote", é, 😀, NULL, ', 2**31 - 1
+    rows = [
+        {"log": 1, "seq": seq, "record_id": None if seq % 2 else text_, "kind": "disclosure"}
+        | {"time": "", "received_at": TIME, "body": bytes(range(256)) if seq else b""}
+        for seq in [*range(50), last]
+    ]
+    fed = [{"log": 1, "record_id": text_, "tin": str(seq), "kind": "k", "time": TIME} for seq in range(50)]
+    with store.write() as connection:
+        add(connection, tables.MirrorVersion, rows)
+        add(connection, Change, fed)
+    with store.read() as connection:
+        found = connection.execute(select(table(tables.MirrorVersion)).order_by(text("seq"))).mappings()
+        assert [dict(row) for row in found] == rows
+        told = connection.execute(select(table(Change)).order_by(text("change"))).mappings()
+        assert [{name: row[name] for name in fed[0]} for row in told] == fed
+    with pytest.raises(Exception, match=r"(?i)unique"), store.write() as connection:
+        add(connection, tables.MirrorVersion, rows)
