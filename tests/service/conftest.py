@@ -45,32 +45,38 @@ def _known(_operating: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture
 def strangers(_strangers: Made, tmp_path: Path) -> Iterator[World]:
     """Two nodes that have not met."""
-    with _copy(_strangers, tmp_path) as opened:
+    with _for_one_test(_strangers, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def world(_operating: Made, tmp_path: Path) -> Iterator[World]:
     """Two nodes with an agreement in operation in both directions, and no operators yet."""
-    with _copy(_operating, tmp_path) as opened:
+    with _for_one_test(_operating, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def known(_known: Made, tmp_path: Path) -> Iterator[World]:
     """Two nodes with an agreement in operation; UY knows BR's operators 1 to 3."""
-    with _copy(_known, tmp_path) as opened:
+    with _for_one_test(_known, tmp_path) as opened:
         yield opened
 
 
 @contextmanager
 def _copy(made: Made, folder: Path) -> Iterator[World]:
+    """A copy to be copied again."""
     shutil.copytree(made[0], folder, dirs_exist_ok=True)
-    homes = (folder / "br", folder / "uy")
-    for home in homes:
+    for home in (folder / "br", folder / "uy"):
         stores.part(home)
     opened = open_world(folder, made[1], seed=len(str(folder)))
     yield opened
     opened.close()
-    for home in homes:
-        stores.drop(home)
+
+
+@contextmanager
+def _for_one_test(made: Made, folder: Path) -> Iterator[World]:
+    with _copy(made, folder) as opened:
+        yield opened
+    for node in opened.nodes:
+        stores.drop(node.home)
