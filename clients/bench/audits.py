@@ -12,14 +12,17 @@ FSCK_RUNS = 2
 
 def check(node: RunningNode, number: int) -> list[Figure]:
     """The receipt of one more operator, and `fsck` of the store that has it; nothing else may write."""
-    admitted = node.call("POST", "/v1/operators", operator(number))
-    ledger, disclosed = admitted["ledger_seq"] + 1, channel(node)["size"]
+    admitted = node.client.admit(operator(number))
+    seq, receipt, disclosed = admitted["ledger_seq"], admitted["receipt"], channel(node)["size"]
+    if seq is None or receipt is None:
+        raise RuntimeError(f"operator {number} is not a new one")
+    ledger = seq + 1
     rates = [(ledger + disclosed) / _fsck_s(node) for _ in range(FSCK_RUNS)]
     return [
         Figure(
             "proof_bytes",
             "bytes",
-            [len(admitted["receipt"])],
+            [len(receipt)],
             Conditions(
                 f"receipt (C2SP tlog-proof) of one of {ledger} entries: inclusion proof, signed checkpoint"
             ),

@@ -308,8 +308,11 @@ def _fill(each: Pair, folder: Path, start: int, until: int, console: Console) ->
     path = folder / LIST
     write_list(path, start, until - start)
     ran = _imported(each.issuer, path, "new", until - start)
-    for behind in each.behind(SAY_S):
-        console.print(f"        the mirror is {behind:,} behind")
+    said = time.monotonic()
+    for behind in each.behind():
+        if time.monotonic() - said >= SAY_S:
+            said = time.monotonic()
+            console.print(f"        the mirror is {behind:,} behind")
     return ran
 
 

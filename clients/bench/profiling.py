@@ -150,7 +150,9 @@ def _profiles(folder: Path, console: Console) -> Iterator[Profiled]:
         agree(both)
         console.print("Import, with a partner that takes it over")
         numbers = iter(range(0, 90_000_000, MOST_PAGES * writes.PAGE))
-        _importing(drive, both, next(numbers))  # begins the processes of both workshops, which is done only once
+        _importing(
+            drive, both, next(numbers)
+        )  # begins the processes of both workshops, which is done only once
         both.catch_up()
         nodes = {"import_issuer": both.issuer, "import_partner": both.partner}
         yield from _under(nodes, lambda: _importing(drive, both, next(numbers)))

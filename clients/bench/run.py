@@ -23,13 +23,14 @@ from clients.bench.load import Drive, loader
 from clients.bench.machine import machine, versions
 from clients.bench.nodes import Pair, agree, empty_endpoint, pair
 from clients.bench.operators import operators
+from node.errors import Refusal
 
 COMMAND = "make bench"
 DATABASE = "node.sqlite"
 TINS = 4_000
 CHANGES = 400
 NO_SERVER = "No PostgreSQL here (Debian's package postgresql): its rows are left out"
-UNMEASURED = (RuntimeError, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
+UNMEASURED = (RuntimeError, Refusal, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
 WIDTH = 160
 UNCACHED = "PYTHONDONTWRITEBYTECODE"
 """Not handed on: a node that is started again finds its compiled code, as an installed one does."""

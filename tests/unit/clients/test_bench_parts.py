@@ -1,15 +1,19 @@
+import json
 import os
 import socket
 import sqlite3
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from clients.bench import cost, profiling, report, sizes, usage
+from clients.bench import cost, nodes, profiling, report, sizes, usage
 from clients.bench.figures import Conditions, Figure
 from clients.bench.million import MILLION, Size
+from clients.bench.nodes import Pair, RunningNode
 from clients.bench.wire import Wire
+from clients.sdk.client import Node
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,30 @@ def test_a_command_is_told_by_its_time_its_processor_time_and_its_memory() -> No
     assert 80 < ran.used.peak_mb < max(400, 1.1 * own_mb)
     with pytest.raises(RuntimeError, match="code 3: no"):
         usage.run([sys.executable, "-c", "print('no'); raise SystemExit(3)"])
+
+
+def asked_for_its_channel(country: str, sizes: list[int]) -> RunningNode:
+    def answer(_: httpx.Request) -> httpx.Response:
+        said = json.dumps({"channels": [{"issuer": "BR", "size": sizes.pop(0)}]})
+        return httpx.Response(200, stream=httpx.ByteStream(said.encode()))
+
+    node = RunningNode(country, Path(), 0)
+    node.client = Node("http://node.test", transport=httpx.MockTransport(answer))
+    return node
+
+
+def test_the_issuer_is_asked_once_and_the_partner_until_it_has_everything() -> None:
+    issuer, partner = [70], [0, 30, 69, 70]
+    pair = Pair(asked_for_its_channel("BR", issuer), asked_for_its_channel("UY", partner))
+    assert list(pair.behind()) == [70, 40, 1]
+    assert issuer == partner == []
+
+
+def test_a_partner_that_stands_still_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "LIMIT_S", 0.02)
+    pair = Pair(asked_for_its_channel("BR", [2]), asked_for_its_channel("UY", [1] * 100))
+    with pytest.raises(RuntimeError, match="1 entries behind"):
+        pair.catch_up()
 
 
 def test_a_trial_with_fewer_records_bears_its_number_and_has_no_goals() -> None:
