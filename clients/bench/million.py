@@ -24,10 +24,11 @@ from rich.console import Console
 from clients.bench import reads, report, run, sizes, usage
 from clients.bench.figures import Conditions, Figure, Goal, Measure, in_turn
 from clients.bench.load import Drive, loader
-from clients.bench.nodes import Pair, RunningNode, agree, free_port, pair
+from clients.bench.nodes import Pair, RunningNode, agree, pair
 from clients.bench.traders import PROFILE, trader, traders, write_list
 from clients.bench.wire import Wire
 from clients.bench.writes import DURABLE, pages
+from clients.demo.waiting import free_port
 
 COMMAND = "make bench-million"
 MILLION = 1_000_000

@@ -9,18 +9,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clients.demo.waiting import POLL_S, free_port, until
 from clients.sdk.client import Node, NodeUnreachable
 from contracts import rules, terms
 
 LIMIT_S = 60.0
-POLL_S = 0.01
 LONGEST_S = 1.0
 MOST_PER_S = 10_000
 """More entries than a partner takes over: before that time is over there is no need to look again."""
@@ -85,7 +85,7 @@ class RunningNode:
 
     def await_answer(self) -> None:
         """Wait until the node answers."""
-        until(self._answers, "a node does not start")
+        until(self._answers, LIMIT_S, "the start of a node")
 
     def stop(self) -> None:
         """Stop the node, if it runs."""
@@ -168,7 +168,7 @@ def empty_endpoint() -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "clients.bench.empty", str(port)])
     try:
-        until(partial(_listens, process, port), "the empty endpoint does not start")
+        until(partial(_listens, process, port), LIMIT_S, "the start of the empty endpoint")
         yield port
     finally:
         _stop(process)
@@ -185,13 +185,13 @@ def agree(both: Pair, contract: str = "mra_v1", of_terms: str = "br_uy") -> str:
         "Measured", countries, terms.terms(of_terms), rules.text(contract)
     )
     issuer.client.act(agreement, "sign")
-    until(lambda: _knows(partner, agreement), "the draft does not arrive")
+    until(lambda: _knows(partner, agreement), LIMIT_S, "the draft at the partner")
     partner.client.act(agreement, "sign")
-    until(lambda: all(_has_signed(node, agreement) for node in both.both()), "the signatures do not meet")
+    until(lambda: all(_is_signed(node, agreement) for node in both.both()), LIMIT_S, "both signatures")
     for node in both.both():
         node.client.act(agreement, "start", mode="operation", issuer=issuer.country, partner=partner.country)
-    until(lambda: channel(partner)["state"] == "IN_OPERATION", "the agreement does not come into operation")
-    until(lambda: channel(issuer)["in_line"], "the channel does not come into line")
+    until(lambda: channel(partner)["state"] == "IN_OPERATION", LIMIT_S, "the agreement in operation")
+    until(lambda: channel(issuer)["in_line"], LIMIT_S, "the channel in line")
     both.catch_up()
     return agreement
 
@@ -200,22 +200,6 @@ def channel(node: RunningNode) -> dict[str, Any]:
     """The one channel that is measured, as a node sees it."""
     of = [each for each in node.client.channels() if each["issuer"] == "BR"]
     return dict(of[0]) if of else {"state": "", "size": 0, "in_line": False}
-
-
-def until(holds: Callable[[], bool], otherwise: str) -> None:
-    """Wait until a condition holds; `RuntimeError` when it never does."""
-    end = time.monotonic() + LIMIT_S
-    while not holds():
-        if time.monotonic() > end:
-            raise RuntimeError(otherwise)
-        time.sleep(POLL_S)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _disclosed(node: RunningNode) -> int:
@@ -233,7 +217,7 @@ def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _has_signed(node: RunningNode, agreement: str) -> bool:
+def _is_signed(node: RunningNode, agreement: str) -> bool:
     return node.client.agreement(agreement)["signed"]
 
 

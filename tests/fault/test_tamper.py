@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of, until
+from clients.demo.waiting import until
+from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of
 
 OPERATORS = [brazilian(number) for number in range(20)]
 SEEN = brazilian(900)
