@@ -143,12 +143,12 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     issuer, partner = pairs[""].both()
     files = {"issuer": issuer.home / DATABASE, "partner": partner.home / DATABASE}
     before = {where: sizes.file_bytes(file) for where, file in files.items()}
-    yield from writes.to_mirror(drive, pairs, floors.signed_and_verified())
+    signed = floors.signed_and_verified()
+    yield from writes.to_mirror(drive, pairs, signed)
     for where, file in files.items():
         yield sizes.growth(before[where], sizes.file_bytes(file), writes.MIRRORED, where)
     yield sizes.of_version(files["issuer"])
-    yield writes.shared_changes(drive, issuer)
-    pairs[""].catch_up()
+    yield writes.shared_changes(drive, pairs[""], signed)
     yield from reads.lookups(drive, partner, tins, empty_port)
     yield from reads.lists(drive, partner, tins, empty_port)
-    yield from audits.check(issuer, 4_000_000)
+    yield from audits.check(issuer, 4_000_000, signed)
