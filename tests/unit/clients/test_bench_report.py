@@ -105,17 +105,17 @@ def test_the_report_has_the_agreed_form(tmp_path: Path) -> None:
     figures = [waiting([1.23456, 2.0, 4.0], Goal(50, 150)), replace(rate([3.0]), ratios={"floor": 0.123456})]
     write(path, "make bench", {"at": "now", "took_s": 3}, machine(), versions(), figures)
     report = json.loads(path.read_text(encoding="utf-8"))
-    assert set(report) == {"machine", "versions", "runs", "results"}
-    assert {"cpu_count", "cpu_model", "memory_mib", "python", "os"} == set(report["machine"])
-    assert all(report["machine"].values())
-    assert {"fastapi", "sqlalchemy", "cryptography", "sqlite"} <= set(report["versions"])
-    assert set(report["runs"]["make bench"]) == {"at", "took_s", "machine", "versions"}
+    assert set(report) == {"runs", "results"}
+    ran = report["runs"]["make bench"]
+    assert set(ran) == {"at", "took_s", "machine", "versions"}
+    assert {"cpu_count", "cpu_model", "memory_mib", "python", "os"} == set(ran["machine"])
+    assert all(ran["machine"].values())
+    assert {"fastapi", "sqlalchemy", "cryptography", "sqlite"} <= set(ran["versions"])
     timed, rated = report["results"]
     assert timed == {
         "name": "wait_ms",
         "unit": "ms",
         "better": "lower",
-        "median": 2.0,
         "p50": 2.0,
         "p99": 4.0,
         "quartiles": [1.617, 3.0],
@@ -140,7 +140,7 @@ def test_a_run_replaces_what_it_measured_and_keeps_the_figures_of_others(tmp_pat
     written(path, "make bench", rate([1.0]), waiting([2.0]))
     written(path, "make bench-million", replace(rate([5.0]), name="million"))
     report = written(path, "make bench", rate([123456.0]))
-    kept = {each["name"]: (each["run"], each["median"]) for each in report["results"]}
+    kept = {each["name"]: (each["run"], each["p50"]) for each in report["results"]}
     assert kept == {
         "wait_ms": ("make bench", 2.0),
         "million": ("make bench-million", 5.0),
