@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from clients.bench import report
+from clients.bench.million import NAMES
 
 ADMINISTRATIONS: Final = 180
 TRADERS: Final = 100_000_000
@@ -23,6 +24,7 @@ MEASURED: Final = {
     "on disk at the partner": ("partner_disk_bytes_per_record", "bytes"),
     "on the wire, both ways": ("wire_bytes_per_record", "bytes"),
 }
+COUNTS: Final = {name: count for count, name in NAMES.items()}
 Values = Mapping[str, float]
 
 
@@ -101,7 +103,7 @@ def worked_out(figures: Values) -> str:
 
 
 def _number(step: str) -> int:
-    return {"million": 1_000_000}.get(step) or int(step)
+    return COUNTS.get(step) or int(step)
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

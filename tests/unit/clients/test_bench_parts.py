@@ -10,7 +10,7 @@ import pytest
 
 from clients.bench import cost, nodes, profiling, report, sizes, usage
 from clients.bench.figures import Conditions, Figure
-from clients.bench.million import MILLION, Size
+from clients.bench.million import MILLION, SHARES, Size
 from clients.bench.nodes import Pair, RunningNode
 from clients.bench.wire import Wire
 from clients.sdk.client import Node
@@ -127,12 +127,10 @@ def test_the_parts_of_a_version_are_means_over_what_shares_them(tmp_path: Path) 
     assert sizes.growth(1000, 3000, 4, "issuer").runs == [500]
 
 
-def report_of_a_run(path: Path) -> None:
+def report_of_a_run(path: Path, steps: tuple[str, ...] = ("10", "100", "1000"), fsck_s: float = 2.0) -> None:
     names = [name for name, _ in cost.MEASURED.values()]
-    values = {
-        f"{name}_{step}": 1000.0 + at for name in names for at, step in enumerate(("10", "100", "1000"))
-    }
-    values |= {"partner_bytes_per_record_1000": 3000.0, "fsck_cpu_1000_s": 2.0}
+    values = {f"{name}_{step}": 1000.0 + at for name in names for at, step in enumerate(steps)}
+    values |= {f"partner_bytes_per_record_{steps[-1]}": 3000.0, f"fsck_cpu_{steps[-1]}_s": fsck_s}
     figures = [Figure(name, "bytes", [value], Conditions("made up")) for name, value in values.items()]
     report.write(path, "make bench-million", {}, {}, {}, figures)
 
@@ -147,6 +145,16 @@ def test_the_page_on_costs_has_the_tables_of_a_report(tmp_path: Path) -> None:
     assert text.count("| on the wire, both ways | 1,000 bytes | 1,001 bytes | 1,002 bytes | 1.00 |") == 1
     assert text.count("| one partner takes over all 100,000,000 | 27.8 h | 100.2 GB | 100.2 GB |") == 1
     assert text.count("| each further partner, by the lengths in the tables |  | 1.7 GB | 0.6 GB |") == 1
+
+
+@pytest.mark.parametrize(("records", "fsck_s"), [(1_000_000, 600), (100_000, 60), (10_000, 6), (3_000, 1.8)])
+def test_the_costs_of_a_trial_are_worked_out_though_its_number_is_in_words(
+    records: int, fsck_s: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size, told = Size(records), tmp_path / "bench.json"
+    report_of_a_run(told, tuple(size.name(records // share) for share in SHARES), fsck_s)
+    assert cost.main([str(told)]) == 0
+    assert "| `aeo fsck` of one administration's 555,556 | 5.6 min |" in capsys.readouterr().out
 
 
 def test_a_report_without_a_million_has_no_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
