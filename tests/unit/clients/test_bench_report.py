@@ -1,6 +1,8 @@
 import io
 import json
 import math
+import platform
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +135,16 @@ def test_the_report_has_the_agreed_form(tmp_path: Path) -> None:
     }
     assert not {"goal", "goal_p50", "met"} & set(rated)
     assert rated["ratios"] == {"floor": 0.1235}
+
+
+@pytest.mark.parametrize("how", ["'--enable-shared' '--enable-optimizations'", "'--enable-shared'", None])
+def test_the_interpreter_is_told_and_optimised_only_where_it_says_so(
+    how: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_config_var", {"CONFIG_ARGS": how}.get)
+    told = str(machine()["python"])
+    assert platform.python_version() in told
+    assert told.endswith(", --enable-optimizations") == ("optimizations" in (how or ""))
 
 
 def test_a_run_replaces_what_it_measured_and_keeps_the_figures_of_others(tmp_path: Path) -> None:
