@@ -44,6 +44,7 @@ HERE = Path("aeo-node")
 LOCK: Final = "serving.lock"
 LABEL_LIMIT: Final = 100
 WORTH_A_PROCESS: Final = 10_000
+SAY_S: Final = 10.0
 """Entries for which the start of another process pays."""
 IN_WORDS: Final = {
     "name": "must be lower-case words with dots between, such as aeo.br.example",
@@ -255,7 +256,7 @@ def _processors() -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show on the terminal how far a check is, how fast it goes and what time is left."""
+    """How far a check is, how fast it goes and what time is left; without a terminal, a line now and then."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -264,12 +265,17 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )
     begun = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console, said = Console(stderr=True), begun
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("checking", total=None, rate="")
 
         def told(what: str, done: int, of: int) -> None:
+            nonlocal said
             rate = f"{done / (time.monotonic() - begun):,.0f} entries/s"
             progress.update(task, description=what, completed=done, total=of, rate=rate)
+            if progress.disable and time.monotonic() - said >= SAY_S:
+                said = time.monotonic()
+                typer.echo(f"{what}: {done:,} of {of:,}, {rate}", err=True)
 
         yield told
 

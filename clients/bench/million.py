@@ -41,6 +41,8 @@ APPEND_ROUNDS = 7
 LOOKUP_ROUNDS = 9
 STARTS = 3
 FLOOR_RUNS = 3
+SHORTEST_LIMIT_S = 60.0
+SLOWEST_PER_S = 100
 ASKED = 5_000
 SAY_S = 5.0
 MEMORY_MB = 400
@@ -68,6 +70,11 @@ class Size:
     def goal(self, p50: float) -> Goal | None:
         """A goal, which is for a million."""
         return Goal(p50) if self.records == MILLION else None
+
+    @property
+    def limit_s(self) -> float:
+        """No command over all of them takes longer, on however slow a machine: else the run ends."""
+        return SHORTEST_LIMIT_S + self.records / SLOWEST_PER_S
 
     @property
     def floor(self) -> str:
@@ -150,12 +157,15 @@ def figures(folder: Path, console: Console, size: Size) -> Iterator[Figure]:
         _fill(small, folder, 0, size.small, console)
         yield from _filled(large, folder, wire, signed, console)
         pairs = {"small": small, "large": large}
+        console.print("Appending and looking up at both, in turn")
         yield from _growth(drive, pairs, size)
         yield from _memory(large, size)
+        console.print("Starting the issuers again, in turn")
         yield _starts(pairs, size)
         for each in pairs.values():
             for node in each.both():
                 node.stop()
+        console.print("Checking with `aeo fsck`")
         yield from _audited(large, signed)
         yield signed.figure()
 
@@ -319,7 +329,7 @@ def _audited(large: Pair, signed: Signed) -> Iterator[Figure]:
     size = signed.size
     for who, node in (("", large.issuer), ("mirror_", large.partner)):
         signed.measure()
-        ran = usage.run(node.command("fsck"))
+        ran = usage.run(node.command("fsck"), size.limit_s)
         signed.measure()
         told = f"`aeo fsck` of {size.records} records, {'their mirror' if who else 'ledger and channel'}"
         yield Figure(
@@ -355,7 +365,7 @@ def _fill(each: Pair, folder: Path, start: int, until: int, console: Console) ->
 
 def _imported(node: RunningNode, path: Path, outcome: str, count: int) -> usage.Ran:
     command = [sys.executable, "-m", "clients.cli.main", "operator", "import", str(path)]
-    ran = usage.run([*command, "--profile", PROFILE, "--json", "--home", str(node.home)])
+    ran = usage.run([*command, "--profile", PROFILE, "--json", "--home", str(node.home)], Size(count).limit_s)
     counts = json.loads(ran.said)["counts"]
     if counts[outcome] != count:
         raise RuntimeError(f"of {count} rows not all are {outcome}: {counts}")

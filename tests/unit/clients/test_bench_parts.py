@@ -70,6 +70,8 @@ def test_a_command_is_told_by_its_time_its_processor_time_and_its_memory() -> No
     assert 80 < ran.used.peak_mb < max(400, 1.1 * own_mb)
     with pytest.raises(RuntimeError, match="code 3: no"):
         usage.run([sys.executable, "-c", "print('no'); raise SystemExit(3)"])
+    with pytest.raises(RuntimeError, match="code -9"):
+        usage.run([sys.executable, "-c", "import time; time.sleep(60)"], limit_s=0.2)
 
 
 def asked_for_its_channel(country: str, sizes: list[int]) -> RunningNode:

@@ -3,6 +3,7 @@ import json
 import math
 import platform
 import sysconfig
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clients.bench import plot
+from clients.bench import plot, run
 from clients.bench.figures import Conditions, Figure, Goal, Measure, against, in_turn
 from clients.bench.load import request
 from clients.bench.machine import machine, versions
@@ -220,6 +221,20 @@ def test_what_was_measured_is_told_though_the_rest_could_not_be(tmp_path: Path) 
     assert [each["name"] for each in report["results"]] == ["rate_per_s"]
     assert report["runs"]["make bench"]["versions"]["fastapi"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["bench.json", "bench.svg"]
+
+
+def test_a_long_measurement_says_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_folder: Path, console: Console) -> Iterator[Figure]:
+        console.print("Checking")
+        time.sleep(0.1)
+        yield rate([3.0])
+
+    monkeypatch.setattr(run, "SAY_S", 0.01)
+    assert told("make bench", measure, tmp_path / "bench.json") == 0
+    meanwhile = capsys.readouterr().out.partition("Checking")[2].partition("rate_per_s")[0]
+    assert meanwhile.count(" s\n") > 1
 
 
 def test_every_made_up_operator_is_one_the_node_accepts() -> None:
