@@ -46,6 +46,7 @@ LOCK: Final = "serving.lock"
 LABEL_LIMIT: Final = 100
 WORTH_A_PROCESS: Final = 10_000
 """Entries for which the start of another process pays."""
+SAY_S: Final = 10.0
 MOST_TOLD: Final = 10_000
 """Of more findings than these a store tells nothing that these do not."""
 IN_WORDS: Final = {
@@ -276,7 +277,7 @@ def _processors() -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show on the terminal how far a check is, how fast it goes and what time is left.
+    """How far a check is, how fast it goes and what time is left; without a terminal, a line now and then.
 
     What is printed meanwhile stands above it where both go to the terminal; anywhere else it goes as it is.
     """
@@ -288,15 +289,24 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )
     begun = time.monotonic()
+    console, said = Console(stderr=True), begun
     shown = Progress(
-        *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),
     )
     with shown as progress:
         task = progress.add_task("checking", total=None, rate="")
 
         def told(what: str, done: int, of: int) -> None:
+            nonlocal said
             rate = f"{done / (time.monotonic() - begun):,.0f} entries/s"
             progress.update(task, description=what, completed=done, total=of, rate=rate)
+            if progress.disable and time.monotonic() - said >= SAY_S:
+                said = time.monotonic()
+                typer.echo(f"{what}: {done:,} of {of:,}, {rate}", err=True)
 
         yield told
 

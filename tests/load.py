@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from tests.nodes import Node, brazilian, until
+from clients.demo.waiting import until
+from tests.nodes import Node, brazilian
 
 CALLERS = 6
 

@@ -9,21 +9,20 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from stdnum.br import cnpj
 
+from clients.demo.waiting import free_port, until
 from clients.sdk import importing
 from contracts import rules, terms
 from node import app
@@ -42,26 +41,7 @@ FAST = {
     "AEO_RATE_PER_MINUTE": "10000000",
 }
 START_LIMIT_S = 30.0
-POLL_S = 0.02
 DATABASE = "node.sqlite"
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T], limit_s: float = 15.0, what: str = "the condition") -> T:
-    """Look again and again until the answer is true, and give it; fails when the time is over."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        if found := look():
-            return found
-        assert time.monotonic() < deadline, f"{what} did not come about within {limit_s} s"
-        time.sleep(POLL_S)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

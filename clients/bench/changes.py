@@ -14,7 +14,7 @@ from statistics import median
 import httpx
 import orjson
 
-from clients.bench.figures import Conditions, Figure, Goal
+from clients.bench.figures import Conditions, Figure, Goal, Measure, against, in_turn
 from clients.bench.nodes import Pair
 from clients.bench.writes import DURABLE, named
 
@@ -27,21 +27,28 @@ FLOOR = "bare_change_ms"
 
 def change_to_answer(pairs: Mapping[str, Pair], tins: Sequence[str], bare: "Bare") -> list[Figure]:
     """Suspend each of these operators once, 50 a second, at each pair and the floor in turn."""
-    waits: dict[str, list[float]] = {store: [] for store in pairs}
-    floor: list[float] = []
-    for at in range(ROUNDS):
-        part = tins[at * len(tins) // ROUNDS : (at + 1) * len(tins) // ROUNDS]
-        for store, pair in pairs.items():
-            waits[store] += asyncio.run(_Watch(pair).suspend(part))
-        floor += asyncio.run(bare.changes(len(part)))
-    figures = [_figure(store, waits[store], floor) for store in pairs]
+    parts = [tins[at * len(tins) // ROUNDS : (at + 1) * len(tins) // ROUNDS] for at in range(ROUNDS)]
+    waits: dict[str, list[float]] = {name: [] for name in (*pairs, FLOOR)}
+
+    def round_of(name: str) -> Measure:
+        def measure(at: int) -> float:
+            pair, part = pairs.get(name), parts[at]
+            took_ms = asyncio.run(_Watch(pair).suspend(part) if pair else bare.changes(len(part)))
+            waits[name] += took_ms
+            return median(took_ms)
+
+        return measure
+
+    middles = in_turn(ROUNDS, {name: round_of(name) for name in waits})
+    ratios = {store: against(middles[store], {FLOOR: middles[FLOOR]}) for store in pairs}
+    figures = [_figure(store, waits[store], ratios[store]) for store in pairs]
     told = "two commits of one row by sqlite3 alone and two answers of an empty FastAPI endpoint, in a row"
     return [
         *figures,
         Figure(
             FLOOR,
             "ms",
-            floor,
+            waits[FLOOR],
             Conditions(told, concurrency="one client, the same as the node's", durability=DURABLE[""]),
             better="lower",
             floor=True,
@@ -49,7 +56,7 @@ def change_to_answer(pairs: Mapping[str, Pair], tins: Sequence[str], bare: "Bare
     ]
 
 
-def _figure(store: str, waits: list[float], floor: list[float]) -> Figure:
+def _figure(store: str, waits: list[float], ratios: Mapping[str, float]) -> Figure:
     return Figure(
         named("change_to_answer", store, "ms"),
         "ms",
@@ -64,7 +71,7 @@ def _figure(store: str, waits: list[float], floor: list[float]) -> Figure:
         ),
         better="lower",
         goal=None if store else Goal(25, 100),
-        ratios={FLOOR: median(waits) / median(floor)},
+        ratios=ratios,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from clients.bench import report
+from clients.bench.million import NAMES
 
 ADMINISTRATIONS: Final = 180
 TRADERS: Final = 100_000_000
@@ -23,18 +24,19 @@ MEASURED: Final = {
     "on disk at the partner": ("partner_disk_bytes_per_record", "bytes"),
     "on the wire, both ways": ("wire_bytes_per_record", "bytes"),
 }
-Medians = Mapping[str, float]
+COUNTS: Final = {name: count for count, name in NAMES.items()}
+Values = Mapping[str, float]
 
 
 def main(arguments: Sequence[str]) -> int:
     """`REPORT [PAGE]`: print the tables, or put them into the page."""
     told, *page = [Path(each) for each in arguments] or [report.PATH]
     results = report.read(told)["results"]
-    medians = {each["name"]: float(each["median"]) for each in results}
-    if not any(name.startswith(STEPS) for name in medians):
+    values = {each["name"]: float(each["p50"]) for each in results}
+    if not any(name.startswith(STEPS) for name in values):
         print(f"{told} has no figures of `make bench-million`; run it first", file=sys.stderr)
         return 2
-    tables = {"measured": measured(medians), "worked out": worked_out(medians)}
+    tables = {"measured": measured(values), "worked out": worked_out(values)}
     for path in page:
         text = path.read_text(encoding="utf-8")
         for name, table in tables.items():
@@ -47,28 +49,28 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def steps_of(medians: Medians) -> list[str]:
+def steps_of(figures: Values) -> list[str]:
     """The numbers of records after each step of the run, as the names have them."""
-    return [name.removeprefix(STEPS) for name in medians if name.startswith(STEPS)]
+    return [name.removeprefix(STEPS) for name in figures if name.startswith(STEPS)]
 
 
-def measured(medians: Medians) -> str:
+def measured(figures: Values) -> str:
     """What a record took in each step, and the last step over the first."""
-    steps = steps_of(medians)
+    steps = steps_of(figures)
     rows = [["for each record", *(f"up to {step}" for step in steps), "last over first"]]
     for what, (name, unit) in MEASURED.items():
-        values = [medians[f"{name}_{step}"] for step in steps]
+        values = [figures[f"{name}_{step}"] for step in steps]
         rows.append([what, *(f"{value:,.0f} {unit}" for value in values), f"{values[-1] / values[0]:.2f}"])
     return _markdown(rows)
 
 
-def worked_out(medians: Medians) -> str:
+def worked_out(figures: Values) -> str:
     """What the last step's record comes to for `ADMINISTRATIONS` with `TRADERS`."""
-    step = steps_of(medians)[-1]
-    at = {name: medians[f"{name}_{step}"] for name, _ in MEASURED.values()}
+    step = steps_of(figures)[-1]
+    at = {name: figures[f"{name}_{step}"] for name, _ in MEASURED.values()}
     own, changed = TRADERS / ADMINISTRATIONS, TRADERS * CHANGED_A_DAY
     entering_us = at["issuer_cpu_us_per_record"] + at["import_cpu_us_per_record"]
-    check_s = medians[f"fsck_cpu_{step}_s"] / _number(step)
+    check_s = figures[f"fsck_cpu_{step}_s"] / _number(step)
     rows = [
         [f"{ADMINISTRATIONS} administrations, {TRADERS:,} traders", "processor time", "disk", "wire"],
         [
@@ -80,7 +82,7 @@ def worked_out(medians: Medians) -> str:
         [
             "each further partner, by the lengths in the tables",
             "",
-            _bytes(own * medians[f"partner_bytes_per_record_{step}"]),
+            _bytes(own * figures[f"partner_bytes_per_record_{step}"]),
             _bytes(own * at["wire_bytes_per_record"]),
         ],
         [
@@ -101,7 +103,7 @@ def worked_out(medians: Medians) -> str:
 
 
 def _number(step: str) -> int:
-    return {"million": 1_000_000}.get(step) or int(step)
+    return COUNTS.get(step) or int(step)
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

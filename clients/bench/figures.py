@@ -77,7 +77,6 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """As it stands in `bench.json`."""
         told: dict[str, Any] = {"name": self.name, "unit": self.unit, "better": self.better}
-        told |= {"median": rounded(median(self.runs))}
         told |= {"p50": rounded(self.percentile(50)), "p99": rounded(self.percentile(99))}
         told |= {"quartiles": [rounded(each) for each in self.quartiles()]}
         told |= {"range": [rounded(min(self.runs)), rounded(max(self.runs))], "runs": len(self.runs)}

@@ -16,7 +16,7 @@ from node.records.credential import es256_signer
 ROUNDS = 5
 ROUND_S = 0.4
 SIGNED_BYTES = 2048
-
+SIGNED = "es256_signed_and_verified_per_s"
 
 Act = Callable[[], object]
 

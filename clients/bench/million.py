@@ -15,19 +15,21 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
+from statistics import median
 
 from rich.console import Console
 
-from clients.bench import reads, report, run, sizes, usage
+from clients.bench import floors, reads, report, run, sizes, usage
 from clients.bench.figures import Conditions, Figure, Goal, Measure, in_turn
 from clients.bench.load import Drive, loader
-from clients.bench.nodes import Pair, RunningNode, agree, free_port, pair
+from clients.bench.nodes import Pair, RunningNode, agree, pair
 from clients.bench.traders import PROFILE, trader, traders, write_list
 from clients.bench.wire import Wire
 from clients.bench.writes import DURABLE, pages
+from clients.demo.waiting import free_port
 
 COMMAND = "make bench-million"
 MILLION = 1_000_000
@@ -38,6 +40,9 @@ APPENDED = 1_000
 APPEND_ROUNDS = 7
 LOOKUP_ROUNDS = 9
 STARTS = 3
+FLOOR_RUNS = 3
+SHORTEST_LIMIT_S = 60.0
+SLOWEST_PER_S = 100
 ASKED = 5_000
 SAY_S = 5.0
 MEMORY_MB = 400
@@ -66,6 +71,16 @@ class Size:
         """A goal, which is for a million."""
         return Goal(p50) if self.records == MILLION else None
 
+    @property
+    def limit_s(self) -> float:
+        """No command over all of them takes longer, on however slow a machine: else the run ends."""
+        return SHORTEST_LIMIT_S + self.records / SLOWEST_PER_S
+
+    @property
+    def floor(self) -> str:
+        """The name of the bare cost of the signatures, measured beside what has this size."""
+        return f"es256_signed_and_verified_{self.name()}_per_s"
+
     def growth(self, name: str) -> str:
         """The name of a growth from the small to the large number."""
         return name if self.records == MILLION else f"{name}_{self.name()}"
@@ -83,6 +98,28 @@ class Reading:
     issuer_bytes: int
     partner_bytes: int
     wire_bytes: int
+
+
+@dataclass(slots=True)
+class Signed:
+    """The floor: signatures made and verified, one for each record; before and after what it is under."""
+
+    size: Size
+    runs: list[float] = field(default_factory=list)
+
+    def measure(self) -> None:
+        """Some more runs."""
+        bare = floors.signed_and_verified()
+        self.runs += [bare(at) for at in range(FLOOR_RUNS)]
+
+    def under(self, per_s: float) -> dict[str, float]:
+        """What so many records a second are of the signatures before and after, as the ratios of a figure."""
+        return {self.size.floor: per_s / median(self.runs[-2 * FLOOR_RUNS :])}
+
+    def figure(self) -> Figure:
+        """All runs."""
+        told = Conditions("cryptography alone, made and verified", "2,048 bytes each", "one thread")
+        return Figure(self.size.floor, "signatures/s", self.runs, told, floor=True)
 
 
 def main() -> int:
@@ -113,44 +150,50 @@ def figures(folder: Path, console: Console, size: Size) -> Iterator[Figure]:
         large = stack.enter_context(
             pair(folder / "large", address=f"http://127.0.0.1:{wire.port}", port=port)
         )
-        drive = stack.enter_context(loader())
+        drive, signed = stack.enter_context(loader()), Signed(size)
         for each in (small, large):
             agree(each, *AGREEMENT)
         console.print(f"Importing {size.small:,} traders, then {size.records:,}")
         _fill(small, folder, 0, size.small, console)
-        yield from _filled(large, folder, wire, size, console)
+        yield from _filled(large, folder, wire, signed, console)
         pairs = {"small": small, "large": large}
+        console.print("Appending and looking up at both, in turn")
         yield from _growth(drive, pairs, size)
         yield from _memory(large, size)
+        console.print("Starting the issuers again, in turn")
         yield _starts(pairs, size)
         for each in pairs.values():
             for node in each.both():
                 node.stop()
-        yield from _audited(large, size)
+        console.print("Checking with `aeo fsck`")
+        yield from _audited(large, signed)
+        yield signed.figure()
 
 
-def _filled(large: Pair, folder: Path, wire: Wire, size: Size, console: Console) -> Iterator[Figure]:
+def _filled(large: Pair, folder: Path, wire: Wire, signed: Signed, console: Console) -> Iterator[Figure]:
     """Fill the large pair in steps; what a record took in each, and all of them together."""
-    imports: list[usage.Ran] = []
+    imports, size = list[usage.Ran](), signed.size
+    signed.measure()
     readings = [_read(large, wire, 0, 0.0)]
     for share in SHARES:
         until = size.records // share
         imports.append(_fill(large, folder, readings[-1].records, until, console))
         readings.append(_read(large, wire, until, imports[-1].used.cpu_s))
         yield from _of_step(readings[-2], readings[-1], size)
+    signed.measure()
     took_s = sum(ran.took_s for ran in imports)
     told = f"`aeo operator import` of {size.records} traders in three lists, the mirror filling meanwhile"
-    yield _rate(f"import_{size.name()}_per_s", size.records / took_s, told)
+    yield _rate(f"import_{size.name()}_per_s", size.records / took_s, told, signed)
     told = f"{size.records} traders until the last is verified and stored at the partner"
     whole_s = readings[-1].at_s - readings[0].at_s
-    yield _rate(f"import_to_mirror_{size.name()}_per_s", size.records / whole_s, told)
+    yield _rate(f"import_to_mirror_{size.name()}_per_s", size.records / whole_s, told, signed)
     peak = max(ran.used.peak_mb for ran in imports)
     yield _peak(f"import_peak_memory_{size.name()}_mb", peak, "the process of `aeo operator import`", size)
     yield from _lengths(large.issuer, size)
     write_list(folder / LIST, 0, size.small)
     again = _imported(large.issuer, folder / LIST, "unchanged", size.small)
     told = f"the list of the first {size.small} traders once more, among {size.records}; nothing changes"
-    yield _rate(f"import_again_{size.name()}_per_s", size.small / again.took_s, told)
+    yield _rate(f"import_again_{size.name()}_per_s", size.small / again.took_s, told, signed)
 
 
 def _lengths(issuer: RunningNode, size: Size) -> Iterator[Figure]:
@@ -168,8 +211,8 @@ def _lengths(issuer: RunningNode, size: Size) -> Iterator[Figure]:
         )
 
 
-def _rate(name: str, per_s: float, told: str) -> Figure:
-    return Figure(name, "records/s", [per_s], _conditions(told))
+def _rate(name: str, per_s: float, told: str, signed: Signed) -> Figure:
+    return Figure(name, "records/s", [per_s], _conditions(told), ratios=signed.under(per_s))
 
 
 def _of_step(before: Reading, after: Reading, size: Size) -> Iterator[Figure]:
@@ -281,10 +324,13 @@ def _memory(large: Pair, size: Size) -> Iterator[Figure]:
         yield _peak(f"{who}_peak_memory_{size.name()}_mb", peak, told, size)
 
 
-def _audited(large: Pair, size: Size) -> Iterator[Figure]:
+def _audited(large: Pair, signed: Signed) -> Iterator[Figure]:
     """`aeo fsck` of both, one after the other, while no node runs."""
+    size = signed.size
     for who, node in (("", large.issuer), ("mirror_", large.partner)):
-        ran = usage.run(node.command("fsck"))
+        signed.measure()
+        ran = usage.run(node.command("fsck"), size.limit_s)
+        signed.measure()
         told = f"`aeo fsck` of {size.records} records, {'their mirror' if who else 'ledger and channel'}"
         yield Figure(
             f"fsck_{who}{size.name()}_s",
@@ -293,6 +339,7 @@ def _audited(large: Pair, size: Size) -> Iterator[Figure]:
             Conditions(f"{told}; everything holds"),
             better="lower",
             goal=None if who else size.goal(30),
+            ratios={name: 1 / of for name, of in signed.under(size.records / ran.took_s).items()},
         )
         cpu = Conditions(f"{told}; processor time")
         yield Figure(f"fsck_{who}cpu_{size.name()}_s", "s", [ran.used.cpu_s], cpu, better="lower")
@@ -308,14 +355,17 @@ def _fill(each: Pair, folder: Path, start: int, until: int, console: Console) ->
     path = folder / LIST
     write_list(path, start, until - start)
     ran = _imported(each.issuer, path, "new", until - start)
-    for behind in each.behind(SAY_S):
-        console.print(f"        the mirror is {behind:,} behind")
+    said = time.monotonic()
+    for behind in each.behind():
+        if time.monotonic() - said >= SAY_S:
+            said = time.monotonic()
+            console.print(f"        the mirror is {behind:,} behind")
     return ran
 
 
 def _imported(node: RunningNode, path: Path, outcome: str, count: int) -> usage.Ran:
     command = [sys.executable, "-m", "clients.cli.main", "operator", "import", str(path)]
-    ran = usage.run([*command, "--profile", PROFILE, "--json", "--home", str(node.home)])
+    ran = usage.run([*command, "--profile", PROFILE, "--json", "--home", str(node.home)], Size(count).limit_s)
     counts = json.loads(ran.said)["counts"]
     if counts[outcome] != count:
         raise RuntimeError(f"of {count} rows not all are {outcome}: {counts}")

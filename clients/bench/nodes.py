@@ -1,6 +1,7 @@
 """Real processes on free ports: pairs of nodes with an agreement between them, and the empty endpoint.
 
-Set up with httpx, whose cost does not matter there; nothing that is measured goes through it.
+Each node is asked by one client that is kept. Of what is measured only the moment at which a partner has
+caught up is seen through it, by few and small questions.
 """
 
 import os
@@ -8,26 +9,31 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from clients.demo.waiting import POLL_S, free_port, until
+from clients.sdk.client import Node, NodeUnreachable
 from contracts import rules, terms
 
 LIMIT_S = 60.0
-POLL_S = 0.01
+LONGEST_S = 1.0
+MOST_PER_S = 10_000
+"""More entries than a partner takes over: before that time is over there is no need to look again."""
 UNLIMITED = {"AEO_RATE_PER_MINUTE": "10000000"}
 """The one setting that differs from what is shipped: the load comes from one caller."""
 
 
 @dataclass(slots=True)
 class RunningNode:
-    """One administration's node; `database`: the URL of its store, a file in its home folder if empty."""
+    """One administration's node; `database`: the URL of its store, a file in its home folder if empty.
+
+    From `init` on there is the administrator's `token`, and `client`, which asks with it.
+    """
 
     country: str
     home: Path
@@ -35,11 +41,8 @@ class RunningNode:
     processes: int = 1
     database: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-
-    @property
-    def token(self) -> str:
-        """The administrator's bearer token."""
-        return (self.home / "administrator.token").read_text(encoding="utf-8").strip()
+    token: str = field(init=False, repr=False)
+    client: Node = field(init=False, repr=False)
 
     @property
     def url(self) -> str:
@@ -53,14 +56,6 @@ class RunningNode:
             raise RuntimeError(f"the node of {self.country} does not run")
         return self.process.pid
 
-    def call(self, method: str, path: str, json: Any = None) -> Any:
-        """Ask the node; anything but success ends the run with what it said."""
-        headers = {"authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, self.url + path, json=json, headers=headers, timeout=LIMIT_S)
-        if answer.is_error:
-            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-        return answer.json()
-
     def command(self, name: str) -> list[str]:
         """A command on this node's home folder."""
         return [sys.executable, "-m", "node", name, "--home", str(self.home)]
@@ -72,6 +67,8 @@ class RunningNode:
         told |= {"--database": self.database} if self.database else {}
         arguments = [part for pair in told.items() for part in pair]
         subprocess.run([*self.command("init"), *arguments], check=True, stdout=subprocess.DEVNULL)
+        self.token = (self.home / "administrator.token").read_text(encoding="utf-8").strip()
+        self.client = Node(self.url, self.token, LIMIT_S)
 
     def start(self) -> float:
         """Start the node; gives the seconds until it answers."""
@@ -88,14 +85,22 @@ class RunningNode:
 
     def await_answer(self) -> None:
         """Wait until the node answers."""
-        assert self.process is not None, "it was launched"
-        until(partial(_answers, self.process, f"{self.url}/healthz"), "a node does not start")
+        until(self._answers, LIMIT_S, "the start of a node")
 
     def stop(self) -> None:
         """Stop the node, if it runs."""
         if self.process is not None:
             _stop(self.process)
         self.process = None
+
+    def _answers(self) -> bool:
+        assert self.process is not None, "it was launched"
+        _require_running(self.process)
+        try:
+            self.client.health()
+        except NodeUnreachable:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +114,24 @@ class Pair:
         """Issuer and partner."""
         return self.issuer, self.partner
 
-    def behind(self, every_s: float) -> Iterator[int]:
-        """By how many entries of its channel the partner is behind, now and then, until it has them all."""
-        least, moved = None, time.monotonic()
-        while behind := channel(self.issuer)["size"] - channel(self.partner)["size"]:
-            if least is None or behind < least:
+    def behind(self) -> Iterator[int]:
+        """By how many of the entries that the issuer has disclosed until now the partner is behind.
+
+        Until it has them all, which is seen within `POLL_S`; `RuntimeError` when it stands still.
+        """
+        size = _disclosed(self.issuer)
+        least, moved = size, time.monotonic()
+        while (behind := size - _disclosed(self.partner)) > 0:
+            if behind < least:
                 least, moved = behind, time.monotonic()
             if time.monotonic() - moved > LIMIT_S:
                 raise RuntimeError(f"the partner does not catch up, {behind} entries behind")
             yield behind
-            time.sleep(every_s)
+            time.sleep(min(max(POLL_S, behind / MOST_PER_S), LONGEST_S))
 
     def catch_up(self) -> None:
         """Wait until the partner holds every entry of its channel; `RuntimeError` when it stands still."""
-        for _ in self.behind(POLL_S):
+        for _ in self.behind():
             pass
 
 
@@ -142,16 +151,15 @@ def pair(
             for country, at, database in zip(("BR", "UY"), ports, databases, strict=True)
         )
     )
-    try:
+    with ExitStack() as stack:
         for node, reached in zip(made.both(), (address, ""), strict=True):
             node.init(reached or node.url)
+            stack.enter_context(node.client)
+            stack.callback(node.stop)
             node.launch()
         for node in made.both():
             node.await_answer()
         yield made
-    finally:
-        for node in made.both():
-            node.stop()
 
 
 @contextmanager
@@ -160,7 +168,7 @@ def empty_endpoint() -> Iterator[int]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "clients.bench.empty", str(port)])
     try:
-        until(partial(_answers, process, f"http://127.0.0.1:{port}/"), "the empty endpoint does not start")
+        until(partial(_listens, process, port), LIMIT_S, "the start of the empty endpoint")
         yield port
     finally:
         _stop(process)
@@ -170,66 +178,57 @@ def agree(both: Pair, contract: str = "mra_v1", of_terms: str = "br_uy") -> str:
     """Bring a ready-made agreement into operation from issuer to partner; gives its id."""
     issuer, partner = both.both()
     for one, other in ((issuer, partner), (partner, issuer)):
-        card = other.call("GET", "/v1/card")
-        one.call("POST", "/v1/peers", {"card": card["card"], "fingerprint": card["fingerprint"]})
+        card = other.client.card()
+        one.client.add_peer(card["card"], card["fingerprint"])
     countries = [issuer.country, partner.country]
-    draft = {"title": "Measured", "countries": countries, "terms": terms.terms(of_terms)}
-    draft["contract"] = rules.text(contract)
-    agreement = str(issuer.call("POST", "/v1/agreements", draft)["agreement"])
-    start = {"act": "start", "mode": "operation", "issuer": issuer.country, "partner": partner.country}
-    for act in ({"act": "sign"}, start):
-        issuer.call("POST", f"/v1/agreements/{agreement}/acts", act)
-        until(lambda: _waits_for_signature(partner, agreement), "a proposal does not arrive")
-        partner.call("POST", f"/v1/agreements/{agreement}/acts", act)
-        until(lambda: not _waits_for_signature(issuer, agreement), "a signature does not arrive")
-    until(lambda: channel(partner)["state"] == "IN_OPERATION", "the agreement does not come into operation")
-    until(lambda: channel(issuer)["in_line"], "the channel does not come into line")
+    agreement = issuer.client.draft_agreement(
+        "Measured", countries, terms.terms(of_terms), rules.text(contract)
+    )
+    issuer.client.act(agreement, "sign")
+    until(lambda: _knows(partner, agreement), LIMIT_S, "the draft at the partner")
+    partner.client.act(agreement, "sign")
+    until(lambda: all(_is_signed(node, agreement) for node in both.both()), LIMIT_S, "both signatures")
+    for node in both.both():
+        node.client.act(agreement, "start", mode="operation", issuer=issuer.country, partner=partner.country)
+    until(lambda: channel(partner)["state"] == "IN_OPERATION", LIMIT_S, "the agreement in operation")
+    until(lambda: channel(issuer)["in_line"], LIMIT_S, "the channel in line")
     both.catch_up()
     return agreement
 
 
 def channel(node: RunningNode) -> dict[str, Any]:
     """The one channel that is measured, as a node sees it."""
-    of = [each for each in node.call("GET", "/v1/channels")["channels"] if each["issuer"] == "BR"]
+    of = [each for each in node.client.channels() if each["issuer"] == "BR"]
     return dict(of[0]) if of else {"state": "", "size": 0, "in_line": False}
 
 
-def until(holds: Callable[[], bool], otherwise: str) -> None:
-    """Wait until a condition holds; `RuntimeError` when it never does."""
-    end = time.monotonic() + LIMIT_S
-    while not holds():
-        if time.monotonic() > end:
-            raise RuntimeError(otherwise)
-        time.sleep(POLL_S)
+def _disclosed(node: RunningNode) -> int:
+    return int(channel(node)["size"])
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
+def _require_running(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         raise RuntimeError(f"a process ended with code {process.returncode} before it answered")
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    _require_running(process)
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _is_signed(node: RunningNode, agreement: str) -> bool:
+    return node.client.agreement(agreement)["signed"]
+
+
+def _knows(node: RunningNode, agreement: str) -> bool:
+    return any(each["agreement"] == agreement for each in node.client.agreements())
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _waits_for_signature(node: RunningNode, agreement: str) -> bool:
-    known = {each["agreement"]: each for each in node.call("GET", "/v1/agreements")["agreements"]}
-    return agreement in known and bool(known[agreement]["waiting"])
-
-
-def _stop(*processes: subprocess.Popen[bytes]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,6 +1,6 @@
 """The report as a picture: a panel for each kind of unit, a row for each figure.
 
-A dot is the median, the thick line the middle half of the runs, the thin one all of them; a tick is the
+A dot is p50, the thick line the middle half of the runs, the thin one all of them; a tick is the
 goal, with the side that meets it; floors are grey and hollow. Every axis is logarithmic, and its own.
 """
 
@@ -38,7 +38,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     ):
         figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + 0.6), layout="constrained")
         figure.suptitle(
-            "dot: median · thick line: middle half of the runs · thin line: all runs · tick: goal, and the "
+            "dot: p50 · thick line: middle half of the runs · thin line: all runs · tick: goal, and the "
             "side that meets it · hollow grey: floor",
             color=INK,
             fontsize=8.5,
@@ -72,11 +72,11 @@ def _row(axes: Axes, at: int, row: Result) -> None:
     axes.plot(row["range"], [at, at], color=colour, linewidth=0.9, solid_capstyle="butt")
     axes.plot(row["quartiles"], [at, at], color=colour, linewidth=3.4, alpha=0.55, solid_capstyle="butt")
     inside = "white" if row["floor"] else colour
-    axes.plot([row["median"]], [at], "o", color=colour, markerfacecolor=inside, markersize=5)
+    axes.plot([row["p50"]], [at], "o", color=colour, markerfacecolor=inside, markersize=5)
     low, high = row["range"]
     is_left = high < row.get("goal_p50", 0) < 1.5 * high  # the goal's tick stands where the number would
     axes.annotate(
-        f"{row['median']:,.10g}",
+        f"{row['p50']:,.10g}",
         (low if is_left else high, at),
         (-7 if is_left else 7, 0),
         textcoords="offset points",

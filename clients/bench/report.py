@@ -32,13 +32,12 @@ def table(figures: Sequence[Figure]) -> Table:
 
 
 def read(path: Path) -> Report:
-    """The report as it is; an empty one where there is none. Results of no named run are of an older form."""
+    """The report as it is; an empty one where there is none."""
     if not path.is_file():
         return {"runs": {}, "results": []}
     try:
         report: Report = json.loads(path.read_text(encoding="utf-8"))
-        kept = [each for each in report["results"] if "run" in each]
-        return {"runs": {}} | report | {"results": kept}
+        return {"runs": report["runs"], "results": report["results"]}
     except (ValueError, LookupError, TypeError):
         raise OSError(f"{path} is not a report of this bench; move it away") from None
 
@@ -51,16 +50,12 @@ def write(
     versions: Mapping[str, str],
     figures: Sequence[Figure],
 ) -> Report:
-    """Add what the run of this name measured, and give the whole report.
-
-    `machine` and `versions` are those of the newest run; each run keeps its own beside its time.
-    """
+    """Add what the run of this name measured, and on what, beside its time; gives the whole report."""
     known = read(path)
     measured = {figure.name: figure.to_json() | {"run": run} for figure in figures}
     kept = [each for each in known["results"] if each["name"] not in measured]
     runs = known["runs"] | {run: {**at, "machine": machine, "versions": versions}}
-    report = {"machine": machine, "versions": versions, "runs": runs}
-    report |= {"results": [*kept, *measured.values()]}
+    report = {"runs": runs, "results": [*kept, *measured.values()]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return report

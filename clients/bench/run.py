@@ -7,12 +7,13 @@ goal is reported like any other; the exit code says only whether everything coul
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 
 import httpx
 from rich.console import Console
@@ -23,14 +24,16 @@ from clients.bench.load import Drive, loader
 from clients.bench.machine import machine, versions
 from clients.bench.nodes import Pair, agree, empty_endpoint, pair
 from clients.bench.operators import operators
+from node.errors import Refusal
 
 COMMAND = "make bench"
 DATABASE = "node.sqlite"
 TINS = 4_000
 CHANGES = 400
 NO_SERVER = "No PostgreSQL here (Debian's package postgresql): its rows are left out"
-UNMEASURED = (RuntimeError, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
+UNMEASURED = (RuntimeError, Refusal, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
 WIDTH = 160
+SAY_S = 10.0
 UNCACHED = "PYTHONDONTWRITEBYTECODE"
 """Not handed on: a node that is started again finds its compiled code, as an installed one does."""
 
@@ -53,7 +56,7 @@ def told(command: str, measure: Callable[[Path, Console], Iterator[Figure]], pat
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         report.read(path)
-        with TemporaryDirectory(prefix="measured-", dir=path.parent) as folder:
+        with TemporaryDirectory(prefix="measured-", dir=path.parent) as folder, _pulse(console, begun):
             for figure in measure(Path(folder).resolve(), console):
                 since = time.monotonic() - begun
                 console.print(f"{since:5.0f} s  {figure.name} {figure.percentile(50):,.4g}")
@@ -65,6 +68,24 @@ def told(command: str, measure: Callable[[Path, Console], Iterator[Figure]], pat
         at = {"at": started, "took_s": round(time.monotonic() - begun)}
         _tell(report.write(path, command, at, machine(), versions(), found), path, found, console)
     return code
+
+
+@contextmanager
+def _pulse(console: Console, begun: float) -> Iterator[None]:
+    """Say now and then that the run goes on: until a figure is there it may take minutes."""
+    over = Event()
+
+    def say() -> None:
+        while not over.wait(SAY_S):
+            console.print(f"{time.monotonic() - begun:5.0f} s")
+
+    saying = Thread(target=say, daemon=True)
+    saying.start()
+    try:
+        yield
+    finally:
+        over.set()
+        saying.join()
 
 
 def _tell(written: report.Report, path: Path, found: list[Figure], console: Console) -> None:
@@ -142,12 +163,12 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     issuer, partner = pairs[""].both()
     files = {"issuer": issuer.home / DATABASE, "partner": partner.home / DATABASE}
     before = {where: sizes.file_bytes(file) for where, file in files.items()}
-    yield from writes.to_mirror(drive, pairs, floors.signed_and_verified())
+    signed = floors.signed_and_verified()
+    yield from writes.to_mirror(drive, pairs, signed)
     for where, file in files.items():
         yield sizes.growth(before[where], sizes.file_bytes(file), writes.MIRRORED, where)
     yield sizes.of_version(files["issuer"])
-    yield writes.shared_changes(drive, issuer)
-    pairs[""].catch_up()
+    yield writes.shared_changes(drive, pairs[""], signed)
     yield from reads.lookups(drive, partner, tins, empty_port)
     yield from reads.lists(drive, partner, tins, empty_port)
-    yield from audits.check(issuer, 4_000_000)
+    yield from audits.check(issuer, 4_000_000, signed)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 PROC = Path("/proc")
 UTIME, CHILDREN_STIME = 11, 15
@@ -36,16 +37,20 @@ def of_tree(pid: int) -> Used:
     return Used(sum(map(_cpu_s, pids)), max(map(_peak_mb, pids), default=0.0))
 
 
-def run(command: Sequence[str]) -> Ran:
-    """Run a command to its end, its errors and progress shown; `RuntimeError` when it fails.
+def run(command: Sequence[str], limit_s: float = 60.0) -> Ran:
+    """Run a command to its end, its errors and progress shown; `RuntimeError` when it fails or takes longer.
 
     Linux counts as its memory at least what this process had when it started the command.
     """
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None, "it is piped"
+    killing = Timer(limit_s, process.kill)
+    killing.daemon = True
+    killing.start()
     with process.stdout as piped:
         said = piped.read()
+    killing.cancel()  # before its number is free for another process
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -7,7 +7,7 @@ from typing import Self, cast
 
 import uvloop
 
-from clients.bench.nodes import free_port
+from clients.demo.waiting import free_port
 
 START_LIMIT_S = 10.0
 

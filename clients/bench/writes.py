@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import orjson
 
 from clients.bench.figures import Conditions, Figure, Goal, Measure, against, in_turn
+from clients.bench.floors import SIGNED
 from clients.bench.load import Drive, Load, request
 from clients.bench.nodes import Pair, RunningNode
 from clients.bench.operators import operators
@@ -28,7 +29,6 @@ MOST_PER_S = 4_000
 """More changes than a node takes in."""
 ROUND_LIMIT = 10_000
 MIRROR_ROUNDS = 5
-SIGNED = "es256_signed_and_verified_per_s"
 MIRRORED = MIRROR_ROUNDS * PAGES * PAGE
 DURABLE = {
     "": "SQLite WAL, synchronous=FULL; answered once durable",
@@ -94,13 +94,24 @@ def single_changes(
     return figures + [_floor(name, of) for name, of in under.items()]
 
 
-def shared_changes(drive: Drive, node: RunningNode) -> Figure:
-    """Single changes while a partner replicates them on the same processors."""
+def shared_changes(drive: Drive, both: Pair, floor: Measure) -> Figure:
+    """Single changes while a partner replicates them on the same processors; it has caught up at the end."""
     waits: list[float] = []
-    measure = _changing(drive, node, SHARED_FROM, waits.extend)
+
+    def alone(at: int) -> float:
+        both.catch_up()
+        return floor(at)
+
+    measure = _changing(drive, both.issuer, SHARED_FROM, waits.extend)
+    runs = in_turn(ROUNDS, {"shared": measure, SIGNED: alone})
     told = "one agreement in operation, the partner replicating on the same processors"
-    runs = [measure(at) for at in range(ROUNDS)]
-    return Figure("single_changes_shared_per_s", "changes/s", runs, _single_conditions("", told, waits))
+    return Figure(
+        "single_changes_shared_per_s",
+        "changes/s",
+        runs["shared"],
+        _single_conditions("", told, waits),
+        ratios=against(runs["shared"], {SIGNED: runs[SIGNED]}),
+    )
 
 
 def to_mirror(drive: Drive, pairs: Mapping[str, Pair], floor: Measure) -> list[Figure]:

@@ -1,20 +1,18 @@
 """Real node processes for the demonstration: made, started, killed, searched and tampered with."""
 
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from clients.demo.waiting import free_port, until
 from clients.sdk.client import Node, NodeUnreachable
 
 START_LIMIT_S = 30.0
-POLL_S = 0.002
 ENVIRONMENT = {"AEO_AUDIT_EVERY_S": "0.5", "AEO_RETRY_S": "0.5"}
 
 
@@ -114,23 +112,6 @@ def spellings(text: str) -> list[bytes]:
         spelt = urlsafe_b64encode(bytes(shift) + text.encode()).rstrip(b"=")
         found.append(spelt[(0, 2, 3)[shift] : -1])
     return found
-
-
-def until(holds: Callable[[], bool], limit_s: float, otherwise: str) -> float:
-    """Wait until a condition holds and give the seconds it took; `RuntimeError` when it never does."""
-    begun = time.monotonic()
-    while not holds():
-        if time.monotonic() - begun > limit_s:
-            raise RuntimeError(otherwise)
-        time.sleep(POLL_S)
-    return time.monotonic() - begun
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _init(country: str, administration: str, home: Path, port: int) -> subprocess.Popen[bytes]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from clients.demo.nodes import DemoNode, start, until
+from clients.demo.nodes import DemoNode, start
+from clients.demo.waiting import until
 from clients.sdk import importing
 from contracts.rules import text as contract_text
 from contracts.terms import terms

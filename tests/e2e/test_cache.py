@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from clients.demo.waiting import free_port, until
 from node.ledger import tiles
-from tests.nodes import ROOT, Node, brazilian, free_port, make, until
+from tests.nodes import ROOT, Node, brazilian, make
 
 PAGE = ROOT / "docs" / "operate" / "cache.md"
 AROUND = """

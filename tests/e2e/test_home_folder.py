@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from clients.demo.waiting import free_port
 from node import __main__, settings
 from node.__main__ import LOCK
-from tests.nodes import ROOT, Node, free_port
+from tests.nodes import ROOT, Node
 
 
 def test_serving_a_home_twice_is_refused_and_the_first_goes_on(lone: Node) -> None:
@@ -152,3 +153,12 @@ def test_a_command_whose_database_is_away_says_which_and_why_and_advises_no_rest
     assert "refused" in done.stderr
     assert "hidden" not in done.stderr
     assert "restore" not in done.stdout + done.stderr
+
+
+def test_a_long_check_says_how_far_it_is_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(__main__, "SAY_S", 0.0)
+    with __main__._progress() as told:
+        told("aeo.br.example", 5000, 10000)
+    assert capsys.readouterr().err.startswith("aeo.br.example: 5,000 of 10,000, ")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from clients.bench.traders import PROFILE, trader, write_list
-from tests.nodes import ROOT, Node, Pair, agree, brazilian, make, peer, running, until
+from clients.demo.waiting import until
+from tests.nodes import ROOT, Node, Pair, agree, brazilian, make, peer, running
 from tests.unit.clients.test_cli import Aeo, aeo
 
 __all__ = ("aeo",)

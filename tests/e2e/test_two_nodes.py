@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 import httpx
 import pytest
 
+from clients.demo.waiting import until
 from node.errors import Unproven
 from node.ledger import merkle, tiles
 from node.ledger.entry import LedgerEntry
@@ -27,7 +28,6 @@ from tests.nodes import (
     log_verifiers,
     origin_of,
     tile_reader,
-    until,
 )
 
 TERMS = json.loads((LISTS.parents[2] / "contracts" / "terms" / "br_uy.json").read_text(encoding="utf-8"))

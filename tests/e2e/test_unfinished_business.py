@@ -4,8 +4,9 @@ import base64
 import json
 from typing import Any
 
+from clients.demo.waiting import until
 from contracts import rules, terms
-from tests.nodes import Node, Pair, brazilian, until
+from tests.nodes import Node, Pair, brazilian
 
 
 def waiting(node: Node, agreement: str) -> list[Any]:

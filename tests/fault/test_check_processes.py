@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from clients.bench.operators import operators
+from clients.demo.waiting import until
 from node import settings
 from node.app import parts_of
 from node.errors import Busy
@@ -26,7 +27,7 @@ from node.service.admit import AdmitList
 from node.service.check import Finding, Several, check, check_start
 from node.service.findings import Progress
 from node.store import logs
-from tests.nodes import DATABASE, until
+from tests.nodes import DATABASE
 from tests.postgres import Server
 from tests.service.world import OFFICER, World, make_world, open_world
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from clients.demo.waiting import until
 from contracts import terms
 from node.ledger import merkle, tiles
 from node.ledger.checkpoint import Checkpoint
@@ -25,7 +26,6 @@ from tests.nodes import (
     log_verifiers,
     origin_of,
     tile_reader,
-    until,
 )
 
 WRITERS = 8

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 
 from clients.bench.postgres import Server
+from clients.demo.waiting import until
 from node.errors import Busy
 from node.store.database import Database
 from node.store.engines import Postgresql
 from tests.load import Load, check_all
-from tests.nodes import Node, Pair, agree, brazilian, make, peer, until
+from tests.nodes import Node, Pair, agree, brazilian, make, peer
 
 PROCESSES = 3
 TAKEOVER_S = 10.0

@@ -15,10 +15,11 @@ import yaml
 from structlog.testing import capture_logs
 
 from clients.bench.postgres import Server, folder_of_programs
+from clients.demo.waiting import until
 from node.store.database import Database
 from tests import postgres as postgresql
 from tests.load import Load, check_all
-from tests.nodes import ROOT, Node, brazilian, make, until
+from tests.nodes import ROOT, Node, brazilian, make
 
 SYNCHRONOUS = "SELECT count(*) FROM pg_stat_replication WHERE application_name = %s AND sync_state = 'quorum'"
 ALONE = ("ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")

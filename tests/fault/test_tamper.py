@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from clients.demo.waiting import until
 from node import __main__
-from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of, until
+from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of
 
 OPERATORS = [brazilian(number) for number in range(20)]
 SEEN = brazilian(900)

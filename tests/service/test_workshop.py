@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clients.bench.operators import operator
+from clients.demo.waiting import until
 from node.exchange import incoming, versions
 from node.exchange.incoming import Disclosed, SetApart
 from node.exchange.versions import Signatory
@@ -24,13 +24,6 @@ from tests.service.world import Node, World
 
 MANY = 3 * WORTH
 LIMIT_S = 60
-
-
-def until(holds: Callable[[], bool]) -> None:
-    begun = time.monotonic()
-    while not holds():
-        assert time.monotonic() - begun < LIMIT_S
-        time.sleep(0.05)
 
 
 def workshop(node: Node, processes: int) -> Workshop:
@@ -56,7 +49,7 @@ def staffed(br: Node) -> Iterator[Workshop]:
     """A workshop whose processes are ready."""
     shop = workshop(br, 2)
     shop.make(orders(br, WORTH), is_shown=False)
-    until(lambda: shop.is_ready)
+    until(lambda: shop.is_ready, LIMIT_S)
     yield shop
     shop.close()
 
@@ -113,7 +106,7 @@ def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop)
     made = staffed.make(sent, is_shown=True)
     assert [each.version.record_id for each in made] == [draft.record_id for draft, _ in sent]
     staffed.make(sent, is_shown=True)
-    until(lambda: staffed.is_ready)
+    until(lambda: staffed.is_ready, LIMIT_S)
     assert len(staffed.make(sent, is_shown=True)) == MANY
 
 
@@ -169,13 +162,14 @@ def test_the_processes_end_with_the_one_that_began_them(br: Node, tmp_path: Path
     script.write_text(
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from tests.service.test_workshop import orders, until, workshop, children\n"
+        "from tests.service.test_workshop import LIMIT_S, orders, workshop, children\n"
+        "from clients.demo.waiting import until\n"
         "from tests.service.world import Clock, open_node, START_MS\n"
         "if __name__ == '__main__':\n"
         "    node = open_node(Path(sys.argv[1]), Clock(START_MS))\n"
         "    shop = workshop(node, 2)\n"
         "    shop.make(orders(node, 40), is_shown=False)\n"
-        "    until(lambda: shop.is_ready)\n"
+        "    until(lambda: shop.is_ready, LIMIT_S)\n"
         "    print(*children(), flush=True)\n"
         "    time.sleep(600)\n",
         encoding="utf-8",
@@ -187,7 +181,7 @@ def test_the_processes_end_with_the_one_that_began_them(br: Node, tmp_path: Path
         pids = [int(each) for each in process.stdout.readline().split()]
         assert len(pids) == 2
         process.kill()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), LIMIT_S)
 
 
 def test_a_list_that_is_signed_elsewhere_is_disclosed_and_sound(known: World, staffed: Workshop) -> None:

@@ -1,15 +1,19 @@
+import json
 import os
 import socket
 import sqlite3
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
-from clients.bench import cost, profiling, report, sizes, usage
+from clients.bench import cost, nodes, profiling, report, sizes, usage
 from clients.bench.figures import Conditions, Figure
-from clients.bench.million import MILLION, Size
+from clients.bench.million import MILLION, SHARES, Size
+from clients.bench.nodes import Pair, RunningNode
 from clients.bench.wire import Wire
+from clients.sdk.client import Node
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,32 @@ def test_a_command_is_told_by_its_time_its_processor_time_and_its_memory() -> No
     assert 80 < ran.used.peak_mb < max(400, 1.1 * own_mb)
     with pytest.raises(RuntimeError, match="code 3: no"):
         usage.run([sys.executable, "-c", "print('no'); raise SystemExit(3)"])
+    with pytest.raises(RuntimeError, match="code -9"):
+        usage.run([sys.executable, "-c", "import time; time.sleep(60)"], limit_s=0.2)
+
+
+def asked_for_its_channel(country: str, sizes: list[int]) -> RunningNode:
+    def answer(_: httpx.Request) -> httpx.Response:
+        said = json.dumps({"channels": [{"issuer": "BR", "size": sizes.pop(0)}]})
+        return httpx.Response(200, stream=httpx.ByteStream(said.encode()))
+
+    node = RunningNode(country, Path(), 0)
+    node.client = Node("http://node.test", transport=httpx.MockTransport(answer))
+    return node
+
+
+def test_the_issuer_is_asked_once_and_the_partner_until_it_has_everything() -> None:
+    issuer, partner = [70], [0, 30, 69, 70]
+    pair = Pair(asked_for_its_channel("BR", issuer), asked_for_its_channel("UY", partner))
+    assert list(pair.behind()) == [70, 40, 1]
+    assert issuer == partner == []
+
+
+def test_a_partner_that_stands_still_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "LIMIT_S", 0.02)
+    pair = Pair(asked_for_its_channel("BR", [2]), asked_for_its_channel("UY", [1] * 100))
+    with pytest.raises(RuntimeError, match="1 entries behind"):
+        pair.catch_up()
 
 
 def test_a_trial_with_fewer_records_bears_its_number_and_has_no_goals() -> None:
@@ -99,12 +129,10 @@ def test_the_parts_of_a_version_are_means_over_what_shares_them(tmp_path: Path) 
     assert sizes.growth(1000, 3000, 4, "issuer").runs == [500]
 
 
-def report_of_a_run(path: Path) -> None:
+def report_of_a_run(path: Path, steps: tuple[str, ...] = ("10", "100", "1000"), fsck_s: float = 2.0) -> None:
     names = [name for name, _ in cost.MEASURED.values()]
-    values = {
-        f"{name}_{step}": 1000.0 + at for name in names for at, step in enumerate(("10", "100", "1000"))
-    }
-    values |= {"partner_bytes_per_record_1000": 3000.0, "fsck_cpu_1000_s": 2.0}
+    values = {f"{name}_{step}": 1000.0 + at for name in names for at, step in enumerate(steps)}
+    values |= {f"partner_bytes_per_record_{steps[-1]}": 3000.0, f"fsck_cpu_{steps[-1]}_s": fsck_s}
     figures = [Figure(name, "bytes", [value], Conditions("made up")) for name, value in values.items()]
     report.write(path, "make bench-million", {}, {}, {}, figures)
 
@@ -119,6 +147,16 @@ def test_the_page_on_costs_has_the_tables_of_a_report(tmp_path: Path) -> None:
     assert text.count("| on the wire, both ways | 1,000 bytes | 1,001 bytes | 1,002 bytes | 1.00 |") == 1
     assert text.count("| one partner takes over all 100,000,000 | 27.8 h | 100.2 GB | 100.2 GB |") == 1
     assert text.count("| each further partner, by the lengths in the tables |  | 1.7 GB | 0.6 GB |") == 1
+
+
+@pytest.mark.parametrize(("records", "fsck_s"), [(1_000_000, 600), (100_000, 60), (10_000, 6), (3_000, 1.8)])
+def test_the_costs_of_a_trial_are_worked_out_though_its_number_is_in_words(
+    records: int, fsck_s: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size, told = Size(records), tmp_path / "bench.json"
+    report_of_a_run(told, tuple(size.name(records // share) for share in SHARES), fsck_s)
+    assert cost.main([str(told)]) == 0
+    assert "| `aeo fsck` of one administration's 555,556 | 5.6 min |" in capsys.readouterr().out
 
 
 def test_a_report_without_a_million_has_no_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

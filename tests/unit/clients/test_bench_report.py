@@ -1,6 +1,9 @@
 import io
 import json
 import math
+import platform
+import sysconfig
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from clients.bench import plot
+from clients.bench import plot, run
 from clients.bench.figures import Conditions, Figure, Goal, Measure, against, in_turn
 from clients.bench.load import request
 from clients.bench.machine import machine, versions
@@ -105,17 +108,17 @@ def test_the_report_has_the_agreed_form(tmp_path: Path) -> None:
     figures = [waiting([1.23456, 2.0, 4.0], Goal(50, 150)), replace(rate([3.0]), ratios={"floor": 0.123456})]
     write(path, "make bench", {"at": "now", "took_s": 3}, machine(), versions(), figures)
     report = json.loads(path.read_text(encoding="utf-8"))
-    assert set(report) == {"machine", "versions", "runs", "results"}
-    assert {"cpu_count", "cpu_model", "memory_mib", "python", "os"} == set(report["machine"])
-    assert all(report["machine"].values())
-    assert {"fastapi", "sqlalchemy", "cryptography", "sqlite"} <= set(report["versions"])
-    assert set(report["runs"]["make bench"]) == {"at", "took_s", "machine", "versions"}
+    assert set(report) == {"runs", "results"}
+    ran = report["runs"]["make bench"]
+    assert set(ran) == {"at", "took_s", "machine", "versions"}
+    assert {"cpu_count", "cpu_model", "memory_mib", "python", "os"} == set(ran["machine"])
+    assert all(ran["machine"].values())
+    assert {"fastapi", "sqlalchemy", "cryptography", "sqlite"} <= set(ran["versions"])
     timed, rated = report["results"]
     assert timed == {
         "name": "wait_ms",
         "unit": "ms",
         "better": "lower",
-        "median": 2.0,
         "p50": 2.0,
         "p99": 4.0,
         "quartiles": [1.617, 3.0],
@@ -135,12 +138,22 @@ def test_the_report_has_the_agreed_form(tmp_path: Path) -> None:
     assert rated["ratios"] == {"floor": 0.1235}
 
 
+@pytest.mark.parametrize("how", ["'--enable-shared' '--enable-optimizations'", "'--enable-shared'", None])
+def test_the_interpreter_is_told_and_optimised_only_where_it_says_so(
+    how: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysconfig, "get_config_var", {"CONFIG_ARGS": how}.get)
+    told = str(machine()["python"])
+    assert platform.python_version() in told
+    assert told.endswith(", --enable-optimizations") == ("optimizations" in (how or ""))
+
+
 def test_a_run_replaces_what_it_measured_and_keeps_the_figures_of_others(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     written(path, "make bench", rate([1.0]), waiting([2.0]))
     written(path, "make bench-million", replace(rate([5.0]), name="million"))
     report = written(path, "make bench", rate([123456.0]))
-    kept = {each["name"]: (each["run"], each["median"]) for each in report["results"]}
+    kept = {each["name"]: (each["run"], each["p50"]) for each in report["results"]}
     assert kept == {
         "wait_ms": ("make bench", 2.0),
         "million": ("make bench-million", 5.0),
@@ -208,6 +221,20 @@ def test_what_was_measured_is_told_though_the_rest_could_not_be(tmp_path: Path) 
     assert [each["name"] for each in report["results"]] == ["rate_per_s"]
     assert report["runs"]["make bench"]["versions"]["fastapi"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["bench.json", "bench.svg"]
+
+
+def test_a_long_measurement_says_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_folder: Path, console: Console) -> Iterator[Figure]:
+        console.print("Checking")
+        time.sleep(0.1)
+        yield rate([3.0])
+
+    monkeypatch.setattr(run, "SAY_S", 0.01)
+    assert told("make bench", measure, tmp_path / "bench.json") == 0
+    meanwhile = capsys.readouterr().out.partition("Checking")[2].partition("rate_per_s")[0]
+    assert meanwhile.count(" s\n") > 1
 
 
 def test_every_made_up_operator_is_one_the_node_accepts() -> None:

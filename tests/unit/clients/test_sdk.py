@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 import clients.sdk
+from clients.demo.waiting import free_port
 from clients.sdk import Node, NodeError, NodeUnreachable
 from clients.sdk import client as client_module
 from contracts import rules, terms
@@ -359,7 +360,7 @@ def test_an_address_that_is_not_http_is_refused(url: str) -> None:
 
 def test_nobody_listening_is_unreachable() -> None:
     with (
-        Node(f"http://127.0.0.1:{nodes.free_port()}") as nowhere,
+        Node(f"http://127.0.0.1:{free_port()}") as nowhere,
         pytest.raises(NodeUnreachable, match="aeo serve"),
     ):
         nowhere.health()

@@ -1,0 +1,26 @@
+"""For whoever starts nodes: a port for each, and to wait until something has come about there."""
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+POLL_S: Final = 0.01
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], limit_s: float = 15.0, what: str = "the condition") -> T:
+    """Look again and again until the answer is true, and give it; `RuntimeError` when the time is over."""
+    end = time.monotonic() + limit_s
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise RuntimeError(f"waited {limit_s:g} s in vain: {what}")
+        time.sleep(POLL_S)
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
