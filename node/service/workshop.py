@@ -36,7 +36,9 @@ from node.records.credential import Credential, Disclosure, es256_signer
 WORTH = 16
 """So many versions at a time are worth sending out."""
 LIMIT_S = 30
-"""Longer than any batch takes: a process that is silent for so long is given up."""
+"""Longer than any list or page takes: processes that are silent for so long are given up."""
+TURN_LIMIT_S = 3
+"""The same for what the one writer waits for: a server cuts off a writer that is silent for 5 seconds."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -112,21 +114,21 @@ class Workshop:
 
     def make(self, orders: Sequence[Order], *, is_shown: bool) -> list[Made]:
         """Sign and seal versions, in their order; `is_shown`: their credentials will be disclosed at once."""
-        returned = self._sent_out(partial(_made, is_shown=is_shown), _handed_over, orders)
+        returned = self._sent_out(partial(_made, is_shown=is_shown), _handed_over, orders, TURN_LIMIT_S)
         if returned is None:
             return [make(order, self._by) for order in orders]
         return [self._taken(draft, *each) for (draft, _), each in zip(orders, returned, strict=True)]
 
     def parse(self, rows: Sequence[Fields]) -> list[Parsed]:
         """Each row of a list parsed, or what is wrong with it."""
-        returned = self._sent_out(_parsed_here, _as_json, rows)
+        returned = self._sent_out(_parsed_here, _as_json, rows, LIMIT_S)
         return parse(rows) if returned is None else returned
 
     def examine(
         self, entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading
     ) -> list[Examined]:
         """Checks 5 to 9 of a page (`incoming`)."""
-        returned = self._sent_out(partial(_examined, _means(by)), _as_texts, items)
+        returned = self._sent_out(partial(_examined, _means(by)), _as_texts, items, LIMIT_S)
         return incoming.examined_here(entries, items, by) if returned is None else returned
 
     @property
@@ -142,7 +144,11 @@ class Workshop:
             pool.shutdown(wait=wait, cancel_futures=True)
 
     def _sent_out(
-        self, work: Callable[[H], list[R]], hand_over: Callable[[Sequence[T]], H], items: Sequence[T]
+        self,
+        work: Callable[[H], list[R]],
+        hand_over: Callable[[Sequence[T]], H],
+        items: Sequence[T],
+        within_s: float,
     ) -> list[R] | None:
         """What the processes make of so many items; None when it is better done, or must be done, here."""
         pool = self._staffed(len(items))
@@ -151,7 +157,7 @@ class Workshop:
         size = -(-len(items) // self._count)
         try:
             parts = [hand_over(items[at : at + size]) for at in range(0, len(items), size)]
-            return [each for part in pool.map(work, parts, timeout=LIMIT_S) for each in part]
+            return [each for part in pool.map(work, parts, timeout=within_s) for each in part]
         except orjson.JSONEncodeError:
             return (
                 None  # a number or a text that cannot stand in a record either: it is named where it is read

@@ -5,20 +5,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clients.bench.operators import operator
+from clients.bench.postgres import Server
+from contracts.evaluation import Answer
 from node.exchange import incoming, versions
 from node.exchange.incoming import Disclosed, SetApart
+from node.exchange.outgoing import Line
 from node.exchange.versions import Signatory
 from node.records import credential
+from node.service import batch, genesis
 from node.service import workshop as workshops
 from node.service.admit import AdmitList, Author
-from node.service.workshop import WORTH, Order, Unread, Workshop, make, parse
+from node.service.workshop import WORTH, Made, Order, Unread, Workshop, make, parse
+from node.store.database import Database
+from node.store.engines import Postgresql
 from tests.service.test_reading_channels import whole_channel
 from tests.service.world import Node, World
 
@@ -120,7 +126,7 @@ def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop)
 def test_a_process_that_hangs_is_given_up(
     br: Node, staffed: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workshops, "LIMIT_S", 0.5)
+    monkeypatch.setattr(workshops, "TURN_LIMIT_S", 0.5)
     hung = children()
     for pid in hung:
         os.kill(pid, signal.SIGSTOP)
@@ -199,3 +205,40 @@ def test_a_list_that_is_signed_elsewhere_is_disclosed_and_sound(known: World, st
     known.exchange()
     assert uy.look_up(rows[-1]["tin"])["fields"]["legal_name"] == rows[-1]["legal_name"]
     assert br.findings() == uy.findings() == []
+
+
+@pytest.fixture
+def on_server(strangers: World, postgres: Server) -> Iterator[World]:
+    """Two nodes with an agreement in operation, Brazil's on a PostgreSQL server."""
+    br = strangers.br
+    br.parts = replace(br.parts, database=Database(postgres.create(), br.home))
+    br.parts.database.migrate()
+    genesis.start_ledger(br.parts)
+    strangers.operate()
+    yield strangers
+    br.parts.database.close()
+
+
+def test_a_batch_that_takes_longer_than_a_writer_may_be_silent_is_written(
+    on_server: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Workshop):
+        def make(self, orders: Sequence[Order], *, is_shown: bool) -> list[Made]:
+            time.sleep(0.6 * stall_s)
+            return super().make(orders, is_shown=is_shown)
+
+    def decide(line: Line, fields: versions.Fields, today: str) -> Answer:
+        time.sleep(0.1 * stall_s)
+        return decided(line, fields, today)
+
+    br, decided, stall_s = on_server.br, Line.decide, 1.0
+    assert Postgresql.stall_ms / 1000 > workshops.TURN_LIMIT_S + batch.SILENT_S
+    monkeypatch.setattr(Postgresql, "stall_ms", int(1000 * stall_s))
+    monkeypatch.setattr(batch, "SILENT_S", 0.2 * stall_s)
+    monkeypatch.setattr(batch, "SIGNED_AT_ONCE", WORTH)
+    monkeypatch.setattr(Line, "decide", decide)
+    by = Signatory(br.parts.settings.name, br.parts.kid, credential.es256_signer(br.parts.keys.credential))
+    br.parts = replace(br.parts, workshop=Slow(by, br.parts.settings.keys, br.home, 0))
+    outcomes = br.settle(AdmitList([operator(number) for number in range(MANY)], Author("officer")))
+    assert {each.kind for each in outcomes} == {"new"}
+    assert br.findings() == []
