@@ -197,7 +197,7 @@ def _begin(issuer: str, kid: str, key_place: str, home: Path) -> None:
     global _signatory  # noqa: PLW0603  # how a process of a pool is given what all its work needs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _signatory = Signatory(issuer, kid, es256_signer(keys.load(key_place, home).credential))
+    _signatory = Signatory(issuer, kid, es256_signer(keys.load_one(key_place, home, "credential")))
 
 
 def _end_with_parent() -> None:

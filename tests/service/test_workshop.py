@@ -106,6 +106,19 @@ def test_few_versions_are_signed_here_and_begin_no_process(br: Node) -> None:
     assert children() == before
 
 
+def test_a_process_needs_no_key_but_the_one_that_signs_credentials(br: Node) -> None:
+    for each in (br.home / "keys").iterdir():
+        if each.name != "credential.pem":
+            each.unlink()
+    shop, sent = workshop(br, 1), orders(br, WORTH)
+    shop.make(sent, is_shown=False)
+    until(lambda: shop.is_ready)
+    [process] = children()
+    assert len(shop.make(sent, is_shown=False)) == WORTH
+    assert children() == [process]
+    shop.close()
+
+
 def test_without_processes_everything_is_signed_here(br: Node) -> None:
     before = children()
     assert len(workshop(br, 0).make(orders(br, MANY), is_shown=True)) == MANY
