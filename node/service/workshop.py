@@ -11,8 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -136,12 +135,12 @@ class Workshop:
         """Whether there are processes that work; the first take a second or two to begin."""
         return bool(self._ready) and all(each.done() for each in self._ready)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the processes; the next large list begins them again."""
+    def close(self) -> None:
+        """End the processes, also those that hang; the next large list begins them again."""
         with self._lock:
             pool, self._pool, self._ready = self._pool, None, []
         if pool is not None:
-            pool.shutdown(wait=wait, cancel_futures=True)
+            _end(pool)
 
     def _sent_out(
         self,
@@ -162,9 +161,10 @@ class Workshop:
             return (
                 None  # a number or a text that cannot stand in a record either: it is named where it is read
             )
-        except (BrokenProcessPool, TimeoutError, RuntimeError) as error:
+        except (CancelledError, TimeoutError, RuntimeError) as error:  # a broken pool is a RuntimeError
             log.warning("the processes of the workshop do not work; it is done without them", why=repr(error))
-            self.close(wait=not isinstance(error, TimeoutError))
+            if pool is self._pool:
+                self.close()
             return None
 
     def _staffed(self, count: int) -> ProcessPoolExecutor | None:
@@ -187,6 +187,23 @@ class Workshop:
             opened = tuple(Disclosure(path, opening) for path, opening in orjson.loads(openings))
             issued = Credential(issuer, kid, digests, signature, opened), body
         return Made(versions.signed(draft, Signed(issuer, kid, signature), issued), commit, sealed)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Kill the processes of a pool; nobody waits for what they do.
+
+    Two threads of a pool wait without a bound, and the interpreter waits for them when it ends: one writes
+    to a pipe that no process reads any more, one reads an answer that was half written. Both go on when
+    this process too closes the end that it never uses.
+    """
+    processes = list((pool._processes or {}).values())
+    inside: Any = pool  # what the next line takes is not for others, and there is no other way to it
+    unused = inside._call_queue._reader, inside._result_queue._writer
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+    for end in unused:
+        end.close()
 
 
 _signatory: Signatory

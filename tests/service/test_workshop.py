@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from clients.bench.operators import operator
@@ -25,10 +28,12 @@ from node.service.admit import AdmitList, Author
 from node.service.workshop import WORTH, Made, Order, Unread, Workshop, make, parse
 from node.store.database import Database
 from node.store.engines import Postgresql
+from tests import nodes
 from tests.service.test_reading_channels import whole_channel
 from tests.service.world import Node, World
 
 MANY = 3 * WORTH
+MORE_THAN_A_PIPE_HOLDS = 500
 LIMIT_S = 60
 
 
@@ -45,10 +50,9 @@ def workshop(node: Node, processes: int) -> Workshop:
     return Workshop(by, parts.settings.keys, node.home, processes)
 
 
-def children() -> list[int]:
-    found = subprocess.run(
-        ["pgrep", "-P", str(os.getpid()), "-f", "spawn_main"], capture_output=True, text=True
-    )
+def children(of: int | None = None) -> list[int]:
+    command = ["pgrep", "-P", str(of or os.getpid()), "-f", "spawn_main"]
+    found = subprocess.run(command, capture_output=True, text=True)
     return [int(each) for each in found.stdout.split()]
 
 
@@ -136,16 +140,43 @@ def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop)
     assert len(staffed.make(sent, is_shown=True)) == MANY
 
 
-def test_a_process_that_hangs_is_given_up(
+def test_a_process_that_hangs_is_given_up_and_ended(
     br: Node, staffed: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workshops, "TURN_LIMIT_S", 0.5)
     hung = children()
     for pid in hung:
         os.kill(pid, signal.SIGSTOP)
-    assert len(staffed.make(orders(br, MANY), is_shown=True)) == MANY
-    for pid in hung:
-        os.kill(pid, signal.SIGKILL)
+    sent = orders(br, MORE_THAN_A_PIPE_HOLDS)
+    assert len(staffed.make(sent, is_shown=True)) == MORE_THAN_A_PIPE_HOLDS
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung))
+    until(lambda: "QueueFeederThread" not in [each.name for each in threading.enumerate()])
+
+
+def test_a_node_ends_though_its_processes_hang(lone: nodes.Node) -> None:
+    rows = [nodes.brazilian(number) for number in range(MORE_THAN_A_PIPE_HOLDS)]
+
+    def ask() -> None:
+        with suppress(httpx.TransportError):
+            lone.http.post("/v1/operators/import", json={"operators": rows, "dry_run": True})
+
+    def is_held_up() -> bool:
+        """Whether a list waits for the processes, which hang; not so before they are ready."""
+        for how in (signal.SIGCONT, signal.SIGSTOP):
+            for pid in children(serving):
+                os.kill(pid, how)
+            asking.append(threading.Thread(target=ask))
+            asking[-1].start()
+            asking[-1].join(3)
+        return bool(children(serving)) and asking[-1].is_alive()
+
+    assert lone.process is not None
+    asking, serving = list[threading.Thread](), lone.process.pid
+    until(is_held_up)
+    hung = children(serving)
+    lone.stop()
+    assert len(hung) == 2
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung))
 
 
 @pytest.mark.parametrize("value", [10**30, float("nan"), "\ud800", 1.5])
