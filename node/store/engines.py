@@ -20,6 +20,9 @@ from node.errors import Busy, Damaged, Malformed, problem
 
 Options = Mapping[str, Any]
 
+STATEMENT_MS = 30_000
+"""A server ends what takes longer: by then nobody waits for it."""
+
 log = structlog.get_logger()
 
 
@@ -41,6 +44,9 @@ class Kind(Protocol):
 
     def take_turn(self, connection: Connection) -> None:
         """Wait, inside a new transaction, until no other process writes."""
+
+    def take_time(self, connection: Connection) -> None:
+        """Let the statements of this transaction take as long as they do."""
 
     def announce(self, connection: Connection) -> None:
         """Tell the other processes, once this transaction has committed, that something changed."""
@@ -126,6 +132,9 @@ class Sqlite:
     def take_turn(self, connection: Connection) -> None:
         """`BEGIN IMMEDIATE` waited already."""
 
+    def take_time(self, connection: Connection) -> None:
+        """They may."""
+
     def announce(self, connection: Connection) -> None:
         """There is nobody to tell."""
 
@@ -173,9 +182,9 @@ class Postgresql:
         """By which this process knows its own announcements."""
 
     def open(self, url: URL, home: Path) -> Engine:
-        """An engine that notices dead connections before it lends them."""
+        """An engine that notices dead connections before it lends them, and leaves no statement to itself."""
         try:
-            return create_engine(
+            engine = create_engine(
                 url.set(drivername="postgresql+psycopg"),
                 pool_size=self.connections,
                 max_overflow=0,
@@ -188,6 +197,13 @@ class Postgresql:
                 do="install the project with its extra `pg`, which is psycopg",
             ) from None
 
+        @event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.execute(f"SET statement_timeout = {STATEMENT_MS}")
+            connection.commit()
+
+        return engine
+
     def _connecting(self) -> dict[str, Any]:
         """Of several hosts in the URL, the one that takes writes; one that fell silent is given up soon."""
         told = {"connect_timeout": self.connect_s, "application_name": f"aeo {os.getpid()}"}
@@ -195,12 +211,19 @@ class Postgresql:
         return told | silent | {"tcp_user_timeout": self.wait_ms, "target_session_attrs": "read-write"}
 
     def take_turn(self, connection: Connection) -> None:
-        """The advisory lock, until the transaction ends; what is read behind it is the newest state."""
+        """The advisory lock, until the transaction ends; what is read behind it is the newest state.
+
+        No statement is ended for its length: a commit that waits for a standby would then be kept without it.
+        """
         connection.exec_driver_sql(
-            f"SET LOCAL lock_timeout = {self.wait_ms}; "
+            f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {self.wait_ms}; "
             f"SET LOCAL idle_in_transaction_session_timeout = {self.stall_ms}; "
             f"SELECT pg_advisory_xact_lock({self.turn})"
         )
+
+    def take_time(self, connection: Connection) -> None:
+        """Without the bound that `open` sets."""
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
     def announce(self, connection: Connection) -> None:
         """A notification, which the server sends when the transaction commits."""

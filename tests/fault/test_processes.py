@@ -13,7 +13,8 @@ import pytest
 
 from clients.bench.postgres import Server
 from node.errors import Busy
-from node.store.database import Database
+from node.store import engines
+from node.store.database import READING_LIMIT, Database
 from node.store.engines import Postgresql
 from tests.load import Load, check_all
 from tests.nodes import Node, Pair, agree, brazilian, make, peer, until
@@ -144,6 +145,36 @@ async def test_nobody_waits_for_ever_for_a_server_that_hangs(postgres: Server, t
             await wait(over.wait, 0.2)
     over.set()
     assert await store.read_out(lambda: 1) == 1
+    store.close()
+
+
+async def test_a_thread_that_nobody_waits_for_counts_until_it_ends(postgres: Server, tmp_path: Path) -> None:
+    store, over, begun = Database(postgres.create(), tmp_path), threading.Event(), list[int]()
+
+    def hang() -> None:
+        begun.append(1)
+        over.wait()
+
+    for _ in range(2 * READING_LIMIT):
+        with pytest.raises(Busy, match="does not answer"):
+            await store.read_out(hang, 0.1)
+    assert len(begun) == READING_LIMIT
+    over.set()
+    assert await store.read_out(lambda: 1) == 1
+    store.close()
+
+
+def test_a_server_ends_what_nobody_waits_for(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "STATEMENT_MS", 200)
+    store = Database(postgres.create(), tmp_path)
+    for few in (store.read, store.glance):
+        with pytest.raises(Busy, match="changing hands"), few() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(10)")
+    for many in (lambda: store.read(at_length=True), store.write):
+        with many() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
     store.close()
 
 
