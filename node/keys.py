@@ -58,12 +58,14 @@ def make(folder: Path) -> None:
 
 def load(uri: str, home: Path) -> NodeKeys:
     """Load the keys from a `file:` or `env:` URI; `NotFound` or `Damaged` says which one and where."""
-    scheme, _, place = uri.partition(":")
-    found: dict[str, Any] = {}
-    for name in MAKERS:
-        pem = _from_file(home / place, name) if scheme == "file" else _from_env(place, name)
-        found[name] = _usable(name, pem)
+    found: dict[str, Any] = {name: load_one(uri, home, name) for name in MAKERS}
     return NodeKeys(**found)
+
+
+def load_one(uri: str, home: Path, name: str) -> Any:
+    """One of them, for a process that needs no other."""
+    scheme, _, place = uri.partition(":")
+    return _usable(name, _from_file(home / place, name) if scheme == "file" else _from_env(place, name))
 
 
 def public_raw(key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey) -> bytes:

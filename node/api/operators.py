@@ -95,8 +95,9 @@ async def look_up(tin: str, request: Request, node: Node, _caller: Reader) -> Re
     answers: Answers = request.app.state.answers
 
     def answer() -> Response:
+        tellers = answers.tellers()
         with node.database.glance() as connection:
-            return json(answers.operator(connection, tin[:64]))
+            return json(answers.operator(connection, tellers, tin[:64]))
 
     return await node.database.ask(answer)
 
@@ -113,8 +114,9 @@ async def find(
     answers: Answers = request.app.state.answers
 
     def answer() -> Response:
+        tellers = answers.tellers()
         with node.database.glance() as connection:
-            return json({"results": answers.operators(connection, [identifier], scheme)})
+            return json({"results": answers.operators(connection, tellers, [identifier], scheme)})
 
     return await node.database.ask(answer)
 
@@ -125,8 +127,9 @@ def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _call
     """Up to 1,000 identifiers in one call, of any scheme or of the one given."""
     _within(node, len(wanted.identifiers))
     answers: Answers = request.app.state.answers
+    tellers = answers.tellers()
     with node.database.read() as connection:
-        return json({"results": answers.operators(connection, wanted.identifiers, wanted.scheme)})
+        return json({"results": answers.operators(connection, tellers, wanted.identifiers, wanted.scheme)})
 
 
 @router.get("/operators/{tin}/history")
@@ -137,8 +140,9 @@ def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response
     By any identifier, as a lookup; also of an operator that left our view.
     """
     answers: Answers = request.app.state.answers
+    tellers = answers.tellers()
     with node.database.read() as connection:
-        return json(answers.history(connection, _tin_of(connection, tin[:64])))
+        return json(answers.history(connection, tellers, _tin_of(connection, tin[:64])))
 
 
 @router.get("/search")
@@ -152,8 +156,9 @@ def search(
 ) -> Response:
     """Operators with a name like this one; accents and legal forms are ignored. Suggestions only."""
     answers: Answers = request.app.state.answers
+    tellers = answers.tellers()
     with node.database.read() as connection:
-        return json(answers.search(connection, name, limit))
+        return json(answers.search(connection, tellers, name, limit))
 
 
 @router.get("/register")

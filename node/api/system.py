@@ -54,8 +54,8 @@ def list_channels(request: Request, node: Node, _caller: Reader) -> Response:
     """Every channel: what goes out and what the partner has of it, what comes in and how fresh it is."""
     answers: Answers = request.app.state.answers
     asked = asked_by(request.app)
+    reaches = answers.reaches()  # first, for it reads by a connection of its own
     with node.database.read() as connection:
-        reaches = answers.reaches()
         outgoing = [
             _outgoing(node, connection, line) | _fetched(asked.get(line.channel.partner), line)
             for line in node.lines(connection, node.today())

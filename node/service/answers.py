@@ -103,7 +103,7 @@ class Teller:
     """Tells the operators of one incoming channel at one moment; what is the same for many is made once."""
 
     def __init__(self, reach: Reach, now_ms: int) -> None:
-        self._reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
+        self.reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
         self._alerts, self._freshness = list(reach.alerts), reach.freshness(now_ms)
         self._read: dict[tuple[bool | str | None, ...], tuple[str, Json]] = {}
 
@@ -113,7 +113,7 @@ class Teller:
         found = self._read.get(decided_on)
         if found is None:
             found = self._read[decided_on] = self._reading(row)
-        reach = self._reach
+        reach = self.reach
         return {
             "tin": row.tin,
             "record_id": row.record_id,
@@ -138,7 +138,7 @@ class Teller:
 
     def _reading(self, row: Mirrored) -> tuple[str, Json]:
         """(the status as it must be read today, whether recognition applies and why not)."""
-        reach = self._reach
+        reach = self.reach
         if row.fields is None:
             read, stopped = "NOT_SHARED", [] if reach.state == "IN_OPERATION" else [reach.state_in_words()]
             reasons = [*stopped, "the issuer no longer shares this record with us"]
@@ -149,16 +149,23 @@ class Teller:
         return read, told | {"reasons": reasons}
 
 
+Tellers = Mapping[int, Teller]
+
+
 class Answers:
-    """Looks up operators; remembers channels only until the next commit."""
+    """Looks up operators; remembers channels only until the next commit.
+
+    Whoever asks takes the tellers first and the connection then, so that it never holds two: those who
+    answer at the same time could else take up every connection and wait for one more.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._reaches: tuple[tuple[int, str], dict[int, Reach]] | None = None
 
-    def operator(self, connection: Connection, tin: str) -> orjson.Fragment:
+    def operator(self, connection: Connection, tellers: Tellers, tin: str) -> orjson.Fragment:
         """The answer about one TIN; `NotFound` when no own or mirrored operator has it."""
-        found = self.operators(connection, [tin], "TIN")
+        found = self.operators(connection, tellers, [tin], "TIN")
         if not found[tin]:
             raise NotFound(
                 "no operator with this TIN is recorded here or was ever disclosed to us",
@@ -168,14 +175,14 @@ class Answers:
         return found[tin][0]
 
     def operators(
-        self, connection: Connection, values: Sequence[str], scheme: str | None = None
+        self, connection: Connection, tellers: Tellers, values: Sequence[str], scheme: str | None = None
     ) -> dict[str, list[orjson.Fragment]]:
         """The answers about each identifier as it was written, of any scheme unless one is given.
 
         As JSON, each written out as soon as its row is read: a long list is held in no other form.
         """
         stored = {value: identifiers.plain(value) for value in values}
-        tellers, own = self._tellers(), list[tuple[str, str]]()
+        own = list[tuple[str, str]]()
         told: dict[str, list[Told]] = {}
         for number, log, record_id, row in channels.look_up(connection, sorted(set(stored.values())), scheme):
             if row is not None and log in tellers:
@@ -188,7 +195,7 @@ class Answers:
             told.setdefault(number, []).append(_told(known[record_id], LEDGER))
         return {value: _best_first(told.get(number, [])) for value, number in stored.items()}
 
-    def history(self, connection: Connection, tin: str) -> Json:
+    def history(self, connection: Connection, tellers: Tellers, tin: str) -> Json:
         """Every version of an operator that this node knows, oldest first."""
         hits = records.find(connection, [identifiers.plain(tin)], "TIN")
         if not hits:
@@ -204,12 +211,12 @@ class Answers:
         told = [
             entry
             for _, _, log, record_id in hits
-            if log != LEDGER
-            for entry in self._told_versions(connection, log, record_id)
+            if log in tellers
+            for entry in self._told_versions(connection, tellers[log].reach, record_id)
         ]
         return {"tin": tin, "versions": own + told}
 
-    def search(self, connection: Connection, name: str, limit: int) -> Json:
+    def search(self, connection: Connection, tellers: Tellers, name: str, limit: int) -> Json:
         """Operators with a name like this one: suggestions to a person, never a decision."""
         folded = fold(name)
         pieces = [word[:PIECE_LETTERS] for word in sorted(set(folded.split()), key=len, reverse=True)]
@@ -226,7 +233,6 @@ class Answers:
         )
         keys = [names[at][:2] for _, _, at in hits]
         mirrored = channels.mirrored(connection, keys)
-        tellers = self._tellers()
         told = {key: tellers[key[0]].answer(row) for key, row in mirrored.items() if key[0] in tellers}
         own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
         told |= {(LEDGER, record_id): answer for record_id, answer in own.items()}
@@ -250,7 +256,7 @@ class Answers:
                 known = self._reaches = (mark, _reaches(self._parts, connection))
         return known[1]
 
-    def _tellers(self) -> dict[int, Teller]:
+    def tellers(self) -> Tellers:
         """Those who tell what each incoming channel says, all at this moment."""
         now_ms = self._parts.now_ms()
         return {log: Teller(reach, now_ms) for log, reach in self.reaches().items()}
@@ -323,9 +329,8 @@ class Answers:
             for version in opened
         ]
 
-    def _told_versions(self, connection: Connection, log: int, record_id: str) -> list[Json]:
-        rows = channels.mirror_history(connection, log, record_id)
-        reach = self.reaches()[log]
+    def _told_versions(self, connection: Connection, reach: Reach, record_id: str) -> list[Json]:
+        rows = channels.mirror_history(connection, reach.channel.log, record_id)
         issuer = self._parts.peers.by_country(connection)[reach.channel.issuer]
         return [
             {

@@ -77,7 +77,7 @@ def _start(parts: Parts) -> Iterator[Finding]:
 def entry_count(parts: Parts) -> int:
     """How many entries there are to check; 0 when that cannot be read, which the check itself will tell."""
     try:
-        with parts.database.read() as connection:
+        with parts.database.read(at_length=True) as connection:
             return logs.entry_count(connection)
     except (SQLAlchemyError, Busy, TypeError):
         return 0

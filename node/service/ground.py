@@ -98,7 +98,7 @@ def _card(row: Row) -> Card | None:
 @contextmanager
 def ground(parts: Parts) -> Iterator[Ground]:
     """The newest state of the store, from now until the context ends."""
-    with parts.database.read() as connection:
+    with parts.database.read(at_length=True) as connection:
         made = Ground(parts, connection)
         connection.exec_driver_sql(f"SAVEPOINT {_SAVED}")
         made.cards = made._read_cards()  # the first look, which takes the state

@@ -28,6 +28,7 @@ class Presence:
     def __init__(self, parts: Parts, sequencer: Sequencer, replication: Replication) -> None:
         self._parts, self._sequencer, self._replication = parts, sequencer, replication
         self._stop = threading.Event()
+        self._leading = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
@@ -71,11 +72,12 @@ class Presence:
         self._parts.bell.ring()
 
     def _lead(self, *, leads: bool) -> None:
-        """Begin or end what only the leader does; nothing where it is so already."""
-        if leads and not self._sequencer.leads and not self._stop.is_set():
-            log.info("this process leads")
-            self._sequencer.leads = True
-            self._replication.start()
-        elif self._sequencer.leads and not leads:
-            self._sequencer.leads = False
-            self._replication.stop()
+        """Begin or end what only the leader does; nothing where it is so, nor a beginning after `stop`."""
+        with self._leading:
+            if leads and not self._sequencer.leads and not self._stop.is_set():
+                log.info("this process leads")
+                self._sequencer.leads = True
+                self._replication.start()
+            elif self._sequencer.leads and not leads:
+                self._sequencer.leads = False
+                self._replication.stop()

@@ -78,7 +78,9 @@ class Replication:
     @property
     def is_alive(self) -> bool:
         """Whether every peer is followed."""
-        return all(follower.is_alive for follower in self._followers.values())
+        return all(
+            each.is_alive for each in list(self._followers.values())
+        )  # others add and remove meanwhile
 
     def stop(self) -> None:
         """Ask every follower to stop; nobody waits for a peer's answer."""

@@ -11,8 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -36,7 +35,9 @@ from node.records.credential import Credential, Disclosure, es256_signer
 WORTH = 16
 """So many versions at a time are worth sending out."""
 LIMIT_S = 30
-"""Longer than any batch takes: a process that is silent for so long is given up."""
+"""Longer than any list or page takes: processes that are silent for so long are given up."""
+TURN_LIMIT_S = 3
+"""The same for what the one writer waits for: a server cuts off a writer that is silent for 5 seconds."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -112,21 +113,21 @@ class Workshop:
 
     def make(self, orders: Sequence[Order], *, is_shown: bool) -> list[Made]:
         """Sign and seal versions, in their order; `is_shown`: their credentials will be disclosed at once."""
-        returned = self._sent_out(partial(_made, is_shown=is_shown), _handed_over, orders)
+        returned = self._sent_out(partial(_made, is_shown=is_shown), _handed_over, orders, TURN_LIMIT_S)
         if returned is None:
             return [make(order, self._by) for order in orders]
         return [self._taken(draft, *each) for (draft, _), each in zip(orders, returned, strict=True)]
 
     def parse(self, rows: Sequence[Fields]) -> list[Parsed]:
         """Each row of a list parsed, or what is wrong with it."""
-        returned = self._sent_out(_parsed_here, _as_json, rows)
+        returned = self._sent_out(_parsed_here, _as_json, rows, LIMIT_S)
         return parse(rows) if returned is None else returned
 
     def examine(
         self, entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading
     ) -> list[Examined]:
         """Checks 5 to 9 of a page (`incoming`)."""
-        returned = self._sent_out(partial(_examined, _means(by)), _as_texts, items)
+        returned = self._sent_out(partial(_examined, _means(by)), _as_texts, items, LIMIT_S)
         return incoming.examined_here(entries, items, by) if returned is None else returned
 
     @property
@@ -134,15 +135,19 @@ class Workshop:
         """Whether there are processes that work; the first take a second or two to begin."""
         return bool(self._ready) and all(each.done() for each in self._ready)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the processes; the next large list begins them again."""
+    def close(self) -> None:
+        """End the processes, also those that hang; the next large list begins them again."""
         with self._lock:
             pool, self._pool, self._ready = self._pool, None, []
         if pool is not None:
-            pool.shutdown(wait=wait, cancel_futures=True)
+            _end(pool)
 
     def _sent_out(
-        self, work: Callable[[H], list[R]], hand_over: Callable[[Sequence[T]], H], items: Sequence[T]
+        self,
+        work: Callable[[H], list[R]],
+        hand_over: Callable[[Sequence[T]], H],
+        items: Sequence[T],
+        within_s: float,
     ) -> list[R] | None:
         """What the processes make of so many items; None when it is better done, or must be done, here."""
         pool = self._staffed(len(items))
@@ -151,14 +156,15 @@ class Workshop:
         size = -(-len(items) // self._count)
         try:
             parts = [hand_over(items[at : at + size]) for at in range(0, len(items), size)]
-            return [each for part in pool.map(work, parts, timeout=LIMIT_S) for each in part]
+            return [each for part in pool.map(work, parts, timeout=within_s) for each in part]
         except orjson.JSONEncodeError:
             return (
                 None  # a number or a text that cannot stand in a record either: it is named where it is read
             )
-        except (BrokenProcessPool, TimeoutError, RuntimeError) as error:
+        except (CancelledError, TimeoutError, RuntimeError) as error:  # a broken pool is a RuntimeError
             log.warning("the processes of the workshop do not work; it is done without them", why=repr(error))
-            self.close(wait=not isinstance(error, TimeoutError))
+            if pool is self._pool:
+                self.close()
             return None
 
     def _staffed(self, count: int) -> ProcessPoolExecutor | None:
@@ -183,6 +189,23 @@ class Workshop:
         return Made(versions.signed(draft, Signed(issuer, kid, signature), issued), commit, sealed)
 
 
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Kill the processes of a pool; nobody waits for what they do.
+
+    Two threads of a pool wait without a bound, and the interpreter waits for them when it ends: one writes
+    to a pipe that no process reads any more, one reads an answer that was half written. Both go on when
+    this process too closes the end that it never uses.
+    """
+    processes = list((pool._processes or {}).values())
+    inside: Any = pool  # what the next line takes is not for others, and there is no other way to it
+    unused = inside._call_queue._reader, inside._result_queue._writer
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+    for end in unused:
+        end.close()
+
+
 _signatory: Signatory
 """Of a process of the workshop: set once, when it begins."""
 
@@ -191,7 +214,7 @@ def _begin(issuer: str, kid: str, key_place: str, home: Path) -> None:
     global _signatory  # noqa: PLW0603  # how a process of a pool is given what all its work needs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _signatory = Signatory(issuer, kid, es256_signer(keys.load(key_place, home).credential))
+    _signatory = Signatory(issuer, kid, es256_signer(keys.load_one(key_place, home, "credential")))
 
 
 def _end_with_parent() -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
 
 from node.errors import Busy
-from node.store.engines import Attendance, away, kind_of, unheld, unreached
+from node.store.engines import STATEMENT_MS, Attendance, away, kind_of, unheld, unreached
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -45,7 +45,7 @@ ASKING_LIMIT = 16
 ANSWER_LIMIT_S = 10.0
 READING_LIMIT = 6
 """Of the others, those that may be read from at length at a time; some are left for the writer."""
-READING_LIMIT_S = 30.0
+READING_LIMIT_S = STATEMENT_MS / 1000
 
 
 class Database:
@@ -58,8 +58,7 @@ class Database:
         self._engine = self._kind.open(parsed, home)
         self._writer = threading.Lock()
         self._ready: list[Connection] = []
-        self._asking = anyio.CapacityLimiter(ASKING_LIMIT)
-        self._reading = anyio.CapacityLimiter(READING_LIMIT) if self.is_shared else None
+        self._asking, self._reading = Bound(ASKING_LIMIT), Bound(READING_LIMIT)
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
 
     @property
@@ -79,13 +78,18 @@ class Database:
             yield attendance
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that sees one consistent state and writes nothing."""
+    def read(self, *, at_length: bool = False) -> Iterator[Connection]:
+        """A connection that sees one consistent state and writes nothing.
+
+        A server ends a statement that takes longer than anybody waits for it, unless it is read `at_length`.
+        """
         with (
             self._asked(),
             self._engine.connect().execution_options(**self._kind.reading) as connection,
             connection.begin(),
         ):
+            if at_length:
+                self._kind.take_time(connection)
             yield connection
 
     @contextmanager
@@ -117,16 +121,16 @@ class Database:
         A file answers sooner than a thread is found. A server may keep us waiting: nobody else waits with
         us, and after `within_s` it is `Busy`.
         """
-        return await _answer(question, within_s, self._asking) if self.is_shared else question()
+        return await self._asking.answer(question, within_s) if self.is_shared else question()
 
     async def read_out(self, question: Callable[[], T], within_s: float = READING_LIMIT_S) -> T:
         """The answer to a question that takes a while, a list or a search, in a thread in any case.
 
         Of a server as many threads wait as `READING_LIMIT`, and none for longer than `within_s`.
         """
-        if self._reading is None:
+        if not self.is_shared:
             return await anyio.to_thread.run_sync(question)
-        return await _answer(question, within_s, self._reading)
+        return await self._reading.answer(question, within_s)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -205,12 +209,28 @@ class Database:
                 raise
 
 
-async def _answer(question: Callable[[], T], within_s: float, limiter: anyio.CapacityLimiter) -> T:
-    try:
-        with anyio.fail_after(within_s):
-            return await anyio.to_thread.run_sync(question, limiter=limiter, abandon_on_cancel=True)
-    except TimeoutError:
-        raise Busy("the store does not answer", do="repeat the request in a moment") from None
+class Bound:
+    """So many questions at a time, each in a thread; one that was given up counts until its thread ends."""
+
+    def __init__(self, limit: int) -> None:
+        self._callers, self._threads = anyio.CapacityLimiter(limit), threading.Semaphore(limit)
+
+    async def answer(self, question: Callable[[], T], within_s: float) -> T:
+        """The answer, or after `within_s` `Busy`, though the thread goes on."""
+        asked = partial(self._asked, question, within_s)
+        try:
+            with anyio.fail_after(within_s):
+                return await anyio.to_thread.run_sync(asked, limiter=self._callers, abandon_on_cancel=True)
+        except TimeoutError:
+            raise Busy("the store does not answer", do="repeat the request in a moment") from None
+
+    def _asked(self, question: Callable[[], T], within_s: float) -> T:
+        if not self._threads.acquire(timeout=within_s):
+            raise TimeoutError
+        try:
+            return question()
+        finally:
+            self._threads.release()
 
 
 class EachOf(FunctionElement[str]):

@@ -20,6 +20,9 @@ from node.errors import Busy, Damaged, Malformed, problem
 
 Options = Mapping[str, Any]
 
+STATEMENT_MS = 30_000
+"""A server ends what takes longer: by then nobody waits for it."""
+
 log = structlog.get_logger()
 
 
@@ -41,6 +44,9 @@ class Kind(Protocol):
 
     def take_turn(self, connection: Connection) -> None:
         """Wait, inside a new transaction, until no other process writes."""
+
+    def take_time(self, connection: Connection) -> None:
+        """Let the statements of this transaction take as long as they do."""
 
     def announce(self, connection: Connection) -> None:
         """Tell the other processes, once this transaction has committed, that something changed."""
@@ -123,6 +129,9 @@ class Sqlite:
     def take_turn(self, connection: Connection) -> None:
         """`BEGIN IMMEDIATE` waited already."""
 
+    def take_time(self, connection: Connection) -> None:
+        """They may."""
+
     def announce(self, connection: Connection) -> None:
         """There is nobody to tell."""
 
@@ -181,7 +190,13 @@ class Postgresql:
                 "the driver for PostgreSQL is not installed",
                 do="install the project with its extra `pg`, which is psycopg",
             ) from None
-        event.listen(engine, "connect", _check_server)
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            _check_server(connection)
+            connection.execute(f"SET statement_timeout = {STATEMENT_MS}")
+            connection.commit()
+
         return engine
 
     def _connecting(self) -> dict[str, Any]:
@@ -191,12 +206,19 @@ class Postgresql:
         return told | silent | {"tcp_user_timeout": self.wait_ms, "target_session_attrs": "read-write"}
 
     def take_turn(self, connection: Connection) -> None:
-        """The advisory lock, until the transaction ends; what is read behind it is the newest state."""
+        """The advisory lock, until the transaction ends; what is read behind it is the newest state.
+
+        No statement is ended for its length: a commit that waits for a standby would then be kept without it.
+        """
         connection.exec_driver_sql(
-            f"SET LOCAL lock_timeout = {self.wait_ms}; "
+            f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {self.wait_ms}; "
             f"SET LOCAL idle_in_transaction_session_timeout = {self.stall_ms}; "
             f"SELECT pg_advisory_xact_lock({self.turn})"
         )
+
+    def take_time(self, connection: Connection) -> None:
+        """Without the bound that `open` sets."""
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
     def announce(self, connection: Connection) -> None:
         """A notification, which the server sends when the transaction commits."""
@@ -267,13 +289,12 @@ IN_ORDER = "'B' < 'a' AND 'Z' < U&'\\00E9' AND U&'\\00E9' < U&'\\+01F600'"
 ASKED = ", ".join([*(f"current_setting('{name}')" for name, *_ in REQUIRED), IN_ORDER])
 
 
-def _check_server(driver: Any, _record: Any) -> None:
+def _check_server(driver: Any) -> None:
     """`Damaged` unless a server that was just reached keeps what it says it keeps.
 
     It may be another one than at the start: which of several takes writes is not for the node to say.
     """
     *found, is_in_order = driver.execute(f"SELECT {ASKED}").fetchone()
-    driver.rollback()
     for (name, wanted, do), value in zip(REQUIRED, found, strict=True):
         if value not in wanted:
             raise _not_set_up(name, f"it is {value}; it must be {' or '.join(wanted)}", do)

@@ -14,13 +14,16 @@ import pytest
 from clients.bench.postgres import Server
 from clients.demo.waiting import until
 from node.errors import Busy
-from node.store.database import Database
+from node.store import engines
+from node.store.database import READING_LIMIT, Database
 from node.store.engines import Postgresql
 from tests.load import Load, check_all
 from tests.nodes import Node, Pair, agree, brazilian, make, peer
 
 PROCESSES = 3
 TAKEOVER_S = 10.0
+ANSWERED_S = 45.0
+"""Longer than a node lets anybody wait for an answer."""
 LEADER = """
     SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE locktype = 'advisory' AND granted AND objid = %s
@@ -64,7 +67,7 @@ def test_nothing_acknowledged_is_lost_when_processes_are_killed(several: tuple[N
         load.goes_on()
         until(lambda: len(serving(br)) == PROCESSES, what="a process in its place")
     load.end()
-    check_all(br, load)
+    check_all(br, load, may_break=True)
 
 
 def test_a_process_that_wakes_up_late_neither_leads_nor_writes_twice(several: tuple[Node, str]) -> None:
@@ -81,17 +84,28 @@ def test_a_process_that_wakes_up_late_neither_leads_nor_writes_twice(several: tu
     load.goes_on()
     assert leader(url) != paused
     load.end()
-    check_all(br, load)
+    check_all(br, load, may_break=True)
 
 
 def test_dropped_connections_cost_a_503_at_most(several: tuple[Node, str]) -> None:
     br, url = several
-    load = Load(br)
+    load = Load(br, ANSWERED_S)
     for _ in range(3):
         load.goes_on()
         with psycopg.connect(url, autocommit=True) as connection:
             ours = "datname = current_database() AND application_name LIKE 'aeo %'"
             connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
+    load.goes_on()
+    load.end()
+    check_all(br, load)
+
+
+def test_a_database_that_restarts_costs_a_503_at_most(several: tuple[Node, str], postgres: Server) -> None:
+    br, _ = several
+    load = Load(br, ANSWERED_S)
+    for how in ("fast", "immediate"):
+        load.goes_on()
+        postgres.control("restart", "-m", how)
     load.goes_on()
     load.end()
     check_all(br, load)
@@ -119,8 +133,10 @@ def test_a_database_that_hangs_does_not_take_the_process_with_it(several: tuple[
     br.stop()
     br.start("--processes", "1")
     br.await_answer()
-    held, asked = ("operator_identifier", "log_head", "record"), list[threading.Thread]()
-    told: list[int] = []
+    load = Load(br, ANSWERED_S)
+    load.goes_on()
+    held = "log_head", "record", "operator_identifier"  # a writer looks at the heads first
+    asked, told = list[threading.Thread](), list[int]()
     paths = ["/v1/register"] * 50 + ["/v1/operators/BR1"] * 50
     with psycopg.connect(url) as connection:
         connection.execute(f"LOCK TABLE {', '.join(held)} IN ACCESS EXCLUSIVE MODE")
@@ -131,11 +147,15 @@ def test_a_database_that_hangs_does_not_take_the_process_with_it(several: tuple[
         assert status(br, "/v1/card") == 200
         assert status(br, "/healthz") == 503
         assert time.monotonic() - begun < 6
+        until(lambda: 503 in load.statuses, what="a change that is given up")
         connection.rollback()
     for each in asked:
         each.join()
     assert set(told) <= {200, 404, 503}
     until(lambda: status(br, "/healthz") == 200)
+    load.goes_on()
+    load.end()
+    check_all(br, load)
 
 
 async def test_nobody_waits_for_ever_for_a_server_that_hangs(postgres: Server, tmp_path: Path) -> None:
@@ -145,6 +165,36 @@ async def test_nobody_waits_for_ever_for_a_server_that_hangs(postgres: Server, t
             await wait(over.wait, 0.2)
     over.set()
     assert await store.read_out(lambda: 1) == 1
+    store.close()
+
+
+async def test_a_thread_that_nobody_waits_for_counts_until_it_ends(postgres: Server, tmp_path: Path) -> None:
+    store, over, begun = Database(postgres.create(), tmp_path), threading.Event(), list[int]()
+
+    def hang() -> None:
+        begun.append(1)
+        over.wait()
+
+    for _ in range(2 * READING_LIMIT):
+        with pytest.raises(Busy, match="does not answer"):
+            await store.read_out(hang, 0.1)
+    assert len(begun) == READING_LIMIT
+    over.set()
+    assert await store.read_out(lambda: 1) == 1
+    store.close()
+
+
+def test_a_server_ends_what_nobody_waits_for(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "STATEMENT_MS", 200)
+    store = Database(postgres.create(), tmp_path)
+    for few in (store.read, store.glance):
+        with pytest.raises(Busy, match="changing hands"), few() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(10)")
+    for many in (lambda: store.read(at_length=True), store.write):
+        with many() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
     store.close()
 
 

@@ -6,6 +6,7 @@ The servers are set up by the scripts of the containers, and the node is given t
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def follows(other: Server, name: str) -> bool:
         return connection.execute(SYNCHRONOUS, (name,)).fetchone() == (1,)
 
 
+WAIT_S, ANSWERED_S = 2, 45.0
+"""How long a change waits for its answer, and a caller for any."""
+
 Replicated = tuple[Path, Server, Server, Node]
 
 
@@ -77,7 +81,7 @@ def test_no_acknowledged_change_is_lost_when_the_primary_dies(replicated: Replic
     programs, db1, db2, br = replicated
     br.start("--processes", "2")
     br.await_answer()
-    load = Load(br)
+    load = Load(br, ANSWERED_S)
     load.goes_on()
     postgresql.kill(db1)
     postgresql.tell(db2, *ALONE, "SELECT pg_promote()")
@@ -92,15 +96,16 @@ def test_no_acknowledged_change_is_lost_when_the_primary_dies(replicated: Replic
 
 def test_what_waits_for_a_lost_standby_is_not_acknowledged(replicated: Replicated) -> None:
     _, db1, db2, br = replicated
-    br.environment = {"AEO_REQUEST_TIMEOUT_S": "2"}
+    br.environment = {"AEO_REQUEST_TIMEOUT_S": str(WAIT_S)}
     br.start()
     br.await_answer()
-    load = Load(br)
+    load = Load(br, ANSWERED_S)
     load.goes_on()
     postgresql.kill(db2)
     br.get("/v1/register")
     until(lambda: 503 in load.statuses, what="a change that is not acknowledged")
     so_far = len(load.acknowledged)
+    time.sleep(2.5 * WAIT_S)
     assert br.http.get("/v1/operators/BR00000000000000").status_code == 404
     assert len(load.acknowledged) == so_far
     postgresql.tell(db1, *ALONE)

@@ -213,7 +213,7 @@ def test_every_version_can_be_read_again_with_both_clocks(strangers: World) -> N
     strangers.days_pass()
     br.amend(TIN, status="SUSPENDED", effective_at="2026-11-20T00:00:00.000Z")
     with asking(br) as (connection, answers):
-        told = answers.history(connection, TIN)["versions"]
+        told = answers.history(connection, answers.tellers(), TIN)["versions"]
     assert [each["status"] for each in told] == ["ACTIVE", "SUSPENDED"]
     assert [each["recorded_at"][:10] for each in told] == ["2026-11-22", "2026-11-23"]
     assert told[1]["effective_at"][:10] == "2026-11-20"

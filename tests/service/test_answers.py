@@ -21,6 +21,8 @@ from node.service.names import fold
 from node.service.signing import Sign
 from node.store import channels, records
 from node.store.channels import Mirrored
+from node.store.database import Database
+from node.store.engines import Sqlite
 from node.store.tables import LEDGER
 from tests.service.world import CNPJS, LEIS, Json, World, asking, operator, withdrawn
 
@@ -205,6 +207,30 @@ def told_plainly(reach: Reach, row: Mirrored, now_ms: int) -> Json:
     }
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda answers, *held: answers.operator(*held, ONE),
+        lambda answers, *held: answers.operators(*held, [ONE, TWO]),
+        lambda answers, *held: answers.history(*held, ONE),
+        lambda answers, *held: answers.search(*held, "Caatinga", 5),
+    ],
+)
+def test_an_answer_takes_one_connection_at_a_time(
+    known: World, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(Sqlite, "connections", 1)
+    for node in known.nodes:
+        store = Database(node.parts.settings.database_url, node.home)
+        monkeypatch.setattr(store._engine.pool, "_timeout", 0)
+        answers = Answers(replace(node.parts, database=store))
+        tellers = answers.tellers()
+        known.clock.ms += 86_400_000  # what was known of the channels is out of date
+        with store.read() as connection:
+            assert ask(answers, connection, tellers)
+        store.close()
+
+
 def test_an_answer_is_the_one_worked_out_from_the_fields_alone(known: World) -> None:
     [reach] = Answers(known.uy.parts).reaches().values()
     fields, now_ms, draw = known.uy.look_up(ONE)["fields"], known.clock.ms, Random(0)
@@ -276,7 +302,7 @@ def test_a_text_with_a_zero_byte_finds_nothing(known: World) -> None:
 def test_a_name_is_found_without_its_accents_and_legal_form(known: World, asked: str, tin: str) -> None:
     for node in known.nodes:
         with asking(node) as (connection, answers):
-            told = answers.search(connection, asked, 3)
+            told = answers.search(connection, answers.tellers(), asked, 3)
         assert told["suggestions"][0]["operator"]["tin"] == tin
         assert "suggestion" in told["note"]
 
@@ -295,7 +321,7 @@ def test_a_name_is_found_among_more_than_can_be_compared(
         ("Nantiqueira", 0, False),
     ):
         with asking(known.uy) as (connection, answers):
-            told = answers.search(connection, asked, 30)
+            told = answers.search(connection, answers.tellers(), asked, 30)
         assert ("write more" in told["note"]) is is_cut
         assert told["searched"] == 20
         found = [each["operator"]["tin"] for each in told["suggestions"]]
@@ -304,14 +330,17 @@ def test_a_name_is_found_among_more_than_can_be_compared(
 
 def test_a_name_like_no_other_finds_nothing(known: World) -> None:
     with asking(known.uy) as (connection, answers):
-        assert answers.search(connection, "Xyzzy Quux", 5)["suggestions"] == []
-        assert len(answers.search(connection, "Caatinga", 1)["suggestions"]) == 1
+        assert answers.search(connection, answers.tellers(), "Xyzzy Quux", 5)["suggestions"] == []
+        assert len(answers.search(connection, answers.tellers(), "Caatinga", 1)["suggestions"]) == 1
 
 
 def test_a_hidden_trade_name_finds_nothing_at_the_partner(known: World) -> None:
     for node, expected in ((known.br, True), (known.uy, False)):
         with asking(node) as (connection, answers):
-            assert bool(answers.search(connection, "Marca oculta 1", 5)["suggestions"]) is expected
+            assert (
+                bool(answers.search(connection, answers.tellers(), "Marca oculta 1", 5)["suggestions"])
+                is expected
+            )
 
 
 def test_names_are_compared_in_plain_letters() -> None:
@@ -328,7 +357,7 @@ def test_history_tells_every_version_and_who_was_told_what(known: World) -> None
     assert kinds_of(known.br, ONE) == ["recorded"] * 4
     assert kinds_of(known.uy, ONE) == ["disclosure", "disclosure", "tombstone"]
     with asking(known.uy) as (connection, answers), pytest.raises(NotFound):
-        answers.history(connection, "BR0")
+        answers.history(connection, answers.tellers(), "BR0")
 
 
 def test_a_partners_history_tells_the_fields_that_were_shown_then(known: World) -> None:
@@ -338,7 +367,7 @@ def test_a_partners_history_tells_the_fields_that_were_shown_then(known: World) 
     known.br.amend(ONE, mra_consent=given, status="SUSPENDED")
     known.carry(known.uy)
     with asking(known.uy) as (connection, answers):
-        told = answers.history(connection, ONE)["versions"]
+        told = answers.history(connection, answers.tellers(), ONE)["versions"]
     assert [each.get("fields", {}).get("legal_name") for each in told] == [
         "Caatinga Eletrônica S/A", "Nova S/A", None, "Nova S/A"
     ]  # fmt: skip
@@ -349,7 +378,7 @@ def test_a_partners_history_tells_the_fields_that_were_shown_then(known: World) 
 
 def kinds_of(node: Any, tin: str) -> list[str]:
     with asking(node) as (connection, answers):
-        return [each["kind"] for each in answers.history(connection, tin)["versions"]]
+        return [each["kind"] for each in answers.history(connection, answers.tellers(), tin)["versions"]]
 
 
 CHANGES: list[tuple[Callable[[World], Any], str]] = [

@@ -772,7 +772,7 @@ def test_a_signed_value_of_another_form_is_not_used(known: World, liar: Liar) ->
     answer = known.uy.look_up(ONE)
     assert (answer["status"]["value"], answer["recognition"]["applies"]) == ("ACTIVE", False)
     with asking(known.uy) as (connection, answers):
-        assert answers.search(connection, "Caatinga", 5)["suggestions"]
+        assert answers.search(connection, answers.tellers(), "Caatinga", 5)["suggestions"]
 
 
 SHAPELESS = [

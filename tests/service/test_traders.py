@@ -77,9 +77,11 @@ def test_a_trader_is_found_by_number_and_name_on_both_sides(shared: World) -> No
         with asking(node) as (connection, answers):
             number = ONE["identifiers"][0]["value"]
             assert node.find([number])[number][0]["tin"] == TIN
-            found = orjson.loads(encoded(answers.search(connection, ONE["legal_name"], 5)))["suggestions"]
+            found = orjson.loads(
+                encoded(answers.search(connection, answers.tellers(), ONE["legal_name"], 5))
+            )["suggestions"]
             assert TIN in {each["operator"]["tin"] for each in found}
-            assert answers.history(connection, TIN)["versions"]
+            assert answers.history(connection, answers.tellers(), TIN)["versions"]
 
 
 def test_a_change_crosses_and_a_status_outside_the_terms_leaves_the_view(shared: World) -> None:

@@ -4,25 +4,37 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from clients.bench.operators import operator
+from clients.bench.postgres import Server
 from clients.demo.waiting import until
+from contracts.evaluation import Answer
 from node.exchange import incoming, versions
 from node.exchange.incoming import Disclosed, SetApart
+from node.exchange.outgoing import Line
 from node.exchange.versions import Signatory
 from node.records import credential
+from node.service import batch, genesis
 from node.service import workshop as workshops
 from node.service.admit import AdmitList, Author
-from node.service.workshop import WORTH, Order, Unread, Workshop, make, parse
+from node.service.workshop import WORTH, Made, Order, Unread, Workshop, make, parse
+from node.store.database import Database
+from node.store.engines import Postgresql
+from tests import nodes
 from tests.service.test_reading_channels import whole_channel
 from tests.service.world import Node, World
 
 MANY = 3 * WORTH
+MORE_THAN_A_PIPE_HOLDS = 500
 LIMIT_S = 60
 
 
@@ -32,10 +44,9 @@ def workshop(node: Node, processes: int) -> Workshop:
     return Workshop(by, parts.settings.keys, node.home, processes)
 
 
-def children() -> list[int]:
-    found = subprocess.run(
-        ["pgrep", "-P", str(os.getpid()), "-f", "spawn_main"], capture_output=True, text=True
-    )
+def children(of: int | None = None) -> list[int]:
+    command = ["pgrep", "-P", str(of or os.getpid()), "-f", "spawn_main"]
+    found = subprocess.run(command, capture_output=True, text=True)
     return [int(each) for each in found.stdout.split()]
 
 
@@ -93,6 +104,19 @@ def test_few_versions_are_signed_here_and_begin_no_process(br: Node) -> None:
     assert children() == before
 
 
+def test_a_process_needs_no_key_but_the_one_that_signs_credentials(br: Node) -> None:
+    for each in (br.home / "keys").iterdir():
+        if each.name != "credential.pem":
+            each.unlink()
+    shop, sent = workshop(br, 1), orders(br, WORTH)
+    shop.make(sent, is_shown=False)
+    until(lambda: shop.is_ready)
+    [process] = children()
+    assert len(shop.make(sent, is_shown=False)) == WORTH
+    assert children() == [process]
+    shop.close()
+
+
 def test_without_processes_everything_is_signed_here(br: Node) -> None:
     before = children()
     assert len(workshop(br, 0).make(orders(br, MANY), is_shown=True)) == MANY
@@ -110,16 +134,43 @@ def test_a_process_that_dies_costs_nothing_but_time(br: Node, staffed: Workshop)
     assert len(staffed.make(sent, is_shown=True)) == MANY
 
 
-def test_a_process_that_hangs_is_given_up(
+def test_a_process_that_hangs_is_given_up_and_ended(
     br: Node, staffed: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workshops, "LIMIT_S", 0.5)
+    monkeypatch.setattr(workshops, "TURN_LIMIT_S", 0.5)
     hung = children()
     for pid in hung:
         os.kill(pid, signal.SIGSTOP)
-    assert len(staffed.make(orders(br, MANY), is_shown=True)) == MANY
-    for pid in hung:
-        os.kill(pid, signal.SIGKILL)
+    sent = orders(br, MORE_THAN_A_PIPE_HOLDS)
+    assert len(staffed.make(sent, is_shown=True)) == MORE_THAN_A_PIPE_HOLDS
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung))
+    until(lambda: "QueueFeederThread" not in [each.name for each in threading.enumerate()])
+
+
+def test_a_node_ends_though_its_processes_hang(lone: nodes.Node) -> None:
+    rows = [nodes.brazilian(number) for number in range(MORE_THAN_A_PIPE_HOLDS)]
+
+    def ask() -> None:
+        with suppress(httpx.TransportError):
+            lone.http.post("/v1/operators/import", json={"operators": rows, "dry_run": True})
+
+    def is_held_up() -> bool:
+        """Whether a list waits for the processes, which hang; not so before they are ready."""
+        for how in (signal.SIGCONT, signal.SIGSTOP):
+            for pid in children(serving):
+                os.kill(pid, how)
+            asking.append(threading.Thread(target=ask))
+            asking[-1].start()
+            asking[-1].join(3)
+        return bool(children(serving)) and asking[-1].is_alive()
+
+    assert lone.process is not None
+    asking, serving = list[threading.Thread](), lone.process.pid
+    until(is_held_up)
+    hung = children(serving)
+    lone.stop()
+    assert len(hung) == 2
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung))
 
 
 @pytest.mark.parametrize("value", [10**30, float("nan"), "\ud800", 1.5])
@@ -193,3 +244,40 @@ def test_a_list_that_is_signed_elsewhere_is_disclosed_and_sound(known: World, st
     known.exchange()
     assert uy.look_up(rows[-1]["tin"])["fields"]["legal_name"] == rows[-1]["legal_name"]
     assert br.findings() == uy.findings() == []
+
+
+@pytest.fixture
+def on_server(strangers: World, postgres: Server) -> Iterator[World]:
+    """Two nodes with an agreement in operation, Brazil's on a PostgreSQL server."""
+    br = strangers.br
+    br.parts = replace(br.parts, database=Database(postgres.create(), br.home))
+    br.parts.database.migrate()
+    genesis.start_ledger(br.parts)
+    strangers.operate()
+    yield strangers
+    br.parts.database.close()
+
+
+def test_a_batch_that_takes_longer_than_a_writer_may_be_silent_is_written(
+    on_server: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Workshop):
+        def make(self, orders: Sequence[Order], *, is_shown: bool) -> list[Made]:
+            time.sleep(0.6 * stall_s)
+            return super().make(orders, is_shown=is_shown)
+
+    def decide(line: Line, fields: versions.Fields, today: str) -> Answer:
+        time.sleep(0.1 * stall_s)
+        return decided(line, fields, today)
+
+    br, decided, stall_s = on_server.br, Line.decide, 1.0
+    assert Postgresql.stall_ms / 1000 > workshops.TURN_LIMIT_S + batch.SILENT_S
+    monkeypatch.setattr(Postgresql, "stall_ms", int(1000 * stall_s))
+    monkeypatch.setattr(batch, "SILENT_S", 0.2 * stall_s)
+    monkeypatch.setattr(batch, "SIGNED_AT_ONCE", WORTH)
+    monkeypatch.setattr(Line, "decide", decide)
+    by = Signatory(br.parts.settings.name, br.parts.kid, credential.es256_signer(br.parts.keys.credential))
+    br.parts = replace(br.parts, workshop=Slow(by, br.parts.settings.keys, br.home, 0))
+    outcomes = br.settle(AdmitList([operator(number) for number in range(MANY)], Author("officer")))
+    assert {each.kind for each in outcomes} == {"new"}
+    assert br.findings() == []

@@ -130,16 +130,20 @@ class Node:
 
     def look_up(self, tin: str) -> Json:
         """The node's answer about a TIN."""
+        answers = Answers(self.parts)
+        tellers = answers.tellers()
         with self.parts.database.read() as connection:
-            answer: Json = orjson.loads(encoded(Answers(self.parts).operator(connection, tin)))
+            answer: Json = orjson.loads(encoded(answers.operator(connection, tellers, tin)))
             return answer
 
     def find(self, values: list[str], scheme: str | None = None) -> dict[str, list[Json]]:
         """The node's answers about a list of identifiers."""
+        answers = Answers(self.parts)
+        tellers = answers.tellers()
         with self.parts.database.read() as connection:
-            found = Answers(self.parts).operators(connection, values, scheme)
-        answers: dict[str, list[Json]] = orjson.loads(encoded(found))
-        return answers
+            found = answers.operators(connection, tellers, values, scheme)
+        told: dict[str, list[Json]] = orjson.loads(encoded(found))
+        return told
 
     def incidents(self, *, only_open: bool = True) -> list[Json]:
         with self.parts.database.read() as connection:
