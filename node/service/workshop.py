@@ -7,14 +7,9 @@ They hold the key that signs credentials and no other secret but the record keys
 handed, and end with the process that began them.
 """
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +26,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.entry import ChannelEntry
 from node.records import model
 from node.records.credential import Credential, Disclosure, es256_signer
+from node.service.hands import Hands, HandsLostError
 
 WORTH = 16
 """So many versions at a time are worth sending out."""
@@ -105,11 +101,9 @@ class Workshop:
 
     def __init__(self, by: Signatory, key_place: str, home: Path, processes: int) -> None:
         """`processes` of them, which load their key themselves; 0: everything is done here."""
-        self._by, self._begin = by, (by.issuer, by.kid, key_place, home)
-        self._count = processes
-        self._lock = threading.Lock()
-        self._pool: ProcessPoolExecutor | None = None
-        self._ready: list[Future[None]] = []
+        self._by = by
+        begin = partial(_begin, by.issuer, by.kid, key_place, home)
+        self._hands = Hands(processes, begin) if processes else None
 
     def make(self, orders: Sequence[Order], *, is_shown: bool) -> list[Made]:
         """Sign and seal versions, in their order; `is_shown`: their credentials will be disclosed at once."""
@@ -132,15 +126,13 @@ class Workshop:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there are processes that work; the first take a second or two to begin."""
-        return bool(self._ready) and all(each.done() for each in self._ready)
+        """Whether there are processes that work."""
+        return self._hands is not None and self._hands.is_ready
 
     def close(self) -> None:
         """End the processes, also those that hang; the next large list begins them again."""
-        with self._lock:
-            pool, self._pool, self._ready = self._pool, None, []
-        if pool is not None:
-            _end(pool)
+        if self._hands is not None:
+            self._hands.close()
 
     def _sent_out(
         self,
@@ -150,32 +142,18 @@ class Workshop:
         within_s: float,
     ) -> list[R] | None:
         """What the processes make of so many items; None when it is better done, or must be done, here."""
-        pool = self._staffed(len(items))
-        if pool is None:
+        if self._hands is None or len(items) < WORTH:
             return None
-        size = -(-len(items) // self._count)
         try:
-            parts = [hand_over(items[at : at + size]) for at in range(0, len(items), size)]
-            return [each for part in pool.map(work, parts, timeout=within_s) for each in part]
+            return self._hands.over(work, hand_over, items, within_s)
         except orjson.JSONEncodeError:
-            return (
-                None  # a number or a text that cannot stand in a record either: it is named where it is read
+            # A number or a text that cannot stand in a record either: it is named where it is read.
+            return None
+        except HandsLostError as error:
+            log.warning(
+                "the processes of the workshop did not do their work; it is done here", why=str(error)
             )
-        except (CancelledError, TimeoutError, RuntimeError) as error:  # a broken pool is a RuntimeError
-            log.warning("the processes of the workshop do not work; it is done without them", why=repr(error))
-            if pool is self._pool:
-                self.close()
             return None
-
-    def _staffed(self, count: int) -> ProcessPoolExecutor | None:
-        """The processes, if there are any, they are ready, and it is worth it."""
-        if not self._count or count < WORTH:
-            return None
-        with self._lock:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(self._count, get_context("spawn"), _begin, self._begin)
-                self._ready = [self._pool.submit(_nothing) for _ in range(self._count)]
-            return self._pool if self.is_ready else None
 
     def _taken(
         self, draft: Draft, signature: bytes, commit: bytes, sealed: bytes, shown: Shown | None
@@ -189,43 +167,13 @@ class Workshop:
         return Made(versions.signed(draft, Signed(issuer, kid, signature), issued), commit, sealed)
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Kill the processes of a pool; nobody waits for what they do.
-
-    Two threads of a pool wait without a bound, and the interpreter waits for them when it ends: one writes
-    to a pipe that no process reads any more, one reads an answer that was half written. Both go on when
-    this process too closes the end that it never uses.
-    """
-    processes = list((pool._processes or {}).values())
-    inside: Any = pool  # what the next line takes is not for others, and there is no other way to it
-    unused = inside._call_queue._reader, inside._result_queue._writer
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.kill()
-    for end in unused:
-        end.close()
-
-
 _signatory: Signatory
 """Of a process of the workshop: set once, when it begins."""
 
 
 def _begin(issuer: str, kid: str, key_place: str, home: Path) -> None:
-    global _signatory  # noqa: PLW0603  # how a process of a pool is given what all its work needs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that serves
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _signatory  # noqa: PLW0603  # what all the work of a process needs
     _signatory = Signatory(issuer, kid, es256_signer(keys.load_one(key_place, home, "credential")))
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None, "it was started by a node"
-    parent.join()
-    os._exit(0)
-
-
-def _nothing() -> None:
-    """Done as soon as a process is ready."""
 
 
 def _as_json(rows: Sequence[Fields]) -> bytes:

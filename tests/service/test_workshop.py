@@ -144,7 +144,8 @@ def test_a_process_that_hangs_is_given_up_and_ended(
     sent = orders(br, MORE_THAN_A_PIPE_HOLDS)
     assert len(staffed.make(sent, is_shown=True)) == MORE_THAN_A_PIPE_HOLDS
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung))
-    until(lambda: "QueueFeederThread" not in [each.name for each in threading.enumerate()])
+    until(lambda: staffed.is_ready, LIMIT_S)
+    assert len(staffed.make(sent, is_shown=True)) == MORE_THAN_A_PIPE_HOLDS
 
 
 def test_a_node_ends_though_its_processes_hang(lone: nodes.Node) -> None:
