@@ -4,12 +4,13 @@
 PYTHON ?= $(shell for each in /usr/bin/python3 python3; do $$each -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 RECORDS ?= 1000000
 REPORT ?= build/bench.json
+USE_CASES ?= tests/service
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-million cost profile lock clean
+.PHONY: help setup demo test test-postgresql check bench bench-million cost profile lock clean
 
 help: ## List the tasks
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -30,6 +31,9 @@ demo: $(STAMP) ## Two nodes sign an arrangement and exchange trusted traders, be
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest
+
+test-postgresql: $(STAMP) ## Run the tests of the use cases again, on PostgreSQL
+	@AEO_TEST_STORE=postgresql $(BIN)/python -m pytest $(USE_CASES)
 
 check: $(STAMP) ## Style, types, import directions, purity, docs
 	@$(BIN)/ruff format --check node contracts clients tests
