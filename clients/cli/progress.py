@@ -2,9 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -15,12 +15,16 @@ EVERY_S: Final = 10.0
 RECENT_S: Final = 60.0
 SHORTEST_S: Final = 0.001
 
-Tell = Callable[[int, str], None]
-"""Tells that so many steps are done, and what else is to be known of the place."""
+
+class Tell(Protocol):
+    """Tells that so many steps are done, what else is to be known, and of how many, where that moves."""
+
+    def __call__(self, done: int, place: str = "", of: int | None = None) -> None:
+        """Tell it."""
 
 
 @contextmanager
-def steps(what: str, total: int | None = None) -> Iterator[Tell]:
+def steps(what: str, total: int | None = None, unit: str = "rows") -> Iterator[Tell]:
     """Count the steps of some work, of which there are `total` where that is known."""
     console, said = Console(stderr=True), time.monotonic()
     recent = deque([(said, 0)])
@@ -28,15 +32,15 @@ def steps(what: str, total: int | None = None) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
 
-        def tell(done: int, place: str = "") -> None:
+        def tell(done: int, place: str = "", of: int | None = total) -> None:
             nonlocal said
             now = time.monotonic()
             recent.append((now, done))
             while now - recent[0][0] > RECENT_S and len(recent) > 2:
                 recent.popleft()
             since, before = recent[0]
-            text = f"{what}: {so_far(done, total, (done - before) / max(now - since, SHORTEST_S))}{place}"
-            bar.update(task, completed=done, description=text)
+            text = f"{what}: {so_far(done, of, (done - before) / max(now - since, SHORTEST_S), unit)}{place}"
+            bar.update(task, completed=done, total=of, description=text)
             if bar.disable and now - said >= EVERY_S:
                 said = now
                 warn(text)
@@ -44,9 +48,9 @@ def steps(what: str, total: int | None = None) -> Iterator[Tell]:
         yield tell
 
 
-def so_far(done: int, total: int | None, a_second: float) -> str:
+def so_far(done: int, total: int | None, a_second: float, unit: str = "rows") -> str:
     """So many of how many, how fast of late, and how long it will take at that."""
-    text = f"{done:,} rows" if total is None else f"{done:,} of {total:,} rows"
+    text = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
     if a_second < 1:
         return text
     text += f", {a_second:,.0f} a second"

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, say_pairs, say_table, warn
+from clients.cli.progress import steps
 from clients.cli.session import Session, on_node
 
 RETRY_S: Final = 2.0
+LOOK_S: Final = 1.0
 KINDS: Final = {
     "recorded": "own record, new or changed",
     "disclosure": "partner's record, new or changed",
@@ -41,8 +43,18 @@ def watch(
 
 
 @on_node
-def channels(session: Session) -> None:
+def channels(
+    session: Session,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help="First tell how far the copies of partners have come, until they have all."
+        ),
+    ] = False,
+) -> None:
     """Show each channel: its state, how many operators, how fresh it is, how far the partner has read."""
+    if follow:
+        _follow(session)
     found = session.node.channels()
     if session.as_json:
         say_json(found)
@@ -81,6 +93,18 @@ def incidents(
         ]
         say_table(columns, rows, "Nothing has failed verification.")
     return FINDINGS if found else FINE
+
+
+def _follow(session: Session) -> None:
+    """Tell how much of what partners have signed is copied, until all of it is."""
+    with steps("copied", unit="entries") as tell:
+        while True:
+            copies = [each for each in session.node.channels() if each["direction"] == "in"]
+            done, of = (sum(each[name] for each in copies) for name in ("size", "signed_size"))
+            tell(done, of=of)
+            if done == of:
+                return
+            time.sleep(LOOK_S)
 
 
 def _show_incident(session: Session, number: int) -> int:

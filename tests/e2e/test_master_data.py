@@ -38,6 +38,9 @@ def test_traders_are_imported_copied_looked_up_and_hold(aeo: Aeo, pair: Pair, tm
     done = aeo("operator", "import", str(register), "--profile", PROFILE, at=pair.br)
     assert (done.code, done.out) == (0, "600 new, 0 changed, 0 unchanged, 0 refused\n")
     pair.await_copy()
+    followed = aeo("channels", "--follow", "--json", at=pair.uy).json
+    [copied] = [each for each in followed if each["direction"] == "in"]
+    assert copied["size"] == copied["signed_size"] == pair.br.channel("out")["size"]
 
     told = aeo("mra", "decisions", pair.agreement, "--json", at=pair.br).json["directions"]
     assert [(each["shared"], each["withheld"]) for each in told] == [(600, {"kind not accepted": 1})]
