@@ -48,7 +48,7 @@ def channels(
     follow: Annotated[
         bool,
         typer.Option(
-            "--follow", help="First tell how far the copies of partners have come, until they have all."
+            "--follow", help="First tell how far the copies here of partners' records have come, until they are whole."
         ),
     ] = False,
 ) -> None:

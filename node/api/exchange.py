@@ -35,6 +35,11 @@ class Asked:
     at_ms: int
     cursors: Cursors
 
+    def is_behind(self, other: Cursors) -> bool:
+        """Whether these cursors have gone nowhere back."""
+        mine, theirs = self.cursors.channels, other.channels
+        return all(theirs.get(number, -1) >= size for number, size in mine.items())
+
 
 def asked_by(app: FastAPI) -> dict[str, Asked]:
     """The newest request of each peer, by country; kept in memory, since the start of this node only."""
@@ -57,9 +62,10 @@ async def news(
 ) -> Response:
     """What is new for the peer that signed this request; waits when there is nothing."""
     cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
-    if wait or peer.country not in asked_by(request.app):
-        # Who does not wait may be asking again for what came damaged, from further back.
-        asked_by(request.app)[peer.country] = Asked(node.now_ms(), cursors)
+    asked = asked_by(request.app)
+    if wait or peer.country not in asked or asked[peer.country].is_behind(cursors):
+        # Who neither waits nor has come further may be asking again for what came damaged.
+        asked[peer.country] = Asked(node.now_ms(), cursors)
     deadline = min(wait, node.settings.wait_limit_s)
     await _until_news(node, peer, cursors, deadline)
     return json(await node.database.read_out(partial(_news, node, peer, cursors)))
