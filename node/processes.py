@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
@@ -31,11 +32,18 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def serve(parts: Parts, listening: list[socket.socket]) -> None:
-    """Serve a node in this process, on these sockets, until it is told to stop."""
+    """Serve a node in this process, on these sockets, until it is told to stop; the process ends with it.
+
+    Threads that wait for a store which does not answer are not waited for: what was answered is durable, and
+    the rest was promised to nobody.
+    """
     server = _server(parts)
     _keep_memory()
     gc.freeze()  # what is loaded now stays; collections need not walk it again
     server.run(listening)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if server.started else 1)
 
 
 def _keep_memory() -> None:
@@ -80,8 +88,9 @@ def supervise(home: Path, listening: list[socket.socket], count: int) -> None:
                 serving[at] = started()
     for process in serving:
         process.terminate()
+    until_s = time.monotonic() + STOP_S
     for process in serving:
-        process.join(STOP_S)
+        process.join(max(0.0, until_s - time.monotonic()))
         process.kill()
 
 

@@ -4,6 +4,7 @@ Values come from `settings.toml` in the node's home folder; an environment varia
 overrides one of them. Secrets are never settings: `keys` only says where they are kept.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,15 @@ def _country(code: str) -> str:
     return code
 
 
+def _networks(listed: str) -> str:
+    for each in listed.split(",") if listed else ():
+        try:
+            ip_network(each.strip())
+        except ValueError as error:
+            raise ValueError(f"must be addresses or networks with commas between: {error}") from None
+    return listed
+
+
 class Settings(BaseSettings):
     """The settings of one node."""
 
@@ -49,9 +59,8 @@ class Settings(BaseSettings):
         description="Where peers reach this node; covered by the signature of every request to it.",
     )
     host: str = Field(default="127.0.0.1", description="Interface to listen on.")
-    proxies: str = Field(
+    proxies: Annotated[str, AfterValidator(_networks)] = Field(
         default="",
-        pattern=r"^[0-9a-fA-F.:/, ]*$",
         description="Addresses or networks of proxies in front, with commas between, whose X-Forwarded-For "
         "says who calls; from anywhere else it is ignored.",
     )

@@ -101,19 +101,24 @@ async def on_refusal(_request: Request, refusal: Exception) -> Response:
 
 
 class StoredReplays:
-    """The memory that the processes of one node share."""
+    """The memory that the processes of one node share.
+
+    It waits for no standby, or peers would take up every thread while none confirms. After a failover a
+    request that was overheard could be used once more, until its signature expires.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database, self._forgot_s = database, 0.0
 
     def use(self, sender: str, nonce: str, created_s: int, expires_s: float, now_s: float) -> None:
         """Use a nonce once; `Unauthenticated` the second time."""
-        with self._database.glance() as connection:
+        with self._database.jot() as connection:
             if now_s - self._forgot_s > WINDOW_S:
                 self._forgot_s = now_s
                 access.forget_nonces(connection, int(now_s))
-            if not access.use_nonce(connection, sender, nonce, int(expires_s) + 1):
-                raise requests.used_once(sender)
+            is_new = access.use_nonce(connection, sender, nonce, int(expires_s) + 1)
+        if not is_new:
+            raise requests.used_once(sender)
 
 
 class PeerGate:

@@ -35,8 +35,8 @@ class Asked:
     at_ms: int
     cursors: Cursors
 
-    def is_behind(self, other: Cursors) -> bool:
-        """Whether these cursors have gone nowhere back."""
+    def is_reached_by(self, other: Cursors) -> bool:
+        """Whether other cursors are as far as these everywhere, or further."""
         mine, theirs = self.cursors.channels, other.channels
         return all(theirs.get(number, -1) >= size for number, size in mine.items())
 
@@ -63,7 +63,7 @@ async def news(
     """What is new for the peer that signed this request; waits when there is nothing."""
     cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
     asked = asked_by(request.app)
-    if wait or peer.country not in asked or asked[peer.country].is_behind(cursors):
+    if wait or peer.country not in asked or asked[peer.country].is_reached_by(cursors):
         # Who neither waits nor has come further may be asking again for what came damaged.
         asked[peer.country] = Asked(node.now_ms(), cursors)
     deadline = min(wait, node.settings.wait_limit_s)

@@ -68,7 +68,9 @@ class Accusation:
         if older.size > newer.size:
             raise _refused("older", "must be the one of the smaller size")
         if older.size == newer.size:
-            if older.root == newer.root or self.root is not None or self.proof:
+            if self.root is not None or self.proof:
+                raise _refused("proof", "must be empty, and the root null, where both sizes are one")
+            if older.root == newer.root:
                 raise _unproven(self.origin, "it is one tree, signed twice")
             return older, newer
         if self.root is None or len(self.root) != HASH_BYTES or self.root == older.root:

@@ -86,13 +86,11 @@ class Policy:
 
     def is_quorum(self, names: Collection[str]) -> bool:
         """Whether these witnesses suffice."""
-        return self.quorum == NONE or self._has_witnessed(self.quorum, names)
-
-    def _has_witnessed(self, name: str, names: Collection[str]) -> bool:
-        group = self.groups.get(name)
-        if group is None:
-            return name in names
-        return sum(self._has_witnessed(each, names) for each in group.members) >= group.threshold
+        held = {NONE, *names}
+        for name, group in self.groups.items():  # in the order of their lines, so members come first
+            if sum(each in held for each in group.members) >= group.threshold:
+                held.add(name)
+        return self.quorum in held
 
     def _times(self, opened: Opened) -> dict[str, int]:
         known = {(each.verifier.name, each.verifier.key_id): name for name, each in self.witnesses.items()}

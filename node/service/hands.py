@@ -1,21 +1,27 @@
 """Processes beside this one that do pure work, a part each at a time.
 
 Whoever asks hands the parts over and waits for them itself. A process that takes too long is killed, which
-ends whatever waits for it, handing over and hearing alike; it is replaced, and the work was not done. None
-outlives the process that began it: each ends when nobody is at the other end of its pipe.
+ends whatever waits for it, handing over and hearing alike; the next work begins another. None outlives the
+process that began it, whatever it does.
 """
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
+import structlog
+
 START_LIMIT_S = 60
 """Longer than a process takes to begin."""
+PAUSE_S = 10.0
+"""Before another is begun after one that could not."""
 PATIENCE_S = 1.0
 """How long to wait for a process that works for somebody else."""
 
@@ -23,9 +29,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 H = TypeVar("H")
 
+log = structlog.get_logger()
+
 
 class HandsLostError(Exception):
-    """A process died or took too long, and has been replaced."""
+    """A process died or took too long; its work was not done."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,10 +41,6 @@ class _Hand:
     process: SpawnProcess
     pipe: "Pipe[Any, Any]" = field(repr=False)
     is_ready: bool = False
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
 
 
 class Hands:
@@ -48,6 +52,7 @@ class Hands:
         self._changed = threading.Condition()
         self._all: list[_Hand] = []
         self._idle: list[_Hand] = []
+        self._not_before_s = 0.0
 
     @property
     def is_ready(self) -> bool:
@@ -64,15 +69,17 @@ class Hands:
     ) -> list[R] | None:
         """What `work` makes of so many items, in their order; None when no process is free to do it.
 
-        Raises `HandsLostError` when one of them died, or had not done its part in time.
+        Raises `HandsLostError` when one of them died, or had not done its part within `within_s` of the call.
         """
-        hands, is_whole = self._free(), False
+        until_s = time.monotonic() + within_s
+        hands, is_whole = self._free(min(PATIENCE_S, within_s / 2)), True
         if not hands:
             return None
-        watch = threading.Timer(within_s, _end_all, [hands])
+        watch = threading.Timer(until_s - time.monotonic(), _kill, [hands])
         try:
             size = -(-len(items) // len(hands))
             parts = [hand_over(items[at : at + size]) for at in range(0, len(items), size)]
+            is_whole = False  # from here on a process may be left with something that nobody hears
             watch.start()
             for hand, part in zip(hands, parts, strict=False):
                 hand.pipe.send((work, part))
@@ -92,31 +99,38 @@ class Hands:
         with self._changed:
             ended, self._all, self._idle = self._all, [], []
             self._changed.notify_all()
-        for hand in ended:
-            hand.kill()
+        _kill(ended)
 
-    def _free(self) -> list[_Hand]:
+    def _free(self, patience_s: float) -> list[_Hand]:
         """All that are free now or soon; none while the first are still to begin."""
         with self._changed:
-            if not self._all:
-                self._all = [self._begun() for _ in range(self._count)]
-            self._changed.wait_for(
-                lambda: self._idle or not any(each.is_ready for each in self._all), PATIENCE_S
-            )
+            self._fill()
+            self._changed.wait_for(lambda: self._idle or not self._works(), patience_s)
             hands, self._idle = self._idle, []
             return hands
 
+    def _works(self) -> bool:
+        return any(hand.is_ready for hand in self._all)
+
     def _give_back(self, hands: Sequence[_Hand], *, is_whole: bool) -> None:
         if not is_whole:
-            for hand in hands:
-                hand.kill()
+            _kill(hands)
         with self._changed:
             kept = [hand for hand in hands if hand in self._all]
             if is_whole:
                 self._idle += kept
             else:
-                self._all = [hand for hand in self._all if hand not in kept] + [self._begun() for _ in kept]
+                self._all = [hand for hand in self._all if hand not in kept]
             self._changed.notify_all()
+
+    def _fill(self) -> None:
+        """Begin as many as are missing; where that cannot be done, a call after a pause tries again."""
+        try:
+            while len(self._all) < self._count and time.monotonic() >= self._not_before_s:
+                self._all.append(self._begun())
+        except OSError as error:
+            self._not_before_s = time.monotonic() + PAUSE_S
+            log.warning("a process for pure work cannot be begun", why=repr(error))
 
     def _begun(self) -> _Hand:
         context = get_context("spawn")
@@ -136,7 +150,7 @@ class Hands:
             hand.pipe.recv()
             hand.is_ready = True
         except (EOFError, OSError):
-            hand.kill()
+            _kill([hand])
         finally:
             watch.cancel()
         with self._changed:
@@ -144,17 +158,20 @@ class Hands:
                 self._idle.append(hand)
             elif hand in self._all:
                 self._all.remove(hand)
+                self._not_before_s = time.monotonic() + PAUSE_S
             self._changed.notify_all()
 
 
-def _end_all(hands: Sequence[_Hand]) -> None:
+def _kill(hands: Sequence[_Hand]) -> None:
     for hand in hands:
         hand.process.kill()
+        hand.process.join()
 
 
 def _serve(pipe: "Pipe[Any, Any]", begin: Callable[[], None]) -> None:
     """What each process does; an interrupt is for the one that began it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     begin()
     try:
         pipe.send(None)
@@ -163,3 +180,10 @@ def _serve(pipe: "Pipe[Any, Any]", begin: Callable[[], None]) -> None:
             pipe.send(work(part))
     except (EOFError, OSError):
         return
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "it was begun by another process"
+    parent.join()
+    os._exit(0)

@@ -62,11 +62,11 @@ class Replication:
 
     def watch_peers(self) -> None:
         """Begin to follow peers that were pinned since, or whose card has another address now."""
+        with self._parts.database.read() as connection:
+            cards = self._parts.peers.by_country(connection)
         with self._lock:
             if not self._started:
                 return
-            with self._parts.database.read() as connection:
-                cards = self._parts.peers.by_country(connection)
             for country, card in cards.items():
                 known = self._followers.get(country)
                 if known is None or known.peer.text != card.text:

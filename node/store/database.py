@@ -1,6 +1,7 @@
 """One database, opened once: snapshots for reading, one writer at a time for writing."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -115,6 +116,17 @@ class Database:
                 else:
                     self._ready.append(connection)
 
+    @contextmanager
+    def jot(self) -> Iterator[Connection]:
+        """A short transaction beside the one writer, of what may be lost with the server that holds it."""
+        with (
+            self._asked(),
+            self._engine.connect().execution_options(**self._kind.writing) as connection,
+            connection.begin(),
+        ):
+            self._kind.write_lightly(connection)
+            yield connection
+
     async def ask(self, question: Callable[[], T], within_s: float = ANSWER_LIMIT_S) -> T:
         """The answer to a question to this database, without holding up the event loop.
 
@@ -217,15 +229,15 @@ class Bound:
 
     async def answer(self, question: Callable[[], T], within_s: float) -> T:
         """The answer, or after `within_s` `Busy`, though the thread goes on."""
-        asked = partial(self._asked, question, within_s)
+        asked = partial(self._asked, question, time.monotonic() + within_s)
         try:
             with anyio.fail_after(within_s):
                 return await anyio.to_thread.run_sync(asked, limiter=self._callers, abandon_on_cancel=True)
         except TimeoutError:
             raise Busy("the store does not answer", do="repeat the request in a moment") from None
 
-    def _asked(self, question: Callable[[], T], within_s: float) -> T:
-        if not self._threads.acquire(timeout=within_s):
+    def _asked(self, question: Callable[[], T], until_s: float) -> T:
+        if not self._threads.acquire(timeout=max(0.0, until_s - time.monotonic())):
             raise TimeoutError
         try:
             return question()

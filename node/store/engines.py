@@ -48,6 +48,9 @@ class Kind(Protocol):
     def take_time(self, connection: Connection) -> None:
         """Let the statements of this transaction take as long as they do."""
 
+    def write_lightly(self, connection: Connection) -> None:
+        """Let this transaction wait for no other server."""
+
     def announce(self, connection: Connection) -> None:
         """Tell the other processes, once this transaction has committed, that something changed."""
 
@@ -131,6 +134,9 @@ class Sqlite:
 
     def take_time(self, connection: Connection) -> None:
         """They may."""
+
+    def write_lightly(self, connection: Connection) -> None:
+        """There is nobody to wait for."""
 
     def announce(self, connection: Connection) -> None:
         """There is nobody to tell."""
@@ -220,6 +226,10 @@ class Postgresql:
         """Without the bound that `open` sets."""
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
+    def write_lightly(self, connection: Connection) -> None:
+        """Durable here, without waiting for a standby."""
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = local")
+
     def announce(self, connection: Connection) -> None:
         """A notification, which the server sends when the transaction commits."""
         connection.exec_driver_sql(f"NOTIFY {self.bell}, '{self.me}'")
@@ -286,7 +296,7 @@ REQUIRED = (
 """(setting, allowed values, what to do)."""
 IN_ORDER = "'B' < 'a' AND 'Z' < U&'\\00E9' AND U&'\\00E9' < U&'\\+01F600'"
 """Whether the database orders texts by their code points, whoever provides its collation."""
-ASKED = ", ".join([*(f"current_setting('{name}')" for name, *_ in REQUIRED), IN_ORDER])
+ASKED = ", ".join(f"current_setting('{name}')" for name, *_ in REQUIRED)
 
 
 def _check_server(driver: Any) -> None:
@@ -294,11 +304,12 @@ def _check_server(driver: Any) -> None:
 
     It may be another one than at the start: which of several takes writes is not for the node to say.
     """
-    *found, is_in_order = driver.execute(f"SELECT {ASKED}").fetchone()
-    for (name, wanted, do), value in zip(REQUIRED, found, strict=True):
+    if driver.info.encoding != "utf-8":
+        raise _not_set_up("server_encoding", f"it reaches us as {driver.info.encoding}", _CREATE)
+    for (name, wanted, do), value in zip(REQUIRED, driver.execute(f"SELECT {ASKED}").fetchone(), strict=True):
         if value not in wanted:
             raise _not_set_up(name, f"it is {value}; it must be {' or '.join(wanted)}", do)
-    if not is_in_order:
+    if not driver.execute(f"SELECT {IN_ORDER}").fetchone()[0]:
         raise _not_set_up("collation", "it does not order texts by their code points", _CREATE)
 
 

@@ -144,8 +144,8 @@ def test_a_process_that_hangs_is_given_up_and_ended(
     sent = orders(br, MORE_THAN_A_PIPE_HOLDS)
     assert len(staffed.make(sent, is_shown=True)) == MORE_THAN_A_PIPE_HOLDS
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hung))
-    until(lambda: staffed.is_ready, LIMIT_S)
     assert len(staffed.make(sent, is_shown=True)) == MORE_THAN_A_PIPE_HOLDS
+    until(lambda: staffed.is_ready, LIMIT_S)
 
 
 def test_a_node_ends_though_its_processes_hang(lone: nodes.Node) -> None:
@@ -180,7 +180,9 @@ def test_a_row_that_no_record_can_hold_is_refused_wherever_it_is_read(
 ) -> None:
     rows = [operator(number) for number in range(MANY)]
     rows[3] = rows[3] | {"legal_name": value}
+    before = children()
     parsed = staffed.parse(rows)
+    assert children() == before, "nobody is ended for what somebody sends"
     assert [at for at, each in enumerate(parsed) if isinstance(each, Unread)] == [3]
     assert {each.field for each in parsed[3].problems} == {"legal_name"}  # type: ignore[union-attr]
 

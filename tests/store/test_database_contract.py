@@ -728,16 +728,22 @@ def test_a_server_that_falls_silent_is_given_up_and_one_that_takes_writes_is_sou
 UNSOUND = {
     "synchronous_commit": "ALTER DATABASE {} SET synchronous_commit = off",
     "collation": "",
+    "server_encoding": "",
 }
 
 
-@pytest.mark.parametrize("where", UNSOUND)
+@pytest.mark.parametrize(
+    ("where", "of"), [*((each, "LATIN1") for each in UNSOUND), ("server_encoding", "SQL_ASCII")]
+)
 def test_a_server_that_would_not_keep_a_ledger_is_refused_whenever_it_is_reached(
-    postgres: Server, tmp_path: Path, where: str
+    postgres: Server, tmp_path: Path, where: str, of: str
 ) -> None:
     """A server that takes over may be set up otherwise than the first."""
-    how = " LOCALE_PROVIDER icu ICU_LOCALE 'en'" if where == "collation" else ""
-    url = postgres.create("TEMPLATE template0" + how)
+    how = {
+        "collation": " LOCALE_PROVIDER icu ICU_LOCALE 'en'",
+        "server_encoding": f" LOCALE 'C' ENCODING '{of}'",
+    }
+    url = postgres.create("TEMPLATE template0" + how.get(where, ""))
     store = Database(url, tmp_path)
     if UNSOUND[where]:
         store.migrate()

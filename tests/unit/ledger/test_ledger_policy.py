@@ -102,6 +102,14 @@ def test_a_log_may_have_two_keys() -> None:
         assert read.open(sign_checkpoint(CHECKPOINT, [signer])).checkpoint == CHECKPOINT
 
 
+def test_the_longest_chain_of_groups_is_followed() -> None:
+    groups = [f"group g{at} all {f'g{at - 1}' if at else 'UY'}" for at in range(policy.LIMIT_LINES - 20)]
+    read = policy.parse("\n".join([KEYS, *groups, f"quorum g{len(groups) - 1}"]))
+    assert read.open(cosigned(UY)).checkpoint == CHECKPOINT
+    with pytest.raises(Unproven, match="not cosigned"):
+        read.open(cosigned(AR))
+
+
 @pytest.mark.parametrize(
     ("lines", "rule"),
     [

@@ -121,6 +121,13 @@ def test_a_history_that_the_log_signed_beside_the_one_recorded_is_evidence() -> 
     assert said.signed == signed(3, of=bytes(32))
 
 
+@pytest.mark.parametrize("hashes", [(), (bytes(32),), (*proof(3, 5), bytes(32)), proof(3, 5)[:-1]])
+def test_an_honest_checkpoint_with_a_bad_proof_is_no_evidence(hashes: tuple[bytes, ...]) -> None:
+    said = answer(witness.request(3, hashes, signed(5)), seen=3)
+    assert isinstance(said, Rejected)
+    assert (said.status, said.signed) == (422, None)
+
+
 def test_nobody_makes_evidence_of_what_the_log_did_not_sign() -> None:
     said = answer(asked(3, 3, OTHER, of=bytes(32)), seen=3)
     assert isinstance(said, Rejected)
