@@ -197,7 +197,7 @@ class Postgresql:
                 do="install the project with its extra `pg`, which is psycopg",
             ) from None
 
-        @event.listens_for(engine, "connect")
+        @event.listens_for(engine, "connect", insert=True)  # SQLAlchemy's own questions come after it
         def _connect(connection: Any, _record: Any) -> None:
             _check_server(connection)
             connection.execute(f"SET statement_timeout = {STATEMENT_MS}")
