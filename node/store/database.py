@@ -59,6 +59,7 @@ class Database:
         self._engine = self._kind.open(parsed, home)
         self._writer = threading.Lock()
         self._ready: list[Connection] = []
+        self._kept: Connection | None = None
         self._asking, self._reading = Bound(ASKING_LIMIT), Bound(READING_LIMIT)
         self._driver_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
 
@@ -150,16 +151,33 @@ class Database:
         if not self._writer.acquire(timeout=WRITER_WAIT_S):
             raise Busy("the store is busy", do="try again shortly")
         try:
-            with (
-                self._reached(),
-                self._engine.connect().execution_options(**self._kind.writing) as connection,
-                connection.begin(),
-            ):
+            with self._reached(), self._for_writing() as connection, connection.begin():
                 self._kind.take_turn(connection)
                 yield connection
                 self._kind.announce(connection)
         finally:
             self._writer.release()
+
+    @contextmanager
+    def _for_writing(self) -> Iterator[Connection]:
+        """A connection for the writer.
+
+        A file's is always the same one: what it has read stays true from one transaction to the next.
+        """
+        connection, self._kept = self._kept, None
+        if connection is None:
+            connection = self._engine.connect().execution_options(**self._kind.writing)
+            self._kind.settle_in(connection)
+        try:
+            yield connection
+        except (SQLAlchemyError, self._driver_error):
+            connection.close()
+            raise
+        finally:
+            if self._kind.keeps_writer and not connection.closed:
+                self._kept = connection
+            else:
+                connection.close()
 
     @contextmanager
     def still(self) -> Iterator[None]:
@@ -198,6 +216,9 @@ class Database:
         """Let go of every connection."""
         while self._ready:
             self._ready.pop().close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
         self._engine.dispose()
 
     @contextmanager

@@ -39,8 +39,13 @@ class Kind(Protocol):
     def open(self, url: URL, home: Path) -> Engine:
         """The engine; a relative path is taken from `home`."""
 
+    keeps_writer: bool
+    """Whether the writer has one connection for good."""
     is_shared: bool
     """Whether several processes of one node may work on it at a time."""
+
+    def settle_in(self, connection: Connection) -> None:
+        """Prepare a connection for the writer."""
 
     def take_turn(self, connection: Connection) -> None:
         """Wait, inside a new transaction, until no other process writes."""
@@ -95,8 +100,10 @@ class Sqlite:
 
     connections = 64
     """More than the threads that serve requests, so that none waits for another's connection."""
+    keeps_writer = True
     is_shared = False
     reading: ClassVar[Options] = {}
+    writer_cache_kib = 32 * 1024
     # The driver commits by itself unless told to begin; setting and resetting a level costs more than
     # most statements.
     glancing: ClassVar[Options] = {"aeo_begin": False}
@@ -128,6 +135,11 @@ class Sqlite:
                 connection.exec_driver_sql(begin)
 
         return engine
+
+    def settle_in(self, connection: Connection) -> None:
+        """Room for the inner pages of the indexes of some million records."""
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"PRAGMA cache_size = -{self.writer_cache_kib}")
 
     def take_turn(self, connection: Connection) -> None:
         """`BEGIN IMMEDIATE` waited already."""
@@ -162,6 +174,7 @@ class Postgresql:
     stalls in the middle is cut off by the server, which undoes its transaction and frees the lock.
     """
 
+    keeps_writer = False
     is_shared = True
     connections = 24
     """Of each process; a server allows 100 unless told otherwise."""
@@ -210,6 +223,9 @@ class Postgresql:
         told = {"connect_timeout": self.connect_s, "application_name": f"aeo {os.getpid()}"}
         silent = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
         return told | silent | {"tcp_user_timeout": self.wait_ms, "target_session_attrs": "read-write"}
+
+    def settle_in(self, connection: Connection) -> None:
+        """As any other."""
 
     def take_turn(self, connection: Connection) -> None:
         """The advisory lock, until the transaction ends; what is read behind it is the newest state.

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -790,3 +790,19 @@ def test_many_rows_at_a_time_are_stored_as_they_are(store: Database) -> None:
         assert [{name: row[name] for name in fed[0]} for row in told] == fed
     with pytest.raises(Exception, match=r"(?i)unique"), store.write() as connection:
         add(connection, tables.MirrorVersion, rows)
+
+
+def test_the_writer_goes_on_after_what_failed_and_what_was_given_up(store: Database) -> None:
+    begun(store)
+    with pytest.raises(IntegrityError), store.write() as connection:
+        add(connection, LogHead, [vars_of(head())])
+    with suppress(FailureError), store.write() as connection:
+        logs.advance(connection, 0, head(size=1))
+        raise FailureError
+    with store.write() as connection:
+        found = logs.head(connection, 0)
+        assert found is not None
+        assert found.size == 0
+        logs.advance(connection, 0, head(size=1))
+    with store.read() as connection:
+        assert logs.head(connection, 0) == head(size=1)
