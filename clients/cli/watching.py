@@ -47,9 +47,7 @@ def channels(
     session: Session,
     follow: Annotated[
         bool,
-        typer.Option(
-            "--follow", help="First tell how far the copies here of partners' records have come, until they are whole."
-        ),
+        typer.Option("--follow", help="First tell how far the copies here have come, until they are whole."),
     ] = False,
 ) -> None:
     """Show each channel: its state, how many operators, how fresh it is, how far the partner has read."""
