@@ -1,6 +1,6 @@
 # The tasks of this project. `make` alone lists them.
 # The first Python here that will do. A distribution's own is built with optimisations; one that was built by hand
-# often is not, and signs and verifies 10 to 30 % slower (docs/measurements.md).
+# often is not, and is slower (docs/measurements.md).
 PYTHON ?= $(shell for each in /usr/bin/python3 python3; do $$each -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 RECORDS ?= 1000000
 REPORT ?= build/bench.json
