@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import structlog
@@ -26,7 +26,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.entry import ChannelEntry
 from node.records import model
 from node.records.credential import Credential, Disclosure, es256_signer
-from node.service.hands import Hands, HandsLostError
+from node.service.hands import H, Hands, HandsLostError, R, T
 
 WORTH = 16
 """So many versions at a time are worth sending out."""
@@ -34,10 +34,6 @@ LIMIT_S = 30
 """Longer than any list or page takes: processes that are silent for so long are given up."""
 TURN_LIMIT_S = 3
 """The same for what the one writer waits for: a server cuts off a writer that is silent for 5 seconds."""
-
-T = TypeVar("T")
-R = TypeVar("R")
-H = TypeVar("H")
 
 log = structlog.get_logger()
 

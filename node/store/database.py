@@ -31,7 +31,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
 
 from node.errors import Busy
-from node.store.engines import STATEMENT_MS, Attendance, away, kind_of, unheld, unreached
+from node.store.engines import STATEMENT_MS, Attendance, Options, away, kind_of, unheld, unreached
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -85,11 +85,7 @@ class Database:
 
         A server ends a statement that takes longer than anybody waits for it, unless it is read `at_length`.
         """
-        with (
-            self._asked(),
-            self._engine.connect().execution_options(**self._kind.reading) as connection,
-            connection.begin(),
-        ):
+        with self._asked(), self._begun(self._kind.reading) as connection:
             if at_length:
                 self._kind.take_time(connection)
             yield connection
@@ -120,11 +116,7 @@ class Database:
     @contextmanager
     def jot(self) -> Iterator[Connection]:
         """A short transaction beside the one writer, of what may be lost with the server that holds it."""
-        with (
-            self._asked(),
-            self._engine.connect().execution_options(**self._kind.writing) as connection,
-            connection.begin(),
-        ):
+        with self._asked(), self._begun(self._kind.writing) as connection:
             self._kind.write_lightly(connection)
             yield connection
 
@@ -182,11 +174,7 @@ class Database:
     @contextmanager
     def still(self) -> Iterator[None]:
         """Nothing is committed by anybody while this lasts: for readers that are to begin at one state."""
-        with (
-            self._reached(),
-            self._engine.connect().execution_options(**self._kind.writing) as connection,
-            connection.begin(),
-        ):
+        with self._reached(), self._begun(self._kind.writing) as connection:
             self._kind.take_turn(connection)
             yield
 
@@ -220,6 +208,12 @@ class Database:
             self._kept.close()
             self._kept = None
         self._engine.dispose()
+
+    @contextmanager
+    def _begun(self, options: Options) -> Iterator[Connection]:
+        """A connection of the pool, in a transaction."""
+        with self._engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
