@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node import keys, settings
-from node.api import agreements, description, edge, exchange, operators, problems, system
+from node.api import agreements, description, edge, exchange, operators, problems, receipts, system, witness
 from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
 from node.exchange import card
 from node.exchange.peers import Peers
 from node.exchange.standing import Standings
 from node.exchange.versions import Signatory
+from node.ledger import policy
+from node.ledger.policy import Policy
 from node.records.credential import es256_signer
 from node.service.answers import Answers
 from node.service.bell import Bell
@@ -27,6 +29,7 @@ from node.service.presence import Presence
 from node.service.receipts import Receipts
 from node.service.replication import Replication
 from node.service.sequencer import Sequencer
+from node.service.submissions import Submissions
 from node.service.tokens import Gate
 from node.service.workshop import Workshop
 from node.store.database import Database
@@ -45,25 +48,43 @@ def parts_of(home: Path) -> Parts:
     told = settings.load(home)
     own_keys = keys.load(told.keys, home)
     signatory = Signatory(told.name, card.credential_kid(told.name), es256_signer(own_keys.credential))
+    own_card = card.write(told.name, told.country, told.administration, told.address, own_keys)
     return Parts(
         settings=told,
         database=Database(told.database_url, home),
         keys=own_keys,
-        card=card.write(told.name, told.country, told.administration, told.address, own_keys),
+        card=own_card,
         peers=Peers(),
         standings=Standings(told.country),
         bell=Bell(),
         workshop=Workshop(signatory, told.keys, home, told.signing_processes),
+        given_policy=_given_policy(told.policy, home, own_card),
         now_ms=lambda: time.time_ns() // 1_000_000,
         entropy=os.urandom,
     )
+
+
+def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
+    """The trust policy that the settings name; `Malformed` unless it is one, and for this ledger."""
+    if not file:
+        return None
+    place = home / file
+    try:
+        given = policy.parse(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed("the trust policy cannot be read", where=str(place), why=str(error)) from None
+    origin = card.ledger_origin(own.name)
+    if own.verifiers(origin)[0] not in given.logs.get(origin, ()):
+        do = "give it the `log` line that `aeo log policy` prints"
+        raise Malformed("the trust policy does not name this ledger", where=str(place), why=origin, do=do)
+    return given
 
 
 def build(parts: Parts) -> FastAPI:
     """The web application of a node; it writes and follows its peers while it runs."""
     sequencer = Sequencer(parts)
     replication = Replication(parts, sequencer)
-    presence = Presence(parts, sequencer, replication)
+    presence = Presence(parts, sequencer, replication, Submissions(parts))
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +115,15 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    for router in (operators.router, system.router, agreements.router, exchange.peers, exchange.log):
+    for router in (
+        operators.router,
+        system.router,
+        agreements.router,
+        exchange.peers,
+        exchange.log,
+        receipts.router,
+        witness.router,
+    ):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -22,16 +22,19 @@ from cryptography.hazmat.primitives.serialization import (
 
 from node.errors import Damaged, NotFound
 
-PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
+PrivateKey = (
+    ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """Ed25519 for checkpoints and requests, Ed25519 for cosignatures, P-256 for credentials and
-    agreements, X25519 for sealing, and 32 bytes that wrap the record keys of the store."""
+    """Ed25519 for checkpoints and requests, Ed25519 and ML-DSA-44 for cosignatures, P-256 for credentials
+    and agreements, X25519 for sealing, and 32 bytes that wrap the record keys of the store."""
 
     log: ed25519.Ed25519PrivateKey = field(repr=False)
     cosign: ed25519.Ed25519PrivateKey = field(repr=False)
+    cosign_pq: mldsa.MLDSA44PrivateKey = field(repr=False)
     credential: ec.EllipticCurvePrivateKey = field(repr=False)
     seal: x25519.X25519PrivateKey = field(repr=False)
     store: bytes = field(repr=False)
@@ -40,6 +43,7 @@ class NodeKeys:
 MAKERS: dict[str, tuple[type, Callable[[], PrivateKey]]] = {
     "log": (ed25519.Ed25519PrivateKey, ed25519.Ed25519PrivateKey.generate),
     "cosign": (ed25519.Ed25519PrivateKey, ed25519.Ed25519PrivateKey.generate),
+    "cosign_pq": (mldsa.MLDSA44PrivateKey, mldsa.MLDSA44PrivateKey.generate),
     "credential": (ec.EllipticCurvePrivateKey, lambda: ec.generate_private_key(ec.SECP256R1())),
     "seal": (x25519.X25519PrivateKey, x25519.X25519PrivateKey.generate),
     "store": (x25519.X25519PrivateKey, x25519.X25519PrivateKey.generate),
@@ -68,8 +72,10 @@ def load_one(uri: str, home: Path, name: str) -> Any:
     return _usable(name, _from_file(home / place, name) if scheme == "file" else _from_env(place, name))
 
 
-def public_raw(key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey) -> bytes:
-    """The 32 bytes of the public half."""
+def public_raw(
+    key: ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey | x25519.X25519PrivateKey,
+) -> bytes:
+    """The public half: 32 bytes, of ML-DSA-44 1,312."""
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 

@@ -111,6 +111,14 @@ class Settings(BaseSettings):
         default=5.0, description="Longest pause before asking an unreachable peer again."
     )
     clock_skew_s: Seconds = Field(default=60.0, description="How far a peer's clock may be off.")
+    policy: str = Field(
+        default="",
+        description="File with the trust policy (C2SP tlog-policy) that names the witnesses of this ledger, "
+        "from the home folder; unless given, any one of the pinned peers suffices.",
+    )
+    witness_wait_s: Seconds = Field(
+        default=5.0, description="Longest time that `wait=witnessed` waits for cosignatures."
+    )
     audit_every_s: Seconds = Field(
         default=60.0, description="Pause before the next 16,384 entries of a peer's ledger are re-read."
     )

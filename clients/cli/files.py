@@ -1,4 +1,4 @@
-"""Small files that a command is given: read whole, within a bound, `-` for standard input."""
+"""Small files that a command reads or writes whole: within a bound, `-` for standard input."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,19 @@ from typing import Any
 
 import orjson
 
-from node.errors import Malformed, TooMuch
+from node.errors import Conflict, Malformed, TooMuch
 
 
 def read_text(path: Path, limit_bytes: int) -> str:
     """The UTF-8 text of a file; `Malformed` when it cannot be read, `TooMuch` beyond the bound."""
+    try:
+        return read_bytes(path, limit_bytes).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("the file cannot be read", where=str(path), why=str(error)) from None
+
+
+def read_bytes(path: Path, limit_bytes: int) -> bytes:
+    """The bytes of a file; raises as `read_text` does."""
     try:
         if str(path) == "-":
             content = sys.stdin.buffer.read(limit_bytes + 1)
@@ -19,9 +27,21 @@ def read_text(path: Path, limit_bytes: int) -> str:
                 content = file.read(limit_bytes + 1)
         if len(content) > limit_bytes:
             raise TooMuch("the file is too large", where=str(path), why=f"at most {limit_bytes} bytes")
-        return content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return content
+    except OSError as error:
         raise Malformed("the file cannot be read", where=str(path), why=str(error)) from None
+
+
+def write_new(path: Path, content: bytes, *, replace: bool) -> None:
+    """Write a whole file or none of it; `Conflict` if it exists, unless it is to be replaced."""
+    if path.exists() and not replace:
+        raise Conflict("the file exists", where=str(path), do="name another, or give --force")
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise Malformed("the file cannot be written", where=str(path), why=str(error)) from None
 
 
 def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import time
 from base64 import b64decode
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from clients.cli.files import write_new
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, say_pairs, say_table, warn
 from clients.cli.progress import steps
 from clients.cli.session import Session, on_node
@@ -67,8 +69,14 @@ def incidents(
     open_only: Annotated[bool, typer.Option("--open", help="Only those not closed.")] = False,
     close: Annotated[int | None, typer.Option(min=1, help="Close this one, settled with the peer.")] = None,
     show: Annotated[int | None, typer.Option(min=1, help="Show this one with its evidence.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="With --show: write the evidence to this file.", show_default=False),
+    ] = None,
 ) -> int:
     """Show what peers sent that failed verification; exit code 1 when there is any."""
+    if show is not None and out is not None:
+        write_new(out, b64decode(session.node.incident(show)["evidence"]), replace=False)
     if show is not None:
         return _show_incident(session, show)
     if close is not None:

@@ -194,6 +194,24 @@ class Node:
         answer: History = self._get(_path("operators", written, "history"))
         return answer
 
+    def evidence(self, tin: str, at: str = "", agreement: str = "") -> bytes:
+        """What a partner had told the node about an operator at a moment, as a file that anyone can check.
+
+        `at` is a day, which means its end, or a moment (RFC 3339, UTC, milliseconds); now unless given.
+        """
+        query = {name: value for name, value in (("at", at), ("agreement", agreement)) if value}
+        return self._send("GET", _path("operators", tin, "evidence"), query=query)
+
+    def receipt(self, entry: int, *, size: int | None = None, witnessed: bool = False) -> bytes:
+        """The proof that the node's ledger holds an entry (C2SP tlog-proof), against the newest checkpoint.
+
+        `size`: against the ledger of this size; `witnessed`: once a quorum of witnesses has cosigned it, if
+        that is within the time that the node waits.
+        """
+        query = {"wait": "witnessed"} if witnessed else {}
+        query |= {} if size is None else {"size": str(size)}
+        return self._send("GET", _path("receipts", str(entry)), query=query)
+
     def search(self, name: str, limit: int = 10) -> Search:
         """Operators with a name like this one (2 to 100 characters), 1 to 50 of them."""
         answer: Search = self._get("/v1/search", {"name": name, "limit": str(limit)})

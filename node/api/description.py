@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from node.api.schemas import Problem
 
-OPEN = ("/healthz", "/v1/card", "/log/")
+OPEN = ("/healthz", "/v1/card", "/log/", "/witness/")
 PEERS = "/v1/peer/"
 SCHEMES = {
     "bearer": {
@@ -35,6 +35,7 @@ TAGS = [
     },
     {"name": "node", "description": "The node itself: card, channels, what failed verification."},
     {"name": "peers", "description": "For peer nodes, by signed request."},
+    {"name": "witness", "description": "Cosignatures on checkpoints of peers' logs (C2SP tlog-witness)."},
     {"name": "log", "description": "The ledger as static tiles (C2SP tlog-tiles), for anyone who checks."},
 ]
 

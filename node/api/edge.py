@@ -188,6 +188,11 @@ async def _peer(request: Request) -> Card:
     return await node.database.ask(lambda: gate.peer(request, body))
 
 
+async def sender_of(request: Request) -> Card | None:
+    """The peer that signed a request which takes no signature; `Unauthenticated` when a bad one is there."""
+    return await _peer(request) if "signature" in request.headers else None
+
+
 async def node_of(request: Request) -> Parts:
     """The parts of the node that serves a request."""
     parts: Parts = request.app.state.parts

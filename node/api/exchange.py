@@ -18,7 +18,7 @@ from node.ledger.encoding import parse_decimal
 from node.ledger.merkle import MAX_SIZE
 from node.service.batch import open_body
 from node.service.parts import Parts
-from node.store import logs
+from node.store import logs, witnessed
 from node.store.tables import LEDGER
 
 peers = APIRouter(prefix="/v1/peer", tags=["peers"])
@@ -77,9 +77,10 @@ def checkpoint(node: Node) -> Response:
     """The newest signed checkpoint of the ledger (C2SP tlog-checkpoint)."""
     with node.database.glance() as connection:
         head = logs.head(connection, LEDGER)
-    if head is None:
-        raise NotFound("there is no ledger yet")
-    return PlainTextResponse(head.checkpoint, headers=FRESH)
+        if head is None:
+            raise NotFound("there is no ledger yet")
+        note = witnessed.published(connection, head)
+    return PlainTextResponse(note, headers=FRESH)
 
 
 @log.get("/tile/entries/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})

@@ -14,11 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from node.api import schemas
 from node.api.edge import Node, Officer, Reader, durable, json, node_of, officer, read_out, reader
+from node.api.problems import UNKEPT
+from node.api.receipts import Wait, awaited
 from node.errors import Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
 from node.records import identifiers, model
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
+from node.service.evidence import evidence, moment_of
 from node.service.parts import Parts
 from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer
@@ -132,6 +135,25 @@ def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _call
         return json({"results": answers.operators(connection, tellers, wanted.identifiers, wanted.scheme)})
 
 
+@router.get("/operators/{tin}/evidence")
+@read_out
+def show_evidence(
+    tin: str,
+    node: Node,
+    _caller: Reader,
+    at: Annotated[
+        str, Query(max_length=24, description="A moment, or a day, which means its end; now unless given.")
+    ] = "",
+    agreement: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """What a partner had told us about an operator at a moment, as a file that anyone can check offline."""
+    at_ms = moment_of(at, node.now_ms())
+    with node.database.read() as connection:
+        return Response(
+            evidence(node, connection, tin[:64], at_ms, agreement), 200, UNKEPT, "application/json"
+        )
+
+
 @router.get("/operators/{tin}/history")
 @read_out
 def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
@@ -213,10 +235,11 @@ async def admit(
     caller: Officer,
     key: Key = None,
     reason: Annotated[str, Query(max_length=500)] = "",
+    wait: Wait = "durable",
 ) -> Response:
     """Record an own operator, new or changed. Answered once durable, with a receipt."""
     parsed = model.to_json(model.parse(operator))
-    return await _settled(request, node, AdmitOne(parsed, Author(caller.name, reason), key))
+    return await _settled(request, node, AdmitOne(parsed, Author(caller.name, reason), key), wait)
 
 
 def add_busiest(app: FastAPI) -> None:
@@ -240,7 +263,13 @@ def add_busiest(app: FastAPI) -> None:
 
 @router.post("/operators/{tin}/status", response_model=schemas.Admitted)
 async def change_status(
-    tin: str, change: schemas.StatusChange, request: Request, node: Node, caller: Officer, key: Key = None
+    tin: str,
+    change: schemas.StatusChange,
+    request: Request,
+    node: Node,
+    caller: Officer,
+    key: Key = None,
+    wait: Wait = "durable",
 ) -> Response:
     """Suspend, reinstate, revoke ... an own operator, along its life cycle."""
     at = change.effective_at or moment.format(node.now_ms())
@@ -252,13 +281,19 @@ async def change_status(
         "status_until": None,
     }
     return await _settled(
-        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key)
+        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key), wait
     )
 
 
 @router.post("/operators/{tin}/consent", response_model=schemas.Admitted)
 async def change_consent(
-    tin: str, change: schemas.ConsentChange, request: Request, node: Node, caller: Officer, key: Key = None
+    tin: str,
+    change: schemas.ConsentChange,
+    request: Request,
+    node: Node,
+    caller: Officer,
+    key: Key = None,
+    wait: Wait = "durable",
 ) -> Response:
     """Record that an operator gives or withdraws consent to being named to partners."""
     today = node.today()
@@ -266,7 +301,7 @@ async def change_consent(
     consent |= {"from": today} if change.given else {"withdrawn_on": today}
     changes = {"mra_consent": consent}
     return await _settled(
-        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key)
+        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key), wait
     )
 
 
@@ -289,14 +324,16 @@ async def import_list(wanted: schemas.ImportList, request: Request, node: Node, 
     )
 
 
-async def _settled(request: Request, node: Parts, work: AdmitOne | Amend) -> Response:
+async def _settled(request: Request, node: Parts, work: AdmitOne | Amend, wait: Wait) -> Response:
     sequencer: Sequencer = request.app.state.sequencer
     outcome: Outcome = await durable(node, sequencer, work)
-    receipt = None
+    told = outcome.to_json() | {"receipt": None, "cosigned_by": [], "witnessed": False}
     if outcome.ledger_seq is not None:
         receipts: Receipts = request.app.state.receipts
-        receipt = await node.database.ask(partial(receipts.text, outcome.ledger_seq))
-    return json(outcome.to_json() | {"receipt": receipt})
+        receipt = await awaited(node, receipts, outcome.ledger_seq, wait)
+        told |= {"receipt": receipt.text, "cosigned_by": list(receipt.cosigned_by)}
+        told["witnessed"] = receipt.is_witnessed
+    return json(told)
 
 
 def _unread(row: Unread) -> Outcome:

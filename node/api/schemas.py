@@ -148,9 +148,15 @@ class Outcome(BaseModel):
 
 
 class Admitted(Outcome):
-    """A durable change, with its receipt: a C2SP tlog-proof that the ledger holds it."""
+    """A durable change, with its receipt: a C2SP tlog-proof that the ledger holds it.
+
+    `cosigned_by`: which witnesses of the trust policy cosigned its checkpoint; `witnessed`: whether they
+    suffice.
+    """
 
     receipt: str | None
+    cosigned_by: list[str]
+    witnessed: bool
 
 
 class ImportOutcome(BaseModel):

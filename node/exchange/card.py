@@ -21,11 +21,12 @@ from node.exchange import sealing
 from node.keys import NodeKeys, public_raw
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
-from node.ledger.note import Verifier, cosigner_verifier, ed25519_verifier
+from node.ledger.note import ML_DSA_COSIGNATURE, Verifier, cosigner_verifier, ed25519_verifier
 
 TYPE = "aeo-card+jws"
 LIMIT_CHARACTERS = 8_192
-KEYS = ("log", "cosign", "credential", "seal")
+KEYS = ("log", "cosign", "cosign_pq", "credential", "seal")
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,15 @@ class Card:
         return X25519PublicKey.from_public_bytes(unb64u(self.keys["seal"]))
 
     def verifiers(self, origin: str) -> list[Verifier]:
-        """Who may sign the checkpoint of a log of this node: the log's key, and its cosigner's."""
-        return [ed25519_verifier(origin, unb64u(self.keys["log"])), self.cosigner]
+        """Who may sign the checkpoint of a log of this node: the log's key, and its cosigner's two."""
+        return [ed25519_verifier(origin, unb64u(self.keys["log"])), *self.cosigners]
 
     @property
-    def cosigner(self) -> Verifier:
-        """The key of its timestamped cosignatures."""
-        return cosigner_verifier(cosigner_name(self.name), unb64u(self.keys["cosign"]))
+    def cosigners(self) -> tuple[Verifier, Verifier]:
+        """The keys of its timestamped cosignatures: Ed25519, ML-DSA-44."""
+        name = cosigner_name(self.name)
+        classic = cosigner_verifier(name, unb64u(self.keys["cosign"]))
+        return classic, Verifier(name, ML_DSA_COSIGNATURE, unb64u(self.keys["cosign_pq"]))
 
 
 def ledger_origin(name: str) -> str:
@@ -97,7 +100,7 @@ def write(name: str, country: str, administration: str, address: str, keys: Node
     """Write and sign the card of the node that holds `keys`."""
     credential = ECKey.import_key(keys.credential.public_key()).as_dict(private=False)
     content = {
-        "v": 1,
+        "v": VERSION,
         "name": name,
         "country": country,
         "administration": administration,
@@ -105,6 +108,7 @@ def write(name: str, country: str, administration: str, address: str, keys: Node
         "keys": {
             "log": b64u(public_raw(keys.log)),
             "cosign": b64u(public_raw(keys.cosign)),
+            "cosign_pq": b64u(public_raw(keys.cosign_pq)),
             "credential": {part: credential[part] for part in ("kty", "crv", "x", "y")},
             "seal": b64u(public_raw(keys.seal)),
         },
@@ -140,8 +144,8 @@ def read(text: str) -> Card:
 
 def _card(content: canonical.Json, text: str) -> Card:
     names = {"v", "name", "country", "administration", "address", "keys"}
-    if not isinstance(content, dict) or set(content) != names or content["v"] != 1:
-        raise Malformed("this is not a card of version 1", do="export it with `aeo card`")
+    if not isinstance(content, dict) or set(content) != names or content["v"] != VERSION:
+        raise Malformed(f"this is not a card of version {VERSION}", do="export it with `aeo card`")
     texts = {name: content[name] for name in names - {"v", "keys"}}
     wrong = [
         problem(name, value, "must be a text of 1 to 200 characters")
@@ -159,7 +163,7 @@ def _card(content: canonical.Json, text: str) -> Card:
 
 def _with_usable_keys(card: Card) -> Card:
     try:
-        _ = card.log_key, card.credential_key, card.cosigner
+        _ = card.log_key, card.credential_key, card.cosigners
         sealing.deliver(
             bytes(sealing.KEY_BYTES), card.seal_key, "trial", 1
         )  # some points cannot be sealed to

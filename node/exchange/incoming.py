@@ -1,21 +1,22 @@
 """The reading end of a channel: verifies everything a peer says before any of it is used.
 
 The page as a whole (any failure stops at the last proven state, and is tried again):
- 1. the issuer's ledger checkpoint is signed by its pinned key and consistent with the last one seen;
+ 1. the issuer's ledger checkpoint is signed by its pinned keys, and begins with our copy of the ledger's
+    hashes and those that the page adds;
  2. the channel's entries follow one behind the other, without a gap, behind our copy;
  3. together they make the beginning of exactly the tree the issuer signed;
  4. both checkpoints carry the issuer's cosignature with a time not before the last one.
 Each entry by itself (a failure sets that entry apart, with its reason, and the rest goes on):
  5. the sealed body is the one the entry names, and opens with the epoch key for this entry only;
- 6. the record's ledger entry is the issuer's and stands in its ledger;
+ 6. the record's ledger entry is the issuer's;
  7. its commitment opens to the body, and the body names this record and this credential;
  8. the credential is signed by the issuer, and every disclosed value hangs on its signature;
  9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
    country, TIN, status, and of an operator programme and scope (`NEEDED`);
-10. the record's ledger position does not go backwards.
+10. that entry is the one which stands in the ledger at its place, and the place does not go backwards.
 
 All of it is worked out from what is handed in, so that it can be checked again by anyone who holds the
-same; check 3 is made where the copy is written (`LogWriter.copy`).
+same; that trees begin with copies is checked where copies are written (`LogWriter.proven`).
 """
 
 import hashlib
@@ -28,17 +29,18 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
-from node.exchange.card import Card, ledger_origin
+from node.exchange.card import Card
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart
+from node.exchange.serving import LEAVES_LIMIT
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
 from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
-from node.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
+from node.ledger.merkle import HASH_BYTES, leaf_hash
 from node.ledger.note import open_note
 from node.records import credential, model
 from node.store.incidents import REASON_LIMIT
-from node.store.logs import Head
+from node.store.logs import Head, LeafAt
 
 Row = dict[str, Any]
 Newest = Callable[[Collection[str]], Mapping[str, int]]
@@ -71,6 +73,7 @@ class Disclosed:
     body: bytes
     fields: dict[str, Any] | None = None
     ledger_seq: int = -1
+    leaf: bytes = b""
     credential: str = ""
 
 
@@ -86,11 +89,10 @@ class SetApart:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What entries are read by: the issuer, the field paths its terms list, its ledger, our epoch keys."""
+    """What entries are read by: the issuer, the field paths its terms list, our epoch keys."""
 
     peer: Card
     fields: tuple[str, ...]
-    ledger: Checkpoint
     keys: Mapping[int, bytes] = field(repr=False)
 
 
@@ -126,21 +128,22 @@ class Found:
 
 
 def prove(note: str, peer: Card, origin: str, latest_s: float) -> Proven:
-    """Checks 1 and 4 on one checkpoint note: who signed, and as of when (`latest_s` at the latest)."""
+    """Checks 1 and 4 on one checkpoint note: who signed, and as of when (`latest_s` at the latest).
+
+    All the issuer's keys must have: that of the log, and both that cosign, ML-DSA-44 when the tree was made
+    and Ed25519 at the time that counts.
+    """
     opened = open_note(note, peer.verifiers(origin))
     checkpoint = opened_checkpoint(opened, origin)
-    times = [
-        each.time_s
-        for each in opened.signatures
-        if each.time_s is not None and each.name == peer.cosigner.name
-    ]
-    if not times:
-        raise Unproven(
-            "a checkpoint has no time on it", where=origin, why="the issuer's cosignature is missing"
-        )
-    if times[0] > latest_s:
+    times = {each.key_id: each.time_s for each in opened.signatures if each.time_s is not None}
+    now, made = (times.get(each.key_id) for each in peer.cosigners)
+    if now is None or made is None:
+        kind = "Ed25519" if now is None else "ML-DSA-44"
+        why = f"the issuer's {kind} cosignature is missing"
+        raise Unproven("a checkpoint has no time on it", where=origin, why=why)
+    if max(now, made) > latest_s:
         raise Unproven("a checkpoint is from the future", where=origin, do="set the clocks of both nodes")
-    return Proven(checkpoint, note, times[0])
+    return Proven(checkpoint, note, now)
 
 
 def signed_part(note: str, peer: Card, origin: str) -> str | None:
@@ -153,20 +156,23 @@ def signed_part(note: str, peer: Card, origin: str) -> str | None:
     return f"{opened.text}\n" + "".join(each.line() for each in opened.signatures)
 
 
-def check_ledger(page: LedgerPart, peer: Card, last: Head | None, latest_s: float) -> Proven:
-    """Check 1: the peer's ledger goes on from where we last saw it."""
-    origin = ledger_origin(peer.name)
-    proven = prove(page.checkpoint, peer, origin, latest_s)
-    if last is not None:
-        proof = hashes(page.consistency)
-        new = proven.checkpoint
-        if new.size < last.size:
-            raise Unproven(
-                "a ledger has become shorter", where=origin, why=f"it had {last.size} entries, now {new.size}"
-            )
-        verify_consistency(last.size, new.size, last.root, new.root, proof)
-        check_not_older(proven, last)
+def check_ledger(page: LedgerPart, peer: Card, last: Head, latest_s: float) -> Proven:
+    """Checks 1 and 4 on the peer's ledger, but for the tree: it has not become shorter or older."""
+    proven = prove(page.checkpoint, peer, last.origin, latest_s)
+    if proven.checkpoint.size < last.size:
+        why = f"it had {last.size} entries, now {proven.checkpoint.size}"
+        raise Unproven("a ledger has become shorter", where=last.origin, why=why)
+    check_not_older(proven, last)
     return proven
+
+
+def new_leaves(page: LedgerPart, checkpoint: Checkpoint, last: Head) -> list[bytes]:
+    """The leaf hashes that a page adds to our copy of the ledger; `Malformed` for more than there can be."""
+    raw = unb64(page.leaves)
+    count = len(raw) // HASH_BYTES
+    if len(raw) % HASH_BYTES or count > min(LEAVES_LIMIT, checkpoint.size - last.size):
+        raise Malformed("a peer's answer has other leaf hashes than asked for", where=checkpoint.origin)
+    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
 
 
 def check_entries(items: Sequence[EntryPart], head: Head, last_ms: int, latest_ms: int) -> list[ChannelEntry]:
@@ -234,6 +240,7 @@ def read(
     items: Sequence[EntryPart],
     by: Reading,
     newest: Newest,
+    leaf_at: LeafAt,
     examine: Examine = examined_here,
 ) -> Found:
     """Checks 5 to 10 on entries that are the issuer's; `examine` makes 5 to 9, of each entry by itself."""
@@ -244,7 +251,7 @@ def read(
     for entry, item, each in zip(entries, items, examined, strict=True):
         found = each.found
         if isinstance(found, Disclosed):
-            found = _in_order(entry, item, found, shown)
+            found = _in_order(entry, item, found, shown, leaf_at)
         if isinstance(found, Disclosed):
             disclosed.append(found)
         else:
@@ -254,7 +261,7 @@ def read(
 
 
 def _in_order(
-    entry: ChannelEntry, item: EntryPart, found: Disclosed, shown: dict[str, int]
+    entry: ChannelEntry, item: EntryPart, found: Disclosed, shown: dict[str, int], leaf_at: LeafAt
 ) -> Disclosed | SetApart:
     """Check 10, against the ledger positions `shown` of each record so far, in which it notes this one."""
     if found.record_id is None:
@@ -262,6 +269,9 @@ def _in_order(
     newest = shown.get(found.record_id, NEVER_SHOWN)
     if found.kind == "tombstone":
         return replace(found, ledger_seq=newest)
+    if leaf_at(found.ledger_seq) != found.leaf:
+        what = "the record's ledger entry is not the one that stands in the ledger at its place"
+        return _apart(entry, item, found.record_id, Unproven(what, where=f"ledger entry {found.ledger_seq}"))
     if found.ledger_seq < newest:
         what = "an older version of a record was disclosed after a newer one"
         return _apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
@@ -294,12 +304,15 @@ def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey) -> Disclose
     _check_members(entry.kind, content)
     if record_id is None or entry.kind == "tombstone":
         return Disclosed(entry.seq, entry.kind, time, record_id, each.body)
-    ledger_seq = check_opening(content, each.item.proof, by.peer, by.ledger).seq
+    behind = check_commitment(content, by.peer)
     verified = credential.verify_packed(content["credential"], key, issuer=by.peer.name)
     digest = b64u(verified.digest)
     check_names_credential(content, digest)
     check_fields(verified, record_id, by.peer.country, by.fields)
-    return Disclosed(entry.seq, entry.kind, time, record_id, each.body, verified.fields, ledger_seq, digest)
+    leaf = leaf_hash(behind.encode())
+    return Disclosed(
+        entry.seq, entry.kind, time, record_id, each.body, verified.fields, behind.seq, leaf, digest
+    )
 
 
 def unsealed(entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes]) -> bytes:
@@ -317,19 +330,11 @@ def unsealed(entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes]) ->
         raise Unproven(
             "there is no key for an entry's epoch", where=f"entry {entry.seq}, epoch {entry.epoch}"
         )
-    return sealing.unseal(keys[entry.epoch], sealed, entry.header())
-
-
-def check_opening(content: Row, proof: list[str] | None, peer: Card, ledger: Checkpoint) -> LedgerEntry:
-    """Checks 6 and 7: gives the ledger entry behind a disclosure."""
-    entry = check_commitment(content, peer)
-    leaf = leaf_hash(entry.encode())
-    verify_inclusion(entry.seq, ledger.size, leaf, hashes(proof or []), ledger.root)
-    return entry
+    return sealing.unseal(sealing.entry_key(keys[entry.epoch], entry.seq), sealed, entry.header())
 
 
 def check_commitment(content: Row, peer: Card) -> LedgerEntry:
-    """Checks 6 and 7 without the ledger: gives the issuer's entry that commits to what a disclosure opens."""
+    """Checks 6 and 7: gives the issuer's ledger entry that commits to what a disclosure opens."""
     opening = content.get("ledger")
     if not isinstance(opening, dict) or set(opening) != {"entry", "salt", "body"}:
         raise Malformed("a disclosure does not say which ledger entry it rests on")

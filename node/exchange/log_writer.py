@@ -1,7 +1,8 @@
 """Appending to a log: frames new entries one behind the other, then grows the tree once.
 
-The ledger and every outgoing channel are written this way; an incoming channel is copied with `copy`,
-which accepts entries only when they make exactly the tree that the issuer signed.
+The ledger and every outgoing channel are written this way; an incoming channel is copied with `copy`, and
+of a peer's ledger the hashes of its entries alone. A copy is accepted only when what it makes is the
+beginning of exactly the tree that the issuer signed.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +11,9 @@ from sqlalchemy import Connection
 
 from node.errors import Damaged
 from node.ledger import tiles
-from node.ledger.checkpoint import Checkpoint, sign_checkpoint
+from node.ledger.checkpoint import Checkpoint
 from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.merkle import EMPTY_ROOT, leaf_hash, verify_consistency
-from node.ledger.note import Signer
 from node.store import logs
 from node.store.logs import Head
 
@@ -48,6 +48,10 @@ class LogWriter:
         self._entries.append(encoded)
         self._leaves.append(leaf_hash(encoded))
 
+    def append_leaves(self, leaves: Sequence[bytes]) -> None:
+        """Go on with entries of which the hashes alone are kept."""
+        self._leaves += leaves
+
     def commit(self, time: str, sign: Callable[[Checkpoint], str]) -> Head:
         """Write entries, tiles and the signed new head into the transaction; `Conflict` if the head moved.
 
@@ -58,7 +62,7 @@ class LogWriter:
             return self._head
         grown = self._grown()
         checkpoint = Checkpoint(self.origin, grown.size, grown.root)
-        return self._store(grown, time, sign(checkpoint))
+        return self.keep(grown, time, sign(checkpoint))
 
     def copy(self, checkpoint: Checkpoint, note: str, proof: Sequence[bytes], time: str) -> Head:
         """As `commit`, under somebody else's checkpoint, of which these entries may be a first part.
@@ -66,9 +70,13 @@ class LogWriter:
         `proof` is the consistency proof from the size after these entries to the checkpoint's.
         Raises `Unproven` unless the tree made here is the beginning of the one that was signed.
         """
+        return self.keep(self.proven(checkpoint, proof), time, note)
+
+    def proven(self, checkpoint: Checkpoint, proof: Sequence[bytes]) -> tiles.Grown:
+        """The tree with the new entries; `Unproven` as `copy`. Nothing is written."""
         grown = self._grown()
         verify_consistency(grown.size, checkpoint.size, grown.root, checkpoint.root, proof)
-        return self._store(grown, time, note)
+        return grown
 
     def _grown(self) -> tiles.Grown:
         """The tree with the new entries; `Damaged` when the stored tiles are not those signed.
@@ -81,7 +89,8 @@ class LogWriter:
             raise Damaged(what, where=head.origin, do="run `aeo fsck`")
         return tiles.append(read_tile, head.size, self._leaves)
 
-    def _store(self, grown: tiles.Grown, time: str, note: str) -> Head:
+    def keep(self, grown: tiles.Grown, time: str, note: str) -> Head:
+        """Store the tree with the new entries under a checkpoint; `Conflict` if the head moved."""
         head = Head(self._head.log, self.origin, grown.size, grown.root, self.prev, time, note)
         logs.add_entries(self._connection, head.log, self._head.size, self._entries)
         logs.put_tiles(self._connection, head.log, grown.tiles)
@@ -90,9 +99,13 @@ class LogWriter:
 
 
 def begin(
-    connection: Connection, origin: str, time: str, signers: Sequence[Signer], log: int | None = None
+    connection: Connection,
+    origin: str,
+    time: str,
+    sign: Callable[[Checkpoint], str] | None = None,
+    log: int | None = None,
 ) -> Head:
-    """Start an empty log with its first signed checkpoint."""
-    note = sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), signers) if signers else ""
+    """Start an empty log with its first signed checkpoint; a copy of somebody else's begins without."""
+    note = sign(Checkpoint(origin, 0, EMPTY_ROOT)) if sign else ""
     number = logs.begin(connection, origin, EMPTY_ROOT, time, note, log)
     return Head(number, origin, 0, EMPTY_ROOT, None, time, note)

@@ -102,17 +102,17 @@ def notice(subject: str, detail: str) -> bytes:
 class ChannelWriter:
     """The end of one outgoing channel inside one transaction."""
 
-    def __init__(self, writer: LogWriter, log: int, epoch: int, epoch_key: bytes, entropy: Entropy) -> None:
-        """Entries are sealed under `epoch_key`, number `epoch`."""
+    def __init__(self, writer: LogWriter, log: int, epoch: int, epoch_key: bytes) -> None:
+        """Entries are sealed under keys of `epoch_key`, number `epoch`."""
         self.writer, self.log = writer, log
-        self._epoch, self._key, self._entropy = epoch, epoch_key, entropy
+        self._epoch, self._key = epoch, epoch_key
         self.bodies: list[Row] = []
 
     def append(self, kind: str, body: bytes, now_ms: int, ledger_seq: int | None = None) -> int:
         """Seal a body, append its entry, and give its number; `ledger_seq` is what a disclosure is about."""
         seq = self.writer.seq
         frame = ChannelEntry(self.writer.origin, seq, self.writer.prev, now_ms, kind, self._epoch, bytes(32))
-        sealed = sealing.seal(self._key, body, frame.header(), self._entropy(sealing.NONCE_BYTES))
+        sealed = sealing.seal_once(sealing.entry_key(self._key, seq), body, frame.header())
         digest = hashlib.sha256(sealed).digest()
         self.writer.append(ChannelEntry(frame.channel, seq, frame.prev, now_ms, kind, self._epoch, digest))
         self.bodies.append({"log": self.log, "seq": seq, "ledger_seq": ledger_seq, "sealed": sealed})

@@ -22,18 +22,19 @@ class _Part(BaseModel):
 
 
 class LedgerPart(_Part):
-    """The issuer's ledger: its newest checkpoint, and the proof from where the reader was."""
+    """The issuer's ledger: its newest checkpoint, the leaf hashes behind the reader's copy, one behind the
+    other, and the proof from the size that the copy has with them."""
 
     checkpoint: Note
+    leaves: Base64
     consistency: Hashes
 
 
 class EntryPart(_Part):
-    """One channel entry, its sealed body, and the inclusion proof of the record behind a disclosure."""
+    """One channel entry, and its sealed body."""
 
     entry: Annotated[str, Field(max_length=2**16)]
     body: Base64 | None
-    proof: Hashes | None
 
 
 class ChannelPart(_Part):

@@ -1,12 +1,14 @@
-"""The peers whose cards are pinned here, and requests to them.
+"""The peers whose cards are pinned here, and requests to them and to witnesses.
 
-The one module that speaks HTTP as a client. Every request is signed, bounded in time and in the size of
-its answer; whatever goes wrong on the way comes out as one refusal that names the peer.
+The one module that speaks HTTP as a client. Every request is bounded in time and in the size of its answer,
+and those to peers are signed; whatever goes wrong on the way comes out as one refusal that names who was
+asked.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import quote
@@ -122,15 +124,21 @@ def _transport(deadline: Deadline) -> httpx.HTTPTransport:
     return transport
 
 
-class PeerClient:
-    """Signed requests of this node to one peer, over a kept connection."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: status, content type, and the bytes of its body."""
 
-    def __init__(
-        self, peer: Card, sender: str, key: Ed25519PrivateKey, timeout_s: float, now_s: Callable[[], float]
-    ) -> None:
-        """`timeout_s` bounds each whole request, on top of the time it asks the peer to wait."""
-        self.peer, self._sender, self._key, self._timeout_s, self._now_s = peer, sender, key, timeout_s, now_s
-        self._deadline = Deadline()
+    status: int
+    kind: str
+    body: bytes
+
+
+class Caller:
+    """Requests to one other party, over kept connections, each bounded."""
+
+    def __init__(self, who: str) -> None:
+        """`who` is named when something goes wrong."""
+        self._who, self._deadline = who, Deadline()
         self._http = httpx.Client(
             follow_redirects=False,
             trust_env=False,
@@ -138,38 +146,71 @@ class PeerClient:
             transport=_transport(self._deadline),
         )
 
-    def get_bytes(self, path: str, wait_s: float = 0) -> bytes:
-        """GET the bytes at a path of the peer's address."""
-        url = self.peer.address + quote(path, safe="/?=&%:.-_~")
-        headers = requests.sign("GET", url, b"", self._sender, self._key, self._now_s())
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        timeout_s: float,
+        body: bytes = b"",
+        limit_bytes: int | None = None,
+    ) -> Answered:
+        """The answer, whole within `timeout_s`; `Busy` when there is none, `TooMuch` for one too long."""
         try:
-            return self._bounded(url, headers, self._timeout_s + wait_s)
-        except httpx.HTTPError as error:
+            limit = ANSWER_LIMIT_BYTES if limit_bytes is None else limit_bytes
+            return self._bounded(method, url, headers, timeout_s, body, limit)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             late = isinstance(error, httpx.TimeoutException)
             raise Busy(
                 "a peer cannot be reached in time" if late else "a peer cannot be reached",
-                where=self.peer.name,
+                where=self._who,
                 why=type(error).__name__,
                 do="this node asks again by itself",
             ) from None
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connections."""
         self._http.close()
 
-    def _bounded(self, url: str, headers: dict[str, str], timeout_s: float) -> bytes:
+    def _bounded(
+        self, method: str, url: str, headers: dict[str, str], timeout_s: float, body: bytes, limit_bytes: int
+    ) -> Answered:
         self._deadline.at_s = time.monotonic() + timeout_s
-        with self._http.stream("GET", url, headers=headers, timeout=timeout_s) as answer:
+        with self._http.stream(
+            method, url, headers=headers, timeout=timeout_s, content=body or None
+        ) as answer:
             if "content-encoding" in answer.headers:  # decoding would come before any bound
-                raise Malformed("a peer's answer is encoded, which was not asked for", where=self.peer.name)
-            body = bytearray()
+                raise Malformed("a peer's answer is encoded, which was not asked for", where=self._who)
+            told = bytearray()
             for chunk in answer.iter_raw():
-                body += chunk
-                if len(body) > ANSWER_LIMIT_BYTES:
-                    raise TooMuch("a peer's answer is too long", where=self.peer.name)
-        if answer.status_code != 200:
-            raise _refusal(self.peer.name, answer.status_code, bytes(body))
-        return bytes(body)
+                told += chunk
+                if len(told) > limit_bytes:
+                    raise TooMuch("a peer's answer is too long", where=self._who)
+        return Answered(answer.status_code, answer.headers.get("content-type", ""), bytes(told))
+
+
+class PeerClient:
+    """Signed requests of this node to one peer."""
+
+    def __init__(
+        self, peer: Card, sender: str, key: Ed25519PrivateKey, timeout_s: float, now_s: Callable[[], float]
+    ) -> None:
+        """`timeout_s` bounds each whole request, on top of the time it asks the peer to wait."""
+        self.peer, self._sender, self._key, self._timeout_s, self._now_s = peer, sender, key, timeout_s, now_s
+        self._caller = Caller(peer.name)
+
+    def get_bytes(self, path: str, wait_s: float = 0) -> bytes:
+        """GET the bytes at a path of the peer's address."""
+        url = self.peer.address + quote(path, safe="/?=&%:.-_~")
+        headers = requests.sign("GET", url, b"", self._sender, self._key, self._now_s())
+        answer = self._caller.send("GET", url, headers, self._timeout_s + wait_s)
+        if answer.status != 200:
+            raise _refusal(self.peer.name, answer.status, answer.body)
+        return answer.body
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._caller.close()
 
 
 def _refusal(peer: str, status: int, body: bytes) -> Refusal:

@@ -6,13 +6,15 @@ A *sealed* body is nonce (12 bytes) || ciphertext || tag, made from a plaintext 
 - the store key wraps record keys and epoch keys (associated data: whose key it is);
 - a record key seals every version of its record, and the salts of its fields are derived from it
   (HKDF-Expand, RFC 5869), so that destroying it erases them all;
-- an epoch key seals the bodies of a channel and reaches the partner by HPKE (RFC 9180: DHKEM X25519,
+- an epoch key gives each entry of a channel the key that seals its body (HKDF-Expand), so that one body can
+  be shown to a third party and no other; it reaches the partner by HPKE (RFC 9180: DHKEM X25519,
   HKDF-SHA256, AES-256-GCM; the context is bound in `info`).
 
 Random bytes are handed in by the caller, but for the ephemeral key that HPKE draws itself.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hpke
@@ -35,6 +37,15 @@ Entropy = Callable[[int], bytes]
 def seal(key: bytes, plaintext: bytes, associated: bytes, nonce: bytes) -> bytes:
     """Pad and encrypt; `associated` must be given again to open it."""
     return nonce + AESGCM(key).encrypt(nonce, _pad(plaintext), associated)
+
+
+def seal_once(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
+    """Seal with a key that seals nothing else: whoever has key and plaintext can make the same bytes again.
+
+    The nonce is drawn from both, so that even a key which sealed twice would show no more than equality.
+    """
+    drawn = expand(key, f"aeo/nonce/v1/{sha256(plaintext).hexdigest()}", NONCE_BYTES)
+    return seal(key, plaintext, associated, drawn)
 
 
 def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
@@ -76,6 +87,11 @@ def salts(record_key: bytes, record_id: str, version: int) -> Callable[[str, int
 def expand(key: bytes, label: str, size: int) -> bytes:
     """HKDF-Expand (RFC 5869, SHA-256) of a uniformly random key: up to 8,160 bytes."""
     return HKDFExpand(hashes.SHA256(), size, label.encode()).derive(key)
+
+
+def entry_key(epoch_key: bytes, seq: int) -> bytes:
+    """The key that seals the body of one entry of an epoch."""
+    return expand(epoch_key, f"aeo/entry/v1/{seq}", KEY_BYTES)
 
 
 def deliver(epoch_key: bytes, partner: X25519PublicKey, channel: str, epoch: int) -> bytes:

@@ -1,8 +1,9 @@
 """What a node tells a peer that asks for news, out of one snapshot of its store.
 
-Agreements between the two with every signature and this ledger's receipts; the entries of the peer's
-channels behind its cursors, each disclosure with the proof that its record stands in the ledger; and
-checkpoints that carry this node's cosignature *as of now*, so that "nothing new" differs from silence.
+Agreements between the two with every signature and this ledger's receipts; the hashes of the ledger's
+entries behind the peer's copy of them; the entries of the peer's channels behind its cursors, each only once
+the record that it discloses is among those hashes; and checkpoints that carry this node's cosignature *as of
+now*, so that "nothing new" differs from silence.
 A channel is read by its two parties only.
 """
 
@@ -22,7 +23,7 @@ from node.ledger import canonical
 from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64, b64u
 from node.ledger.proof import TlogProof
-from node.ledger.tiles import Tree
+from node.ledger.tiles import Tree, leaf_hashes
 from node.store import channels, logs
 from node.store.channels import StoredChannel
 from node.store.logs import Head
@@ -35,6 +36,8 @@ CHUNK = 100
 """Entries read from the store at once."""
 
 
+LEAVES_LIMIT = 1 << 14
+"""Most leaf hashes of the ledger in one answer."""
 CURSORS_LIMIT = 100
 """Most channels that one request asks about."""
 
@@ -80,11 +83,13 @@ def news(
     """
     ledger = _head(connection, LEDGER)
     tree = Tree(logs.tile_reader(connection, LEDGER), ledger.size)
+    start = min(cursors.ledger, ledger.size)
+    covered = min(start + LEAVES_LIMIT, ledger.size)
     shared = shared_with(standings, own, peer)
     rev = revision(shared)
     room = Room(page_limit, ENTRIES_LIMIT_BYTES)
     pages = [
-        _page(connection, channel, cursors.channels[channel.agreement], room, tree, beat)
+        _page(connection, channel, cursors.channels[channel.agreement], room, covered, beat)
         for channel in _channels_to(connection, own, peer, cursors)
     ]
     return {
@@ -95,7 +100,8 @@ def news(
         else None,
         "ledger": {
             "checkpoint": _beaten(ledger, beat),
-            "consistency": _texts(tree.consistency_proof(min(cursors.ledger, ledger.size))),
+            "leaves": b64(leaf_hashes(tree.read_tile, start, covered)),
+            "consistency": _texts(tree.consistency_proof(covered)),
         },
         "channels": pages,
     }
@@ -160,20 +166,17 @@ class Room:
         if self.entries <= 0 or self.size_bytes <= 0:
             return False
         self.entries -= 1
-        self.size_bytes -= len(part["entry"]) + len(part["body"] or "") + sum(map(len, part["proof"] or ()))
+        self.size_bytes -= len(part["entry"]) + len(part["body"] or "")
         return True
 
 
 def _page(
-    connection: Connection, channel: StoredChannel, after: int, room: Room, tree: Tree, beat: Beat
+    connection: Connection, channel: StoredChannel, after: int, room: Room, covered: int, beat: Beat
 ) -> dict[str, Any]:
     head = _head(connection, channel.log)
     after = min(after, head.size)
-    parts = list(
-        takewhile(
-            room.take, _parts(connection, channel.log, after, min(head.size, after + room.entries), tree)
-        )
-    )
+    stop = min(head.size, after + room.entries)
+    parts = list(takewhile(room.take, _parts(connection, channel.log, after, stop, covered)))
     numbers = {orjson.loads(part["entry"])["epoch"] for part in parts}
     epochs = channels.epochs(connection, channel.log, sorted(numbers))
     proof = Tree(logs.tile_reader(connection, channel.log), head.size).consistency_proof(after + len(parts))
@@ -186,18 +189,19 @@ def _page(
     }
 
 
-def _parts(connection: Connection, log: int, start: int, stop: int, tree: Tree) -> Iterator[dict[str, Any]]:
-    """The entries of a channel as they travel, read a few at a time: bodies may be large."""
+def _parts(connection: Connection, log: int, start: int, stop: int, covered: int) -> Iterator[dict[str, Any]]:
+    """The entries of a channel as they travel, read a few at a time: bodies may be large.
+
+    They end before the first that discloses a record which is not among the ledger's `covered` entries.
+    """
     for at in range(start, stop, CHUNK):
         until = min(stop, at + CHUNK)
         behind = channels.sealed_behind(connection, log, at, until)
         for seq, entry in enumerate(logs.entries(connection, log, at, until), at):
             sealed, about = behind.get(seq, (None, None))
-            yield {
-                "entry": entry.decode(),
-                "body": None if sealed is None else b64(sealed),
-                "proof": None if about is None else _texts(tree.inclusion_proof(about)),
-            }
+            if about is not None and about >= covered:
+                return
+            yield {"entry": entry.decode(), "body": None if sealed is None else b64(sealed)}
 
 
 def _channels_to(connection: Connection, own: str, peer: str, cursors: Cursors) -> list[StoredChannel]:

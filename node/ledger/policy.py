@@ -62,6 +62,19 @@ class Policy:
 
         `Malformed` for what is no checkpoint. A bad signature of any key that the policy names is `Unproven`.
         """
+        found = self.cosigned(note)
+        if not self.is_quorum(found.times_s):
+            seen = ", ".join(sorted(found.times_s)) or "none of its witnesses"
+            raise Unproven(
+                "a checkpoint is not cosigned by as many as the trust policy wants",
+                where=f"{found.checkpoint.origin}, size {found.checkpoint.size}",
+                why=f"the quorum is {self.quorum}; cosigned by {seen}",
+                do="ask for a later one, or for the reason",
+            )
+        return found
+
+    def cosigned(self, note: str) -> Cosigned:
+        """As `open`, whether or not those who cosigned suffice."""
         text, _ = read_note(note)
         origin = text.partition("\n")[0]
         own = self.logs.get(origin, ())
@@ -72,17 +85,7 @@ class Policy:
                 do="add a `log` line, once you have its key from whom you trust",
             )
         opened = open_note(note, [*own, *(each.verifier for each in self.witnesses.values())])
-        times = self._times(opened)
-        checkpoint = opened_checkpoint(opened, origin)
-        if not self.is_quorum(times):
-            seen = ", ".join(sorted(times)) or "none of its witnesses"
-            raise Unproven(
-                "a checkpoint is not cosigned by as many as the trust policy wants",
-                where=f"{origin}, size {checkpoint.size}",
-                why=f"the quorum is {self.quorum}; cosigned by {seen}",
-                do="ask for a later one, or for the reason",
-            )
-        return Cosigned(checkpoint, times)
+        return Cosigned(opened_checkpoint(opened, origin), self._times(opened))
 
     def is_quorum(self, names: Collection[str]) -> bool:
         """Whether these witnesses suffice."""

@@ -199,6 +199,16 @@ def tree_root(read_tile: ReadTile, size: int) -> bytes:
     return Tree(read_tile, size).root()
 
 
+def leaf_hashes(read_tile: ReadTile, start: int, stop: int) -> bytes:
+    """The leaf hashes `start` up to, not including, `stop`, one behind the other; raises as `Tree` does."""
+    found = bytearray()
+    for index in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH)):
+        first = index * TILE_WIDTH
+        hashes = _hashes(read_tile, 0, index, min(TILE_WIDTH, stop - first))
+        found += b"".join(hashes[max(0, start - first) :])
+    return bytes(found)
+
+
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
     """1 to 256 entries, each as its length (uint16, big-endian) and its at most 65,535 bytes."""
     if not 1 <= len(entries) <= TILE_WIDTH:

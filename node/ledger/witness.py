@@ -45,8 +45,8 @@ class Accepted:
 class Rejected:
     """Why a checkpoint is not cosigned, as a status code of HTTP and in words.
 
-    `size` is the size recorded, with 409. `signed` is the note where the log itself signed another root for
-    the size recorded, or for the empty tree: it is evidence.
+    `size` is the size recorded, with 409. `signed` is, with 422, what the log itself signed: evidence, if
+    it is the checkpoint that does not follow, and not the proof that is wrong.
     """
 
     status: int
@@ -94,9 +94,7 @@ def _following(head: str, note: str, checkpoint: Checkpoint, watched: Watched) -
     try:
         verify_consistency(old, checkpoint.size, watched.root, checkpoint.root, proof)
     except Unproven as refusal:
-        # A proof that does not hold may be anybody's; two roots for one size are the log's own.
-        is_forked = (checkpoint.size == watched.size) and checkpoint.root != watched.root
-        return Rejected(422, refusal.sentence(), signed=note if is_forked else None)
+        return Rejected(422, refusal.sentence(), signed=note)
     if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
         return Rejected(422, "the root of the empty tree is SHA-256 of nothing", signed=note)
     return Accepted(checkpoint, note, old)

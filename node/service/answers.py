@@ -13,6 +13,7 @@ import orjson
 from rapidfuzz import fuzz, process
 from sqlalchemy import Connection
 
+from node.agreements import recognition
 from node.agreements.document import direction_terms
 from node.errors import NotFound
 from node.exchange import versions
@@ -65,37 +66,19 @@ class Reach:
             "fresh": age_s <= self.limit_s,
         }
 
-    def state_in_words(self) -> str:
-        """The state of the direction as a reason."""
-        return f"the agreement is {self.state.lower().replace('_', ' ')} in this direction"
-
     def age_s(self, now_ms: int) -> int:
         """Whole seconds since the newest proof."""
         return max(0, (now_ms - self.proven_ms) // 1000)
 
     def against(self, row: Mirrored, read: str, now_ms: int) -> list[str]:
         """Every reason why recognition does not apply."""
-        found = [] if self.state == "IN_OPERATION" else [self.state_in_words()]
-        if read != "ACTIVE":
-            found.append(f"the status is {read}")
-        direction, scope = self.terms["direction"], (row.scope or "").split()
-        if row.programme not in direction["accept_programmes"]:
-            found.append("no authorisation under a programme that the agreement recognises")
-        missing = [each for each in direction["min_scope"] if each not in scope]
-        if missing:
-            found.append("the authorisation does not cover " + ", ".join(missing))
-        today = moment.date_of(now_ms)
-        if today < self.terms["from"] or (self.terms["until"] and today > self.terms["until"]):
-            found.append(
-                f"the agreement is for {self.terms['from']} to {self.terms['until'] or 'further notice'}"
-            )
+        scope, day, age_s = (row.scope or "").split(), moment.date_of(now_ms), self.age_s(now_ms)
+        found = recognition.against(self.terms, self.state, read, row.programme, scope, day, age_s)
         if row.doubt:
             found.append(f"a newer entry about this operator failed verification: {row.doubt}")
         if self.unread:
             numbers = ", ".join(map(str, self.unread[:10]))
             found.append(f"an entry that could not be read may be about this operator: incident {numbers}")
-        if self.age_s(now_ms) > self.limit_s:
-            found.append("the newest proof is older than the agreement allows")
         return found
 
 
@@ -140,8 +123,7 @@ class Teller:
         """(the status as it must be read today, whether recognition applies and why not)."""
         reach = self.reach
         if row.fields is None:
-            read, stopped = "NOT_SHARED", [] if reach.state == "IN_OPERATION" else [reach.state_in_words()]
-            reasons = [*stopped, "the issuer no longer shares this record with us"]
+            read, reasons = recognition.NOT_SHARED, recognition.unshared(reach.state)
         else:
             read = status.as_read(row.status or "", row.valid_to, self._today)
             reasons = reach.against(row, read, self._now_ms)

@@ -235,7 +235,7 @@ class Batch:
         """Start the channel of a newly signed direction, not yet in line with any state."""
         self._sign_drafts()
         origin = channel_origin(self.parts.settings.name, agreement, partner)
-        head = begin(self.connection, origin, self.time, [self.parts.log_signer(origin)])
+        head = begin(self.connection, origin, self.time, self.parts.sign)
         new = StoredChannel(head.log, agreement, self.parts.country, partner, "", "")
         channels.add_channel(self.connection, new)
         standing = self.parts.standings.current(self.connection)[agreement]
@@ -318,7 +318,7 @@ class Batch:
         else:
             number = epoch.epoch
             key = outgoing.held_key(parts.keys.store, head.origin, epoch)
-        return ChannelWriter(LogWriter(self.connection, head), log, number, key, parts.entropy)
+        return ChannelWriter(LogWriter(self.connection, head), log, number, key)
 
 
 def index_row(fields: versions.Fields) -> Row:

@@ -17,7 +17,7 @@ class Bell:
     """One bell for the whole node."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self.rings = 0
         self.is_closed = False
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
@@ -26,10 +26,16 @@ class Bell:
         """Wake everyone who waits now."""
         with self._lock:
             self.rings += 1
+            self._lock.notify_all()
             waiting, self._waiting = self._waiting, set()
         for loop, event in waiting:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
+
+    def wait(self, heard: int, timeout_s: float) -> None:
+        """Wait in a thread until there were other `rings` than those heard before, or the time is over."""
+        with self._lock:
+            self._lock.wait_for(lambda: self.rings != heard or self.is_closed, timeout_s)
 
     def close(self) -> None:
         """Wake everyone for the last time: the node stops, and nobody should wait any more."""

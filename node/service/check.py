@@ -23,12 +23,13 @@ from node.exchange.card import read as read_card
 from node.exchange.standing import Standing
 from node.ledger import canonical
 from node.ledger.encoding import b64u
+from node.ledger.merkle import leaf_hash
 from node.service.check_channels import check_whole
 from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
 from node.service.crew import Alone, Several
 from node.service.findings import Feed, Finding, Progress, guarded, unfinished, why
-from node.service.ground import ground
-from node.service.merging import receipt_tree
+from node.service.ground import Ground, ground
+from node.service.merging import receipt_entry
 from node.service.parts import Parts
 from node.store import agreements, channels, logs
 from node.store.agreements import StoredAct
@@ -103,7 +104,7 @@ def _contents(check: LogCheck) -> Iterator[Finding]:
         yield from on.attempt(where, _state, parts, channel, on.standings)
     for card in (card for card in on.cards.values() if card is not parts.card):
         origin = ledger_origin(card.name)
-        yield from on.attempt(origin, _proven, connection, origin, card)
+        yield from on.attempt(origin, check.copy, origin, card)
     yield from on.attempt("logs", _other_logs, connection, on.cards)
     yield from on.attempt("agreements", _agreements, check, recorded)
     yield from on.attempt("peers", _recorded_cards, parts, on.cards, recorded)
@@ -128,13 +129,6 @@ def _channel(check: LogCheck, channel: StoredChannel) -> Iterator[Finding]:
     if feed is not None:
         yield from feed.rest()
     yield from check_whole(on, channel, issuer, noted, check.seen)
-
-
-def _proven(connection: Connection, origin: str, card: Card) -> Iterator[Finding]:
-    """The last checkpoint seen of a peer's ledger."""
-    proven = logs.head_of(connection, origin)
-    if proven is not None:
-        yield from check_head(proven, origin, card, is_own=False)
 
 
 def _state(parts: Parts, channel: StoredChannel, standings: dict[str, Standing]) -> Iterator[Finding]:
@@ -170,7 +164,7 @@ def _other_logs(connection: Connection, cards: dict[str, Card]) -> Iterator[Find
 
 def _agreements(check: LogCheck, recorded: Recorded) -> Iterator[Finding]:
     """Agreements and acts are what their ids say, and signatures, receipts and ledger stand behind them."""
-    parts, cards, connection = check.ground.parts, check.ground.cards, check.ground.connection
+    parts, connection = check.ground.parts, check.ground.connection
     known: dict[str, Agreement] = {}
     for number, content in agreements.documents(connection).items():
         try:
@@ -185,7 +179,7 @@ def _agreements(check: LogCheck, recorded: Recorded) -> Iterator[Finding]:
         check.seen["act_signature", LEDGER] += len(each.signatures)
         check.seen["act_receipt", LEDGER] += len(each.receipts)
         yield from guarded(
-            f"act {each.act}", -1, _act, parts, each, known.get(each.agreement), cards, recorded
+            f"act {each.act}", -1, _act, check.ground, each, known.get(each.agreement), recorded
         )
     origin = ledger_origin(parts.settings.name)
     for number, (seq, _) in recorded.acts.items():
@@ -196,9 +190,7 @@ def _agreements(check: LogCheck, recorded: Recorded) -> Iterator[Finding]:
             yield Finding(origin, seq, f"it records agreement {number}, which is gone or another")
 
 
-def _act(
-    parts: Parts, stored: StoredAct, agreement: Agreement | None, cards: dict[str, Card], recorded: Recorded
-) -> Iterator[Finding]:
+def _act(on: Ground, stored: StoredAct, agreement: Agreement | None, recorded: Recorded) -> Iterator[Finding]:
     if agreement is None:
         raise Damaged("the agreement it is under is gone", where=stored.agreement)
     where, act = f"act {stored.act}", acts.parse_act(canonical.decode(stored.content))
@@ -208,7 +200,7 @@ def _act(
     for country, text in stored.signatures.items():
         yield from guarded(where, -1, _signature, act, agreement, country, text)
     for country, text in stored.receipts.items():
-        yield from guarded(where, -1, _receipt, parts, act, agreement, cards[country], text)
+        yield from guarded(where, -1, _receipt, on, act, agreement, on.cards[country], text)
     seq, instrument = recorded.acts.get(stored.act, (None, None))
     if stored.ledger_seq != seq or (instrument and instrument.act != act):
         at = -1 if stored.ledger_seq is None else stored.ledger_seq
@@ -223,10 +215,13 @@ def _signature(act: Act, agreement: Agreement, country: str, text: str) -> None:
     acts.verify(act, acts.parse(signed).signatures[0], agreement.party(country))
 
 
-def _receipt(parts: Parts, act: Act, agreement: Agreement, peer: Card, text: str) -> None:
-    """The receipt holds by itself; which tree was followed when it came is not kept."""
+def _receipt(on: Ground, act: Act, agreement: Agreement, peer: Card, text: str) -> None:
+    """The receipt holds by itself, and our copy of the peer's ledger has its entry."""
     receipt: Any = canonical.decode(text.encode())
-    receipt_tree(receipt, act, agreement, None, peer, parts.today())
+    entry = receipt_entry(receipt, act, agreement, None, peer, on.parts.today())
+    head = logs.head_of(on.connection, ledger_origin(peer.name))
+    if head is None or logs.leaf_reader(on.connection, head)(entry.seq) != leaf_hash(entry.encode()):
+        raise Damaged("the peer's ledger has another entry at this place", where=f"entry {entry.seq}")
 
 
 def _recorded_cards(parts: Parts, cards: dict[str, Card], recorded: Recorded) -> Iterator[Finding]:

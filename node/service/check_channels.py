@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 
 from node.errors import Damaged
 from node.exchange import incoming, outgoing, sealing, versions
-from node.exchange.card import Card
+from node.exchange.card import Card, ledger_origin
 from node.exchange.page import EntryPart
-from node.ledger import canonical, moment
+from node.ledger import canonical, moment, tiles
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry, LedgerEntry
+from node.ledger.merkle import leaf_hash
 from node.records import credential
 from node.service.check_ledger import check_index
 from node.service.check_logs import Entries, Noted
@@ -24,11 +25,11 @@ from node.service.findings import Finding, Seen, Telling, guarded
 from node.service.ground import Ground
 from node.service.mirror import decided_on
 from node.service.parts import Parts
-from node.store import channels, incidents, logs, records
+from node.store import channels, incidents, logs, records, witnessed
 from node.store.channels import Mirrored, StoredChannel
 from node.store.database import Row
 from node.store.incidents import SetApart
-from node.store.logs import Head
+from node.store.logs import Head, LeafAt
 from node.store.records import Found, StoredVersion
 from node.store.tables import LEDGER
 
@@ -83,6 +84,7 @@ def check_whole(
         if counted and counted != noted.unaccounted:
             what = f"{noted.unaccounted} entries are neither mirrored nor set apart singly"
             yield Finding(where, -1, f"{what}; {counted} were counted")
+        yield from _heartbeats(ground, log, issuer, seen)
         return
     if noted.state != channel.state:
         what = f"its state is kept as {channel.state or 'none'}; the partner was told {noted.state}"
@@ -92,6 +94,25 @@ def check_whole(
     for record_id, number, seq in channels.undecided(connection, log, since):
         what = f"there is no decision on version {number} of {record_id}"
         yield Finding(where, -1, f"{what} (ledger entry {seq})")
+
+
+def _heartbeats(ground: Ground, log: int, issuer: Card, seen: Seen) -> Iterator[Finding]:
+    """Every kept checkpoint is the issuer's, of its time, and our copy begins with its tree."""
+    head = logs.head(ground.connection, log)
+    if head is None:
+        return
+    for time, note in witnessed.heartbeats(ground.connection, log):
+        seen["heartbeat", log] += 1
+        yield from guarded(head.origin, -1, _heartbeat, ground.connection, head, issuer, time, note)
+
+
+def _heartbeat(connection: Connection, head: Head, issuer: Card, time: str, note: str) -> None:
+    proven = incoming.prove(note, issuer, head.origin, float("inf"))
+    new, read_tile = proven.checkpoint, logs.tile_reader(connection, head.log)
+    if moment.format(1000 * proven.time_s) != time:
+        raise Damaged("a kept checkpoint is of another time than it says", where=time)
+    if new.size > head.size or tiles.tree_root(read_tile, new.size) != new.root:
+        raise Damaged("our copy does not begin with the tree of a kept checkpoint", where=time)
 
 
 def _time_of(connection: Connection, log: int, seq: int) -> int | None:
@@ -166,6 +187,7 @@ class Outgoing:
             raise Damaged("the sealed body is not the one the entry names")
         if (key := self._keys.key(head, entry.epoch)) is None:
             raise Damaged("there is no key for the entry's epoch", where=f"epoch {entry.epoch}")
+        key = sealing.entry_key(key, entry.seq)
         body = canonical.decode(sealing.unseal(key, stored[0], entry.header()))
         if not isinstance(body, dict):
             raise Damaged("the sealed body is out of form")
@@ -266,7 +288,9 @@ class Incoming:
     _keys: Keys
     _credential_key: EllipticCurvePublicKey
     _apart: "Apart"
+    _ledger: Head | None
     noted: Noted = field(default_factory=Noted)
+    _leaf_at: LeafAt = field(default=lambda seq: b"", repr=False)
 
     @classmethod
     def on(cls, ground: Ground, channel: StoredChannel, issuer: Card) -> "Incoming":
@@ -274,11 +298,14 @@ class Incoming:
         parts, connection = ground.parts, ground.connection
         keys = Keys(parts.keys.store, connection)
         apart = Apart.of(*incidents.set_apart(connection, issuer.name, channel.log))
-        return cls(parts, connection, channel, issuer, keys, issuer.credential_key, apart)
+        ledger = logs.head_of(connection, ledger_origin(issuer.name))
+        return cls(parts, connection, channel, issuer, keys, issuer.credential_key, apart, ledger)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
         log = self.channel.log
+        if self._ledger is not None:  # anew for each bundle: what it has read stays in memory
+            self._leaf_at = logs.leaf_reader(self.connection, self._ledger)
         self.noted.epochs |= _epochs(entries)
         rows = channels.told_behind(self.connection, log, start, start + len(entries))
         self.noted.seen["mirror_version", log] += len(rows)
@@ -304,7 +331,7 @@ class Incoming:
         """An entry that was set apart is about a record only if its body opens and says so."""
         kept: Any = canonical.decode(evidence)
         key = self._keys.key(head, entry.epoch)
-        item = EntryPart(entry=kept["entry"], body=kept["body"], proof=None)
+        item = EntryPart(entry=kept["entry"], body=kept["body"])
         body = canonical.decode(incoming.unsealed(entry, item, {} if key is None else {entry.epoch: key}))
         if not isinstance(body, dict) or body.get("record_id") != record_id:
             raise Damaged("it is set apart as being about another record", where=record_id)
@@ -316,6 +343,7 @@ class Incoming:
             yield Finding(
                 head.origin, entry.seq, f"it is mirrored as another: {row['kind']} of {row['time']}"
             )
+        self._sealed(head, entry, row)
         proven = self._proven(row)
         last = self._last(proven) if entry.kind == "tombstone" else proven
         tins = {_tin(last.fields if last else None)}
@@ -340,6 +368,13 @@ class Incoming:
         if self._keys.key(head, entry.epoch) is None and is_opened:
             yield Finding(head.origin, entry.seq, "the key that opened it is gone")
 
+    def _sealed(self, head: Head, entry: ChannelEntry, row: Row) -> None:
+        """What was opened makes, sealed again, the body that the entry names."""
+        if (key := self._keys.key(head, entry.epoch)) is not None:
+            sealed = sealing.seal_once(sealing.entry_key(key, entry.seq), row["body"], entry.header())
+            if hashlib.sha256(sealed).digest() != entry.body:
+                raise Damaged("what was opened is not the body that the entry names")
+
     def _proven(self, row: Row) -> Reproven:
         """What the stored body of an entry proves by itself."""
         body = canonical.decode(row["body"])
@@ -350,6 +385,8 @@ class Incoming:
                 raise Damaged("a disclosure is kept as another kind", where=row["kind"])
             return Reproven(row)
         entry = incoming.check_commitment(body, self.issuer)
+        if self._leaf_at(entry.seq) != leaf_hash(entry.encode()):
+            raise Damaged("the issuer's ledger has another entry at this place", where=f"entry {entry.seq}")
         shown: Any = body["credential"]
         verified = credential.verify_packed(shown, self._credential_key, issuer=self.issuer.name)
         digest = b64u(verified.digest)

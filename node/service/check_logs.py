@@ -224,6 +224,25 @@ class LogCheck:
         yield from self._tree(head, tops, last.edge)
         yield from check_head(head, head.origin, signer, is_own=is_own)
 
+    def copy(self, origin: str, signer: Card) -> Iterator[Finding]:
+        """Our copy of a peer's ledger, of which the hashes are kept: the tiles, the tree, the head."""
+        head = logs.head_of(self.ground.connection, origin)
+        if head is None:
+            return
+        tops, edge = list[bytes](), list[bytes]()
+        for index in range(-(-head.size // BUNDLE)):
+            hashes = logs.tile(self.ground.connection, head.log, 0, index) or b""
+            self.seen["log_tile", head.log] += 1
+            if len(hashes) != 32 * min(BUNDLE, head.size - index * BUNDLE):
+                yield Finding(origin, -1, f"the tile of entries {index * BUNDLE} and on is not whole")
+                return
+            edge = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+            tops += [merkle.root(edge)] if len(edge) == BUNDLE else []
+        if head.last_leaf != (edge[-1] if edge else None):
+            yield Finding(origin, head.size - 1, "the last entry is not the one the head names")
+        yield from self._tree(head, tops, [] if len(edge) == BUNDLE else edge)
+        yield from check_head(head, origin, signer, is_own=False)
+
     def _ranges(self, head: Head, *, is_fed: bool) -> Iterator[Range]:
         """The ranges of a log, each with the rows of the feed that tell of it if all are in their place."""
         after = LOWEST

@@ -14,6 +14,7 @@ from node.ledger import moment
 from node.service.batch import Batch
 from node.service.mirror import expected
 from node.service.parts import Parts
+from node.service.witnessing import Forked, accuse
 from node.store import incidents, logs
 from node.store.database import Row
 from node.store.incidents import EVIDENCE_LIMIT_BYTES, WHOLE_PEER
@@ -46,6 +47,10 @@ def failed(parts: Parts, peer: Card, refusal: Refusal, news: News | None) -> Non
 
     The evidence is what the peer signed: its checkpoints and what it gave as proof of consistency.
     """
+    if isinstance(refusal, Forked):
+        with parts.database.write() as connection:
+            accuse(connection, peer, refusal.accusation, moment.format(parts.now_ms()))
+        return
     kind = (
         "missing" if isinstance(refusal, Gap) else "replaced" if isinstance(refusal, Unproven) else "invalid"
     )

@@ -16,7 +16,7 @@ def start_ledger(parts: Parts) -> None:
         if logs.head(connection, LEDGER) is not None:
             raise Conflict("this store has a ledger already", do="start it with `aeo serve`")
         origin = ledger_origin(parts.settings.name)
-        begin(connection, origin, moment.format(parts.now_ms()), [parts.log_signer(origin)], LEDGER)
+        begin(connection, origin, moment.format(parts.now_ms()), parts.sign, LEDGER)
         batch = Batch(parts, connection)
         batch.append_body("key", {"v": 1, "card": parts.card.text})
         batch.commit()

@@ -19,7 +19,6 @@ from node.exchange.card import Card, ledger_origin
 from node.exchange.page import ActPart, AgreementPart
 from node.exchange.standing import Standing
 from node.ledger import canonical
-from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import unb64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
@@ -28,7 +27,7 @@ from node.service.batch import Batch
 from node.service.signing import add_document, put_signature, record_complete, standing_of
 from node.store import agreements, incidents, logs
 from node.store.incidents import WHOLE_PEER
-from node.store.logs import Head
+from node.store.logs import LeafAt
 
 AGREEMENTS_LIMIT = 100
 DRAFTS_LIMIT = 20
@@ -147,8 +146,11 @@ class Merge:
                 "a receipt came for an act that its party withdrew, and none for the withdrawal",
                 where=number,
             )
-        proven = logs.head_of(batch.connection, ledger_origin(self.peer.name))
-        check_receipt(receipt, act, standing, self.peer, proven, batch.today)
+        followed = logs.head_of(batch.connection, ledger_origin(self.peer.name))
+        if followed is None:
+            raise Unproven("a receipt came from a ledger that we do not follow", where=self.peer.name)
+        leaf_at = logs.leaf_reader(batch.connection, followed)
+        check_receipt(receipt, act, standing, self.peer, leaf_at, batch.today)
         text = canonical.encode(dict(receipt)).decode()
         agreements.put_receipt(batch.connection, number, self.peer.country, text)
         batch.forget_lines()
@@ -216,23 +218,23 @@ def _noting(refused: list[str]) -> Iterator[None]:
 
 
 def check_receipt(
-    receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, proven: Head | None, today: str
+    receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, leaf_at: LeafAt, today: str
 ) -> None:
     """`Unproven` unless the peer's ledger, as we follow it, holds this act with enough signatures."""
-    tree = receipt_tree(receipt, act, standing.agreement, standing.contract, peer, today)
-    if proven is None or (tree.size, tree.root) != (proven.size, proven.root):
+    entry = receipt_entry(receipt, act, standing.agreement, standing.contract, peer, today)
+    if leaf_at(entry.seq) != leaf_hash(entry.encode()):
         raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
 
 
-def receipt_tree(
+def receipt_entry(
     receipt: Mapping[str, Any],
     act: Act,
     agreement: Agreement,
     contract: Contract | None,
     peer: Card,
     today: str,
-) -> Checkpoint:
-    """What a receipt proves by itself: the tree of the peer's that holds this act, complete."""
+) -> LedgerEntry:
+    """What a receipt proves by itself: the entry of the peer's ledger that holds this act, complete."""
     if set(receipt) != {"entry", "salt", "body", "proof"} or not isinstance(receipt["body"], dict):
         raise Malformed("a receipt is not of the agreed form", where=peer.name)
     encoded = str(receipt["entry"]).encode()
@@ -248,7 +250,8 @@ def receipt_tree(
     if proof.index != entry.seq:
         raise Unproven("a receipt proves another entry", where=peer.name)
     origin = ledger_origin(peer.name)
-    return proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+    proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+    return entry
 
 
 def check_parties(batch: Batch, agreement: Agreement, peer: Card) -> None:

@@ -4,7 +4,7 @@ What a page is checked against is read first, and checked without holding up the
 transaction that stores it makes sure that nothing of that has moved meanwhile.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -17,23 +17,25 @@ from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Reading
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import epoch_owner, held_key
-from node.exchange.page import ChannelPart, EntryPart, News
+from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
 from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.exchange.standing import Standing
-from node.ledger import moment
-from node.ledger.checkpoint import Checkpoint
+from node.ledger import moment, tiles
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
+from node.service import witnessing
 from node.service.batch import index_row
 from node.service.parts import Parts
-from node.store import channels, incidents, logs, records
+from node.store import channels, incidents, logs, records, witnessed
 from node.store.channels import Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
 from node.store.incidents import FOLDED, WHOLE_PEER
-from node.store.logs import Head
+from node.store.logs import Head, LeafAt
 from node.store.tables import Change
 
 STRUCTURAL = ("missing", "replaced", "late")
+HEARTBEAT_S = 3600
+"""One checkpoint of a channel is kept in so long, or twice in the time that a proof may be old."""
 NOT_BEGUN = -1
 """The log number of a copy that does not exist yet."""
 
@@ -48,6 +50,29 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """Our copy of the hashes of a peer's ledger before a page, and what the page proves of it."""
+
+    held: Head
+    proven: Proven
+    leaves: Sequence[bytes]
+    grown: tiles.Grown
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether our copy is complete with these leaves."""
+        return self.grown.size == self.proven.checkpoint.size
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken over: whether our copy of the ledger is whole with it, and whether the peer has more."""
+
+    is_ledger_whole: bool
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """One channel's part of a page that goes on from our copy, and what its entries say."""
 
@@ -58,6 +83,7 @@ class Checked:
     found: Found
     keys: Mapping[int, bytes] = field(repr=False)
     before: Mapping[str, Mirrored]
+    max_staleness_s: int
 
     @property
     def is_whole(self) -> bool:
@@ -88,34 +114,54 @@ def expected(parts: Parts, connection: Connection, peer: Card) -> list[tuple[str
     return found[:CURSORS_LIMIT]
 
 
-def take(parts: Parts, peer: Card, news: News) -> bool:
-    """Verify a page and store what it proves; gives whether the peer has more.
+def take(parts: Parts, peer: Card, news: News) -> Taken:
+    """Verify a page and store what it proves.
 
     A `Refusal` means that nothing of it was stored.
     """
     now_ms = parts.now_ms()
     with parts.database.read() as connection:
-        last = logs.head_of(connection, ledger_origin(peer.name))
-        ledger = incoming.check_ledger(news.ledger, peer, last, _latest_s(parts, now_ms))
+        ledger = _followed(connection, peer, news.ledger, _latest_s(parts, now_ms))
+        leaf_at = logs.leaf_reader(connection, ledger.held, ledger.leaves)
         known = dict(expected(parts, connection, peer))
         checked = [
-            _checked(parts, connection, peer, page, known.pop(page.agreement, None), ledger, now_ms)
+            _checked(parts, connection, peer, page, known.pop(page.agreement, None), leaf_at, now_ms)
             for page in news.channels
         ]
     time = moment.format(now_ms)
     with parts.database.write() as connection:
-        _take_ledger(connection, last, ledger)
+        _take_ledger(connection, ledger)
+        if ledger.is_whole:
+            witnessing.hold(connection, peer, ledger.proven, time)
         for each in checked:
             log = _take_channel(parts, connection, peer, each, time)
             if each.is_whole:
                 incidents.close_kinds(connection, peer.name, log, STRUCTURAL, time)
+                witnessing.hold(connection, peer, each.proven, time)
+                _keep_heartbeat(connection, log, each)
         incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
-    return not all(each.is_whole for each in checked)
+    is_whole = ledger.is_whole
+    return Taken(is_whole, not (is_whole and all(each.is_whole for each in checked)))
 
 
 def _latest_s(parts: Parts, now_ms: int) -> float:
     """The newest time that a peer's clock may show now."""
     return now_ms / 1000 + parts.settings.clock_skew_s
+
+
+def _followed(connection: Connection, peer: Card, page: LedgerPart, latest_s: float) -> Followed:
+    held = _held_ledger(connection, peer)
+    proven = incoming.check_ledger(page, peer, held, latest_s)
+    leaves = incoming.new_leaves(page, proven.checkpoint, held)
+    writer = LogWriter(connection, held)
+    writer.append_leaves(leaves)
+    grown = writer.proven(proven.checkpoint, incoming.hashes(page.consistency))
+    return Followed(held, proven, leaves, grown)
+
+
+def _held_ledger(connection: Connection, peer: Card) -> Head:
+    origin = ledger_origin(peer.name)
+    return logs.head_of(connection, origin) or Head(NOT_BEGUN, origin, 0, EMPTY_ROOT, None, NEVER, "")
 
 
 def _checked(
@@ -124,7 +170,7 @@ def _checked(
     peer: Card,
     page: ChannelPart,
     standing: Standing | None,
-    ledger: Proven,
+    leaf_at: LeafAt,
     now_ms: int,
 ) -> Checked:
     if standing is None:
@@ -141,9 +187,10 @@ def _checked(
     keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
     before: dict[str, Mirrored] = {}
     newest = _newest(connection, held.head.log, held.head.size, before)
-    by = Reading(peer, _fields(parts, peer, standing), ledger.checkpoint, keys)
-    found = incoming.read(entries, page.entries, by, newest, parts.workshop.examine)
-    return Checked(held, page, proven, entries, found, keys, before)
+    by = Reading(peer, _fields(parts, peer, standing), keys)
+    found = incoming.read(entries, page.entries, by, newest, leaf_at, parts.workshop.examine)
+    max_staleness_s = int(standing.agreement.terms["max_staleness_s"])
+    return Checked(held, page, proven, entries, found, keys, before, max_staleness_s)
 
 
 def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -> Held:
@@ -176,20 +223,21 @@ def _newest(connection: Connection, log: int, seq: int, before: dict[str, Mirror
     return newest
 
 
-def _take_ledger(connection: Connection, last: Head | None, proven: Proven) -> None:
-    checkpoint, time = proven.checkpoint, moment.format(proven.time_s * 1000)
-    _check_unmoved(connection, checkpoint.origin, last)
-    if last is None:
-        number = logs.begin(connection, checkpoint.origin, EMPTY_ROOT, time, "")
-        last = Head(number, checkpoint.origin, 0, EMPTY_ROOT, None, time, "")
-    new = Head(last.log, last.origin, checkpoint.size, checkpoint.root, None, time, proven.note)
-    logs.advance(connection, last.size, new)
+def _take_ledger(connection: Connection, ledger: Followed) -> None:
+    """Copy the hashes of the peer's ledger."""
+    held, proven = ledger.held, ledger.proven
+    _check_unmoved(connection, held)
+    if held.log == NOT_BEGUN:
+        held = begin(connection, held.origin, NEVER)
+    writer = LogWriter(connection, held)
+    writer.append_leaves(ledger.leaves)
+    writer.keep(ledger.grown, moment.format(proven.time_s * 1000), proven.note)
 
 
 def _take_channel(parts: Parts, connection: Connection, peer: Card, each: Checked, time: str) -> int:
     """Copy the entries, mirror what they say, and note what was set apart; gives the log."""
     held, proven = each.held, each.proven
-    _check_unmoved(connection, held.head.origin, None if held.head.log == NOT_BEGUN else held.head)
+    _check_unmoved(connection, held.head)
     if held.head.log == NOT_BEGUN:
         held = _begin(connection, held)
     writer = LogWriter(connection, held.head)
@@ -205,17 +253,25 @@ def _take_channel(parts: Parts, connection: Connection, peer: Card, each: Checke
     return held.head.log
 
 
+def _keep_heartbeat(connection: Connection, log: int, each: Checked) -> None:
+    """Keep the checkpoint, if the last one that was kept is old enough."""
+    last, at_ms = witnessed.newest_heartbeat(connection, log), 1000 * each.proven.time_s
+    every_ms = 1000 * min(HEARTBEAT_S, each.max_staleness_s // 2)
+    if last is None or at_ms - moment.parse(last[0]) >= every_ms:
+        witnessed.keep_heartbeat(connection, log, moment.format(at_ms), each.proven.note)
+
+
 def _begin(connection: Connection, held: Held) -> Held:
     """Begin our copy of a channel, empty."""
-    head = begin(connection, held.head.origin, NEVER, [])
+    head = begin(connection, held.head.origin, NEVER)
     channel = replace(held.channel, log=head.log)
     channels.add_channel(connection, channel)
     return Held(channel, head, {})
 
 
-def _check_unmoved(connection: Connection, origin: str, seen: Head | None) -> None:
-    if logs.head_of(connection, origin) != seen:
-        raise Conflict("a copy moved while a page for it was verified", where=origin, do="ask again")
+def _check_unmoved(connection: Connection, held: Head) -> None:
+    if logs.head_of(connection, held.origin) != (None if held.log == NOT_BEGUN else held):
+        raise Conflict("a copy moved while a page for it was verified", where=held.origin, do="ask again")
 
 
 def _keep_epochs(
@@ -350,18 +406,17 @@ def take_again(parts: Parts, peer: Card, news: News) -> None:
     now_ms = parts.now_ms()
     pages = {page.agreement: page for page in news.channels}
     with parts.database.read() as connection:
-        last = logs.head_of(connection, ledger_origin(peer.name))
-        ledger = incoming.check_ledger(news.ledger, peer, last, _latest_s(parts, now_ms)).checkpoint
+        ledger = _held_ledger(connection, peer)
+        leaf_at = logs.leaf_reader(connection, ledger)
         standings = dict(expected(parts, connection, peer))
         again = [
-            _read_again(parts, connection, peer, pages[number], standings[number], ledger, rows)
+            _read_again(parts, connection, peer, pages[number], standings[number], leaf_at, rows)
             for number, rows in unopened(parts, connection, peer).items()
             if number in pages
         ]
     with parts.database.write() as connection:
-        _check_unmoved(connection, ledger_origin(peer.name), last)
         for each in again:
-            _check_unmoved(connection, each.held.head.origin, each.held.head)
+            _check_unmoved(connection, each.held.head)
             _take_again(parts, connection, peer, each, moment.format(now_ms))
 
 
@@ -371,7 +426,7 @@ def _read_again(
     peer: Card,
     page: ChannelPart,
     standing: Standing,
-    ledger: Checkpoint,
+    leaf_at: LeafAt,
     rows: list[Row],
 ) -> ReadAgain:
     held, items = _held(parts, connection, peer, page), {item.entry: item for item in page.entries}
@@ -380,11 +435,11 @@ def _read_again(
     before: dict[str, Mirrored] = {}
     for row in rows:
         [encoded] = logs.entries(connection, log, row["seq"], row["seq"] + 1)
-        item = items.get(encoded.decode()) or EntryPart(entry=encoded.decode(), body=None, proof=None)
+        item = items.get(encoded.decode()) or EntryPart(entry=encoded.decode(), body=None)
         if item.body is None and row is not rows[0]:
             continue  # perhaps behind the end of the page: the next time asks from there
-        by, newest = Reading(peer, fields, ledger, keys), _newest(connection, log, row["seq"], before)
-        found = incoming.read([ChannelEntry.decode(encoded)], [item], by, newest)
+        by, newest = Reading(peer, fields, keys), _newest(connection, log, row["seq"], before)
+        found = incoming.read([ChannelEntry.decode(encoded)], [item], by, newest, leaf_at)
         named = {each.record_id: each for each in found.disclosed if each.record_id is not None}
         entries.append(Late(row["incident"], found, {each: before[each] for each in named if each in before}))
         for record_id, each in named.items():

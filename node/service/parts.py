@@ -10,11 +10,13 @@ from node.exchange.card import Card, cosigner_name, credential_kid
 from node.exchange.outgoing import Line
 from node.exchange.peers import Peers
 from node.exchange.standing import Standing, Standings
+from node.exchange.trust import policy_of
 from node.keys import NodeKeys
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.encoding import b64u
-from node.ledger.note import Signer, cosign, cosigner, ed25519_signer
+from node.ledger.note import Signer, cosign, cosigner, ed25519_signer, ml_dsa_cosigner
+from node.ledger.policy import Policy
 from node.service.bell import Bell
 from node.service.workshop import Workshop
 from node.settings import Settings
@@ -34,6 +36,7 @@ class Parts:
     standings: Standings
     bell: Bell
     workshop: Workshop
+    given_policy: Policy | None
     now_ms: Callable[[], int]
     entropy: Callable[[int], bytes]
 
@@ -43,23 +46,35 @@ class Parts:
         return self.settings.country
 
     def sign(self, checkpoint: Checkpoint) -> str:
-        """The signed note of a checkpoint of one of this node's logs."""
-        return sign_checkpoint(checkpoint, [self.log_signer(checkpoint.origin)])
-
-    def log_signer(self, origin: str) -> Signer:
-        """The signer of one of this node's logs: the log's key name is its origin."""
-        return ed25519_signer(origin, self.keys.log)
+        """The note of a checkpoint of one of this node's logs, signed with its log key and ML-DSA-44."""
+        note = sign_checkpoint(checkpoint, [ed25519_signer(checkpoint.origin, self.keys.log)])
+        return note + self._cosigned(checkpoint.text(), self._lasting_cosigner)
 
     def beat(self, text: str) -> str:
         """This node's cosignature line on a checkpoint text: it stands by it as of now."""
-        return cosign(
-            text, cosigner(cosigner_name(self.settings.name), self.keys.cosign), self.now_ms() // 1000
-        )
+        return self._cosigned(text, cosigner(cosigner_name(self.settings.name), self.keys.cosign))
+
+    def witness(self, text: str) -> str:
+        """Both cosignature lines of this node as a witness of somebody else's checkpoint."""
+        return self.beat(text) + self._cosigned(text, self._lasting_cosigner)
+
+    @property
+    def _lasting_cosigner(self) -> Signer:
+        return ml_dsa_cosigner(cosigner_name(self.settings.name), self.keys.cosign_pq)
+
+    def _cosigned(self, text: str, signer: Signer) -> str:
+        return cosign(text, signer, self.now_ms() // 1000)
 
     @property
     def kid(self) -> str:
         """The key id on credentials."""
         return credential_kid(self.settings.name)
+
+    def policy(self, connection: Connection) -> Policy:
+        """Who must cosign this node's ledger: as the settings say, else any one of the peers."""
+        if self.given_policy is not None:
+            return self.given_policy
+        return policy_of(self.card, list(self.peers.by_country(connection).values()))
 
     def today(self) -> str:
         """The date of now, in UTC."""

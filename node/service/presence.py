@@ -1,9 +1,9 @@
 """This process among those of its node: one of them leads, and all hear of each other's changes.
 
-Whoever leads follows the peers and keeps outgoing channels in line; any process takes changes, for the
-store lets one write at a time. A leader that dies or stands still is cut off by the store within
-seconds, and another takes over. Nothing depends on there being only one: what is under way stands in the
-store, and moves with what was written of it.
+Whoever leads follows the peers, asks witnesses and keeps outgoing channels in line; any process takes
+changes, for the store lets one write at a time. A leader that dies or stands still is cut off by the store
+within seconds, and another takes over. Nothing depends on there being only one: what is under way stands in
+the store, and moves with what was written of it.
 """
 
 import threading
@@ -14,6 +14,7 @@ from node.errors import Refusal
 from node.service.parts import Parts
 from node.service.replication import Replication
 from node.service.sequencer import Sequencer
+from node.service.submissions import Submissions
 from node.store.engines import Attendance
 
 LOOK_S = 1.0
@@ -25,8 +26,11 @@ log = structlog.get_logger()
 class Presence:
     """Leads or waits to lead; rings the bell for changes that other processes made."""
 
-    def __init__(self, parts: Parts, sequencer: Sequencer, replication: Replication) -> None:
-        self._parts, self._sequencer, self._replication = parts, sequencer, replication
+    def __init__(
+        self, parts: Parts, sequencer: Sequencer, replication: Replication, submissions: Submissions
+    ) -> None:
+        self._parts, self._sequencer = parts, sequencer
+        self._replication, self._submissions = replication, submissions
         self._stop = threading.Event()
         self._leading = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -78,6 +82,8 @@ class Presence:
                 log.info("this process leads")
                 self._sequencer.leads = True
                 self._replication.start()
+                self._submissions.start()
             elif self._sequencer.leads and not leads:
                 self._sequencer.leads = False
                 self._replication.stop()
+                self._submissions.stop()

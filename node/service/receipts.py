@@ -1,11 +1,29 @@
-"""Receipts: proof that an entry is in the ledger, as a C2SP tlog-proof against the newest checkpoint."""
+"""Receipts: proof that an entry is in the ledger, as a C2SP tlog-proof against a checkpoint that holds it."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from node.errors import Damaged, NotFound
+from node.ledger.checkpoint import Checkpoint, sign_checkpoint
+from node.ledger.note import ed25519_signer
+from node.ledger.policy import Policy
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree
 from node.service.parts import Parts
-from node.store import logs
+from node.store import logs, witnessed
+from node.store.logs import Head
 from node.store.tables import LEDGER
+from node.store.witnessed import CosignedNote
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A receipt, which witnesses of the trust policy cosigned its checkpoint, and whether they suffice."""
+
+    text: str
+    cosigned_by: tuple[str, ...] = ()
+    is_witnessed: bool = False
 
 
 class Receipts:
@@ -13,27 +31,75 @@ class Receipts:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._newest: tuple[int, str, Tree] | None = None
+        self._newest: tuple[int, Tree, Receipt] | None = None
+        self._last: tuple[str, Policy, Receipt] | None = None
 
-    def text(self, seq: int) -> str:
-        """The receipt of one entry; `NotFound` when the ledger has none of this number."""
-        checkpoint, tree = self._current()
+    def newest(self, seq: int) -> Receipt:
+        """The receipt against the newest checkpoint; `NotFound` when the ledger has no such entry."""
+        tree, found = self._current()
+        return self._receipt(seq, tree, found)
+
+    def witnessed(self, seq: int) -> Receipt | None:
+        """The receipt of an entry against the newest checkpoint that a quorum cosigned, if that holds it."""
+        with self._parts.database.glance() as connection:
+            head = _head(connection)
+            kept = witnessed.cosigned(connection, head.origin) or CosignedNote(head.size, head.checkpoint)
+            found = self._told(kept.note, self._parts.policy(connection))
+        if kept.size <= seq or not found.is_witnessed:
+            return None
+        return self._receipt(seq, self._tree(kept.size), found)
+
+    def at(self, seq: int, size: int) -> Receipt:
+        """The receipt against the ledger of an earlier size, which is signed with the log's key alone."""
+        with self._parts.database.glance() as connection:
+            head = _head(connection)
+        if size > head.size:
+            raise NotFound("the ledger is not as long", where=f"size {size}", why=f"it has {head.size}")
+        tree = self._tree(size)
+        checkpoint = Checkpoint(head.origin, size, tree.root())
+        note = sign_checkpoint(checkpoint, [ed25519_signer(head.origin, self._parts.keys.log)])
+        return self._receipt(seq, tree, Receipt(note))
+
+    def _receipt(self, seq: int, tree: Tree, found: Receipt) -> Receipt:
+        """`found` has the checkpoint's note in place of the text."""
         if not 0 <= seq < tree.size:
             raise NotFound("the ledger has no such entry", where=f"entry {seq}", why=f"it has {tree.size}")
-        return TlogProof(seq, tree.inclusion_proof(seq), checkpoint).encode()
+        text = TlogProof(seq, tree.inclusion_proof(seq), found.text).encode()
+        return Receipt(text, found.cosigned_by, found.is_witnessed)
 
-    def _current(self) -> tuple[str, Tree]:
-        """The newest checkpoint and its tree, read again after every ring, which follows every commit."""
+    def _current(self) -> tuple[Tree, Receipt]:
+        """The newest tree and checkpoint, read again after every ring, which follows every commit."""
         rings = self._parts.bell.rings
         if self._newest is None or self._newest[0] != rings:
             with self._parts.database.glance() as connection:
-                head = logs.head(connection, LEDGER)
-            if head is None:
-                raise Damaged("the store has no ledger", do="run `aeo fsck`")
-            self._newest = (rings, head.checkpoint, Tree(self._read_tile, head.size))
-        return self._newest[1:]
+                head = _head(connection)
+                kept = witnessed.cosigned(connection, head.origin)
+                policy = self._parts.policy(connection)
+            found = Receipt(head.checkpoint, (), policy.is_quorum(()))
+            if kept is not None and kept.size == head.size:
+                found = self._told(kept.note, policy)
+            self._newest = (rings, self._tree(head.size), found)
+        return self._newest[1], self._newest[2]
+
+    def _told(self, note: str, policy: Policy) -> Receipt:
+        """Who cosigned a note; verified once for all who wait for it."""
+        if self._last is None or self._last[:2] != (note, policy):
+            times_s = policy.cosigned(note).times_s
+            found = Receipt(note, tuple(sorted(times_s)), policy.is_quorum(times_s))
+            self._last = (note, policy, found)
+        return self._last[2]
+
+    def _tree(self, size: int) -> Tree:
+        return Tree(self._read_tile, size)
 
     def _read_tile(self, level: int, index: int) -> bytes:
         # A tile only ever grows, so one read later than the checkpoint still begins with what it needs.
         with self._parts.database.glance() as connection:
             return logs.tile_reader(connection, LEDGER)(level, index)
+
+
+def _head(connection: Connection) -> Head:
+    head = logs.head(connection, LEDGER)
+    if head is None:
+        raise Damaged("the store has no ledger", do="run `aeo fsck`")
+    return head

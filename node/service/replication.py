@@ -21,7 +21,7 @@ from node.exchange.page import News
 from node.exchange.peers import PeerClient
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import failures, mirror
+from node.service import failures, mirror, witnessing
 from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
@@ -148,21 +148,27 @@ class Follower:
     def _once(self, wait_s: float) -> Took:
         """Ask once and take over the answer."""
         parts, peer = self._parts, self.peer
+        with parts.database.read() as connection:
+            if witnessing.is_accused(connection, peer):
+                return Took(more=False, moved=False)
         at, known = self._reached()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
         news = None
         try:
             news = page.read(_loads(answer), peer.name)
-            more = mirror.take(parts, peer, news)
+            taken = mirror.take(parts, peer, news)
         except (Malformed, Unproven) as refusal:
             failures.failed(parts, peer, refusal, news)
+            if news is not None:
+                witnessing.pursue(parts, peer, news.ledger.checkpoint, self._client.get_bytes)
             parts.bell.ring()
             raise
-        self._merge(news)
+        if taken.is_ledger_whole:  # else receipts may rest on entries that our copy does not reach
+            self._merge(news)
         parts.bell.ring()
         now_at, now_known = self._reached()
         moved = known != now_known or (at.ledger, at.channels) != (now_at.ledger, now_at.channels)
-        return Took(more or news.agreements is not None, moved)
+        return Took(taken.more or news.agreements is not None, moved)
 
     def _reached(self) -> tuple[Cursors, int]:
         """How far we have come with the peer, and the revision of the agreements that we hold."""

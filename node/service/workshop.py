@@ -22,7 +22,6 @@ from node.exchange import card, incoming, versions
 from node.exchange.incoming import Examined, Reading
 from node.exchange.page import EntryPart
 from node.exchange.versions import Body, Draft, Fields, Signatory, Signed, Version
-from node.ledger.checkpoint import Checkpoint
 from node.ledger.entry import ChannelEntry
 from node.records import model
 from node.records.credential import Credential, Disclosure, es256_signer
@@ -43,10 +42,10 @@ Rest = tuple[str, int, int, bytes, dict[str, Any], bytes]
 """An order as it goes out, beside its fields."""
 Shown = tuple[bytes, bytes, Body]
 """What a disclosure takes of a version besides: digests, disclosures as JSON, committed body."""
-Means = tuple[str, tuple[str, ...], Checkpoint, dict[int, bytes]]
-"""What a page is examined by: the issuer's card, the fields of its terms, its ledger, our epoch keys."""
-Texts = tuple[str, str | None, list[str] | None]
-"""One entry as it travelled: entry, sealed body, inclusion proof."""
+Means = tuple[str, tuple[str, ...], dict[int, bytes]]
+"""What a page is examined by: the issuer's card, the fields of its terms, our epoch keys."""
+Texts = tuple[str, str | None]
+"""One entry as it travelled: entry, sealed body."""
 Returned = tuple[bytes, bytes, bytes, Shown | None]
 """What comes back of an order: signature, commitment, sealed form, and what is needed to disclose it."""
 
@@ -201,18 +200,18 @@ def _one(fields: Fields, rest: Rest, is_shown: bool) -> Returned:
 
 
 def _means(by: Reading) -> Means:
-    return by.peer.text, by.fields, by.ledger, dict(by.keys)
+    return by.peer.text, by.fields, dict(by.keys)
 
 
 def _as_texts(items: Sequence[EntryPart]) -> list[Texts]:
-    return [(item.entry, item.body, item.proof) for item in items]
+    return [(item.entry, item.body) for item in items]
 
 
 def _examined(means: Means, texts: list[Texts]) -> list[Examined]:
-    text, fields, ledger, keys = means
-    items = [EntryPart.model_construct(entry=entry, body=body, proof=proof) for entry, body, proof in texts]
+    text, fields, keys = means
+    items = [EntryPart.model_construct(entry=entry, body=body) for entry, body in texts]
     entries = [ChannelEntry.decode(item.entry.encode()) for item in items]
-    return incoming.examined_here(entries, items, Reading(card.read(text), fields, ledger, keys))
+    return incoming.examined_here(entries, items, Reading(card.read(text), fields, keys))
 
 
 def _shown(version: Version) -> Shown:

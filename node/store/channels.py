@@ -431,7 +431,7 @@ def feed_mark(connection: Connection, log: int, after: int, start: int, stop: in
 def row_counts(connection: Connection) -> dict[tuple[str, int], int]:
     """{(table, log): rows} of every table whose rows belong to a log; the ledger's own have log 0."""
     of_log = ["log_entry", "log_tile", "channel_epoch", "channel_body", "channel_view", "decision", "mirror"]
-    of_log += ["mirror_version", "change", "operator_identifier", "operator_name"]
+    of_log += ["heartbeat", "mirror_version", "change", "operator_identifier", "operator_name"]
     counts: dict[tuple[str, int], int] = {}
     for name in of_log:
         each = CHANGE.metadata.tables[name]

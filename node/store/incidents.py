@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from node.ledger.encoding import b64u
 from node.store.channels import told_of
@@ -174,6 +174,22 @@ def listed(connection: Connection, *, only_open: bool, limit: int = 1000) -> lis
     found = select(*columns).order_by(INCIDENT.c.incident.desc()).limit(limit)
     if only_open:
         found = found.where(INCIDENT.c.closed.is_(None))
+    return [dict(row) for row in connection.execute(found).mappings()]
+
+
+def _open_about(peer: str) -> tuple[ColumnElement[bool], ...]:
+    return INCIDENT.c.peer == peer, INCIDENT.c.log == WHOLE_PEER, INCIDENT.c.closed.is_(None)
+
+
+def is_open(connection: Connection, peer: str, kind: str) -> bool:
+    """Whether an incident of this kind is open about a peer as a whole."""
+    found = select(INCIDENT.c.incident).where(*_open_about(peer), INCIDENT.c.kind == kind).limit(1)
+    return connection.execute(found).first() is not None
+
+
+def open_of_kind(connection: Connection, peer: str, kind: str) -> list[Row]:
+    """The open incidents of this kind about a peer as a whole, with their evidence bytes."""
+    found = select(INCIDENT).where(*_open_about(peer), INCIDENT.c.kind == kind)
     return [dict(row) for row in connection.execute(found).mappings()]
 
 

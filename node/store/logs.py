@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import BindParameter, Connection, bindparam, func, select, update
 
 from node.errors import Conflict, Damaged
+from node.ledger.merkle import HASH_BYTES
+from node.ledger.tiles import TILE_WIDTH
 from node.store.database import Prepared, add, put, table
 from node.store.tables import LedgerBody, LogEntry, LogHead, LogTile
 
@@ -25,6 +27,10 @@ _RANGE = (ENTRY.c.log == _OF, ENTRY.c.seq >= bindparam("start"), ENTRY.c.seq < b
 _ENTRIES = Prepared(select(ENTRY.c.entry).where(*_RANGE).order_by(ENTRY.c.seq))
 _PLACE = (TILE.c.log == _OF, TILE.c.level == bindparam("at_level"), TILE.c.idx == bindparam("at"))
 _TILE = Prepared(select(TILE.c.hashes).where(*_PLACE))
+
+
+LeafAt = Callable[[int], bytes]
+"""The hash of the entry at a place of a log; empty where what is held of the log does not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,19 @@ def tile_reader(connection: Connection, log: int) -> Callable[[int, int], bytes]
         return known[level, index]
 
     return read
+
+
+def leaf_reader(connection: Connection, head: Head, new: Sequence[bytes] = ()) -> LeafAt:
+    """A reader of the hashes of a log's entries: those stored, and the `new` ones behind them."""
+    read_tile = tile_reader(connection, head.log)
+
+    def leaf_at(seq: int) -> bytes:
+        if seq >= head.size:
+            return new[seq - head.size] if seq < head.size + len(new) else b""
+        index, at = divmod(seq, TILE_WIDTH)
+        return read_tile(0, index)[at * HASH_BYTES :][:HASH_BYTES]
+
+    return leaf_at
 
 
 def body(connection: Connection, seq: int) -> bytes:

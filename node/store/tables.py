@@ -49,6 +49,40 @@ class LogTile(SQLModel, table=True):
     hashes: bytes = Field(sa_column=_blob())
 
 
+class Heartbeat(SQLModel, table=True):
+    """A checkpoint of an incoming channel that our copy was whole under, kept every so often.
+
+    It shows how far we were, and how new the issuer's word was, at times gone by.
+    """
+
+    __tablename__ = "heartbeat"
+    log: int = Field(primary_key=True)
+    time: str = Field(primary_key=True)
+    note: str
+
+
+class Witnessed(SQLModel, table=True):
+    """The largest checkpoint of a peer's log that is proven to begin with every one before it.
+
+    It is what this node cosigned or may cosign; our copy of the log must hold to it.
+    """
+
+    __tablename__ = "witnessed"
+    origin: str = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
+    root: bytes = Field(sa_column=_blob())
+    note: str
+
+
+class Cosigned(SQLModel, table=True):
+    """The newest checkpoint of an own log that a quorum of its witnesses cosigned, or as many as did."""
+
+    __tablename__ = "cosigned"
+    origin: str = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
+    note: str
+
+
 class LedgerBody(SQLModel, table=True):
     """The sealed body behind a ledger entry that is not a record version."""
 

@@ -12,6 +12,7 @@ from node.service import mirror
 from node.service.batch import Batch
 from node.service.check import check_start
 from tests.service.stores import files_only
+from tests.service.test_incoming import Liar
 from tests.service.world import CNPJS, Node, World, open_node, operator, withdrawn
 
 pytestmark = files_only
@@ -374,13 +375,9 @@ def test_one_changed_row_of_the_feed_is_one_finding(lived: World) -> None:
 
 
 def test_what_was_set_apart_accounts_for_an_entry_and_for_the_doubt(known: World) -> None:
-    def spoil(answer: dict[str, Any]) -> None:
-        for part in answer["channels"]:
-            for item in part["entries"]:
-                item["proof"] = None
-
     known.br.amend(ONE, legal_name="Nova S/A")
-    known.carry(known.uy, spoil)
+    Liar(known).misplace(ONE)
+    known.carry(known.uy)
     assert known.uy.incidents()
     assert known.uy.findings() == []
     connection = raw(known.uy)

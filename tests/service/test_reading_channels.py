@@ -15,19 +15,19 @@ from sqlalchemy import event
 from node.api import exchange
 from node.errors import Busy, Conflict, Unproven
 from node.exchange import incoming, page, serving
-from node.exchange.card import channel_origin
+from node.exchange.card import channel_origin, ledger_origin
 from node.exchange.incoming import NEVER, Reading
 from node.exchange.page import EntryPart
 from node.exchange.serving import Cursors
 from node.ledger import canonical
 from node.ledger.entry import ChannelEntry
-from node.ledger.merkle import EMPTY_ROOT
+from node.ledger.merkle import EMPTY_ROOT, root
 from node.service import mirror, replication
 from node.service.replication import Follower
 from node.service.signing import Sign
 from node.store import incidents
 from node.store.database import add
-from node.store.logs import Head
+from node.store.logs import Head, LeafAt
 from node.store.tables import Incident
 from tests.service.test_incoming import (
     FOUR,
@@ -38,7 +38,6 @@ from tests.service.test_incoming import (
     flip_the_body,
     is_up_to_date,
     no_body,
-    no_proof,
     told,
     with_settings,
 )
@@ -58,7 +57,7 @@ def everything(world: World) -> tuple[Json, Cursors]:
     return world.answer(world.uy, cursors), cursors
 
 
-Channel = tuple[list[ChannelEntry], list[EntryPart], Reading]
+Channel = tuple[list[ChannelEntry], list[EntryPart], Reading, LeafAt]
 
 
 def whole_channel(known: World) -> Channel:
@@ -66,24 +65,27 @@ def whole_channel(known: World) -> Channel:
     peer, latest_s = known.br.parts.card, known.clock.ms / 1000
     news = page.read(everything(known)[0], peer.name)
     [part] = news.channels
-    ledger = incoming.check_ledger(news.ledger, peer, None, latest_s).checkpoint
+    unseen = Head(0, ledger_origin(peer.name), 0, EMPTY_ROOT, None, NEVER, "")
+    ledger = incoming.check_ledger(news.ledger, peer, unseen, latest_s).checkpoint
+    leaves = incoming.new_leaves(news.ledger, ledger, unseen)
+    assert root(leaves) == ledger.root
     head = Head(0, channel_origin(peer.name, known.agreement, "UY"), 0, EMPTY_ROOT, None, NEVER, "")
     entries = incoming.check_entries(part.entries, head, 0, known.clock.ms)
     keys = incoming.epoch_keys({}, part, known.uy.parts.keys.seal, head.origin)
     with known.uy.parts.database.read() as connection:
         standing = known.uy.parts.standings.current(connection)[known.agreement]
     fields = tuple(standing.agreement.terms["directions"]["BR-UY"]["fields"])
-    return entries, part.entries, Reading(peer, fields, ledger, keys)
+    return entries, part.entries, Reading(peer, fields, keys), leaves.__getitem__
 
 
 def test_a_channel_is_verified_without_a_store(known: World) -> None:
-    entries, items, by = whole_channel(known)
-    found = incoming.read(entries, items, by, lambda _: {})
+    entries, items, by, leaf_at = whole_channel(known)
+    found = incoming.read(entries, items, by, lambda _: {}, leaf_at)
     assert found.set_apart == []
     shown = {each.fields["tin"]: each for each in found.disclosed if each.fields}
     assert {ONE, TWO} <= set(shown)
     later = {each.record_id: each.ledger_seq + 1 for each in shown.values() if each.record_id}
-    found = incoming.read(entries, items, by, lambda _: later)
+    found = incoming.read(entries, items, by, lambda _: later, leaf_at)
     assert {each.record_id for each in found.set_apart} == set(later)
     assert all("older version" in each.reason for each in found.set_apart)
 
@@ -313,31 +315,26 @@ def test_an_entry_that_opens_late_does_not_replace_what_came_after_it(
 def test_an_entry_that_opens_late_does_not_settle_a_later_one_that_failed(
     told: World, follower: Follower
 ) -> None:
-    told.br.amend(ONE, status="SUSPENDED")
-
-    told.carry(told.uy, lambda answer: damaged_and_unproven(told, answer))
+    Liar(told).misplace(ONE)
+    told.carry(told.uy, lambda answer: flip_the_body(told, answer))
     told.clock.ms += MINUTE_MS
     follower._ask_again()
     assert [each["seq"] for each in told.uy.incidents()] == [8]
     answer = told.uy.look_up(ONE)
     assert answer["fields"]["legal_name"] == "Caatinga Nova S/A"
-    assert not answer["recognition"]["applies"], "its suspension could not be proven, nor be ignored"
+    assert not answer["recognition"]["applies"], "what came last could not be proven, nor be ignored"
     assert told.uy.look_up(FOUR)["recognition"]["applies"]
 
 
 def test_an_entry_that_could_be_read_and_failed_is_not_asked_for_again(
     told: World, follower: Follower
 ) -> None:
-    told.carry(told.uy, lambda answer: no_proof(told, answer))
+    Liar(told).misplace(ONE)
+    told.carry(told.uy)
+    assert told.uy.incidents()
     told.clock.ms += MINUTE_MS
     follower._ask_again()
     assert wire(follower).asked == []
-
-
-def damaged_and_unproven(world: World, answer: Json) -> None:
-    """An entry comes damaged, and the last one, about the same operator, without its proof."""
-    flip_the_body(world, answer)
-    entries_of(answer)[-1]["proof"] = None
 
 
 def late(world: World, follower: Follower, damage: Callable[[Json], None]) -> None:
@@ -363,9 +360,8 @@ def flood(world: World, count: int) -> None:
 def test_the_incidents_of_another_peer_hide_neither_an_alert_nor_a_doubt(
     told: World, follower: Follower
 ) -> None:
-    told.br.amend(ONE, status="SUSPENDED")
-
-    told.carry(told.uy, lambda answer: damaged_and_unproven(told, answer))
+    Liar(told).misplace(ONE)
+    told.carry(told.uy, lambda answer: flip_the_body(told, answer))
     alerts = told.uy.look_up(TWO)["alerts"]
     flood(told, incidents.INCIDENTS_LIMIT)
     assert told.uy.look_up(TWO)["alerts"] == alerts != []
@@ -373,7 +369,7 @@ def test_the_incidents_of_another_peer_hide_neither_an_alert_nor_a_doubt(
     follower._ask_again()
     answer = told.uy.look_up(ONE)
     assert answer["fields"]["legal_name"] == "Caatinga Nova S/A"
-    assert not answer["recognition"]["applies"], "its suspension could not be proven, nor be ignored"
+    assert not answer["recognition"]["applies"], "what came last could not be proven, nor be ignored"
 
 
 def test_many_late_entries_ask_for_the_open_incidents_no_oftener_than_one(

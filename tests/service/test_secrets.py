@@ -18,7 +18,7 @@ from tests.service.world import Node, World
 
 pytestmark = files_only
 
-NAMES = ("log", "cosign", "credential", "seal")
+NAMES = ("log", "cosign", "cosign_pq", "credential", "seal")
 
 
 def secrets_of(node: Node) -> dict[str, bytes]:

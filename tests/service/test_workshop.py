@@ -201,9 +201,9 @@ def test_the_rows_of_a_list_come_back_in_their_order_each_by_itself(staffed: Wor
 def test_a_page_is_examined_there_as_it_is_here(known: World, staffed: Workshop) -> None:
     for number in range(1000, 1000 + MANY):
         known.br.admit(operator(number))
-    entries, items, by = whole_channel(known)
+    entries, items, by, _ = whole_channel(known)
     items[2] = items[2].model_copy(update={"body": None})
-    items[5] = items[5].model_copy(update={"proof": ["AAAA"]})
+    items[5] = items[5].model_copy(update={"body": "AAAA"})
     items[MANY] = items[MANY].model_copy(update={"body": items[1].body})
     there = staffed.examine(entries, items, by)
     assert there == incoming.examined_here(entries, items, by)

@@ -213,16 +213,16 @@ class World:
         parts, peer, news = reader.parts, self.other(reader).parts.card, None
         try:
             news = page.read(answer, peer.name)
-            more = mirror.take(parts, peer, news)
+            taken = mirror.take(parts, peer, news)
         except (Malformed, Unproven) as refusal:
             failures.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
-        if news.agreements is not None:
+        if news.agreements is not None and taken.is_ledger_whole:
             reader.settle(Merge(peer, tuple(news.agreements)))
             reader.rev = news.rev
         parts.bell.ring()
-        return more
+        return taken.more
 
     def carry(self, reader: Node, tamper: Tamper | None = None) -> bool:
         """One page to this node."""

@@ -1,0 +1,49 @@
+"""The route of a witness (C2SP tlog-witness): cosigns the checkpoints of peers' logs that only grow."""
+
+from functools import partial
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+
+from node.api.edge import Node, durable, sender_of
+from node.api.problems import UNKEPT
+from node.ledger.witness import LIMIT_BYTES, Rejected
+from node.service.witnessing import AddCheckpoint, KeepRefused, considered
+
+router = APIRouter(prefix="/witness", tags=["witness"])
+
+SIZE_TYPE = "text/x.tlog.size"
+ANSWERS = {
+    400: "Out of form, or an old size beyond the checkpoint's.",
+    403: "No key that is trusted for this log signed it.",
+    404: "This log is not watched here.",
+    409: "The old size is not the one recorded, which is the answer.",
+    422: "The checkpoint does not follow the one recorded.",
+}
+
+
+@router.post(
+    "/add-checkpoint",
+    response_class=PlainTextResponse,
+    responses={status: {"description": told} for status, told in ANSWERS.items()},
+)
+async def add_checkpoint(request: Request, node: Node) -> Response:
+    """Cosign a checkpoint of a peer's ledger, or of its channel to us if the peer signed the request.
+
+    The body is `old SIZE`, the consistency proof a line a hash, an empty line, and the checkpoint; the answer
+    is this node's cosignature lines, Ed25519 and ML-DSA-44. It is kept before it is answered.
+    """
+    body = await request.body()
+    sender = await sender_of(request)
+    verdict = await node.database.read_out(partial(considered, node, body[: LIMIT_BYTES + 1], sender))
+    sequencer = request.app.state.sequencer
+    if not isinstance(verdict, Rejected):
+        refused = await durable(node, sequencer, AddCheckpoint(verdict))
+        if refused is None:
+            return PlainTextResponse(node.witness(verdict.checkpoint.text()), headers=UNKEPT)
+        verdict = refused
+    if verdict.signed is not None:
+        await durable(node, sequencer, KeepRefused(verdict.signed))
+    if verdict.size is not None:
+        return Response(f"{verdict.size}\n", verdict.status, UNKEPT, SIZE_TYPE)
+    return PlainTextResponse(f"{verdict.why}\n", verdict.status, UNKEPT)

@@ -1,0 +1,237 @@
+"""Evidence: what this node had been told about a partner's operator at a moment, provable to anyone.
+
+One file with everything that `clients/sdk/verifier.py` checks: the disclosures with the keys that open them
+and nothing else, the proofs that they stand in the issuer's channel and ledger, both checkpoints, the
+agreement with every act that counted, the contract's text, how new the proof was, and what followed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from node.agreements import recognition, state
+from node.agreements.document import direction_terms
+from node.errors import Busy, Conflict, NotFound, problem
+from node.exchange import sealing
+from node.exchange.card import Card, ledger_origin
+from node.exchange.outgoing import held_key
+from node.exchange.standing import HeldAct, Standing
+from node.ledger import canonical, moment
+from node.ledger.checkpoint import Checkpoint, parse
+from node.ledger.encoding import b64
+from node.ledger.entry import ChannelEntry, LedgerEntry
+from node.ledger.note import read_note
+from node.ledger.tiles import Tree
+from node.records import credential, identifiers, status
+from node.service.parts import Parts
+from node.store import channels, logs, records, witnessed
+from node.store.channels import StoredChannel
+from node.store.database import Row
+from node.store.logs import Head
+
+KIND = "aeo-evidence/v1"
+ACTS = ("sign", "start", "suspend", "resume", "terminate")
+TOLD = ("disclosure", "tombstone")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Our copy of a log under a checkpoint of its issuer that it is whole under."""
+
+    note: str
+    signed: Checkpoint
+    tree: Tree
+
+    def proof(self, seq: int) -> list[str]:
+        """The inclusion proof of an entry."""
+        return [b64(each) for each in self.tree.inclusion_proof(seq)]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An operator on an incoming channel."""
+
+    channel: StoredChannel
+    record_id: str
+    standing: Standing
+    issuer: Card
+
+
+def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreement: str = "") -> bytes:
+    """The evidence about a partner's operator as of a moment, as canonical JSON.
+
+    `NotFound` when nothing had been told by then, `Conflict` when several agreements cover the operator and
+    none is named, `Busy` while our copy of the issuer's log is being completed.
+    """
+    found = _found(parts, connection, tin, agreement)
+    head = logs.head(connection, found.channel.log)
+    assert head is not None, "a channel is stored together with its log"
+    ledger = _ledger(parts, connection, found.issuer)
+    channel, (proven_at, heartbeat) = _channel(connection, head), _heartbeat(connection, head, at_ms)
+    rows = [
+        row
+        for row in channels.mirror_history(connection, head.log, found.record_id)
+        if row["kind"] in TOLD and moment.parse(row["time"]) <= at_ms
+    ]
+    if not rows:
+        raise NotFound("nothing had been told about this operator by then", where=moment.format(at_ms))
+    acts = _acts(connection, found, ledger, at_ms)
+    age_s = (at_ms - moment.parse(proven_at)) // 1000
+    content = {
+        "kind": KIND,
+        "tin": tin,
+        "at": moment.format(at_ms),
+        "reader": parts.country,
+        "issuer": found.issuer.text,
+        "agreement": found.standing.agreement.to_json(),
+        "acts": [told for _, told in acts],
+        "ledger": ledger.note,
+        "channel": channel.note,
+        "heartbeat": heartbeat,
+        "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(_stated(heartbeat).size)],
+        "told": _told(parts, connection, head, channel, ledger, rows),
+        "answer": _answer(parts, found, [act for act, _ in acts], rows[-1], at_ms, age_s),
+    }
+    return canonical.encode(content)
+
+
+def moment_of(at: str, now_ms: int) -> int:
+    """A moment as people write it, in milliseconds: a day means its end, or now if it has not ended."""
+    if len(at) == len("2026-11-22"):
+        at = f"{moment.parse_date(at)}T23:59:59.999Z"
+    return min(moment.parse(at), now_ms) if at else now_ms
+
+
+def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Found:
+    standings, cards = parts.standings.current(connection), parts.peers.by_country(connection)
+    incoming = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
+    hits = {
+        log: record_id
+        for _, _, log, record_id in records.find(connection, [identifiers.plain(tin)], "TIN")
+        if log in incoming and agreement in ("", incoming[log].agreement)
+    }
+    if not hits:
+        do = "ask the node of a partner that was told, or look the operator up here"
+        raise NotFound("no partner has disclosed an operator with this TIN to us", where=tin, do=do)
+    if len(hits) > 1:
+        told = [problem(incoming[log].agreement, "", "covers this operator") for log in hits]
+        raise Conflict("several agreements cover this operator", where=tin, do="name one", problems=told)
+    [(log, record_id)] = hits.items()
+    channel = incoming[log]
+    return Found(channel, record_id, standings[channel.agreement], cards[channel.issuer])
+
+
+def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
+    """The issuer's ledger, with our own cosignatures: it is the largest tree of it that we have seen."""
+    head = logs.head_of(connection, ledger_origin(issuer.name))
+    if head is None or _stated(head.checkpoint).size != head.size:
+        do = "ask again in a moment; `aeo channels` tells how far it is"
+        raise Busy("our copy of the issuer's ledger is not complete yet", where=issuer.name, do=do)
+    copy = _copy(connection, head, head.checkpoint)
+    return Copy(copy.note + parts.witness(copy.signed.text()), copy.signed, copy.tree)
+
+
+def _channel(connection: Connection, head: Head) -> Copy:
+    """The channel, under the newest checkpoint that our copy is whole under."""
+    if _stated(head.checkpoint).size == head.size:
+        return _copy(connection, head, head.checkpoint)
+    kept = witnessed.newest_heartbeat(connection, head.log)
+    if kept is None:
+        raise Busy(
+            "our copy of the channel is not complete yet", where=head.origin, do="ask again in a moment"
+        )
+    return _copy(connection, head, kept[1])
+
+
+def _copy(connection: Connection, head: Head, note: str) -> Copy:
+    signed = _stated(note)
+    return Copy(note, signed, Tree(logs.tile_reader(connection, head.log), signed.size))
+
+
+def _heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str]:
+    """(time, note) of the newest checkpoint that our copy was whole under at a moment."""
+    if moment.parse(head.time) <= at_ms and _stated(head.checkpoint).size == head.size:
+        return head.time, head.checkpoint
+    kept = witnessed.newest_heartbeat(connection, head.log, moment.format(at_ms))
+    if kept is None:
+        raise NotFound("nothing was proven of the channel by then", where=moment.format(at_ms))
+    return kept
+
+
+def _acts(
+    connection: Connection, found: Found, ledger: Copy, at_ms: int
+) -> list[tuple[HeldAct, dict[str, Any]]]:
+    """The acts that counted at a moment and stood in the issuer's ledger, with the proof that they do."""
+    told, day, channel = [], moment.date_of(at_ms), found.channel
+    for held in found.standing.held:
+        text = held.receipts.get(channel.issuer)
+        concerns = held.act.act in ACTS and held.act.concerns(channel.issuer, channel.partner)
+        if text is None or not concerns or not found.standing.counts(held, day):
+            continue
+        receipt: Any = canonical.decode(text.encode())
+        entry = LedgerEntry.decode(receipt["entry"].encode())
+        if entry.time <= at_ms:
+            kept = {name: receipt[name] for name in ("entry", "salt", "body")}
+            told.append((held, kept | {"proof": ledger.proof(entry.seq)}))
+    return told
+
+
+def _told(
+    parts: Parts, connection: Connection, head: Head, channel: Copy, ledger: Copy, rows: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """The entries about the record, each with its body sealed again and the key that opens it alone."""
+    told = []
+    for row in rows:
+        [encoded] = logs.entries(connection, head.log, row["seq"], row["seq"] + 1)
+        entry = ChannelEntry.decode(encoded)
+        epoch = channels.epochs(connection, head.log, [entry.epoch])[entry.epoch]
+        key = sealing.entry_key(held_key(parts.keys.store, head.origin, epoch), entry.seq)
+        sealed = sealing.seal_once(key, row["body"], entry.header())
+        about = json.loads(row["body"]).get("ledger")
+        at = LedgerEntry.decode(about["entry"].encode()).seq if about else None
+        told.append(
+            {
+                "entry": encoded.decode(),
+                "key": b64(key),
+                "sealed": b64(sealed),
+                "proof": channel.proof(row["seq"]),
+                "ledger_proof": None if at is None else ledger.proof(at),
+            }
+        )
+    return told
+
+
+def _answer(
+    parts: Parts, found: Found, acts: Sequence[HeldAct], row: Row, at_ms: int, age_s: int
+) -> dict[str, Any]:
+    """What followed for the operator at that moment."""
+    issuer, day = found.issuer, moment.date_of(at_ms)
+    now = state.fold([held.act for held in acts], issuer.country, parts.country, day)
+    if row["kind"] == "tombstone":
+        read, reasons = recognition.NOT_SHARED, recognition.unshared(now)
+    else:
+        shown = credential.verify_packed(
+            json.loads(row["body"])["credential"], issuer.credential_key, issuer=issuer.name
+        ).fields
+        terms = direction_terms(found.standing.agreement, issuer.country, parts.country, now)
+        read = status.as_read(_text(shown, "status"), _text(shown, "valid_to") or None, day)
+        programme, scope = _text(shown, "programme") or None, [str(each) for each in _list(shown, "scope")]
+        reasons = recognition.against(terms, now, read, programme, scope, day, age_s)
+    return {"status": read, "applies": not reasons, "reasons": reasons, "age_s": age_s}
+
+
+def _text(fields: Row, name: str) -> str:
+    return str(fields.get(name) or "")
+
+
+def _list(fields: Row, name: str) -> list[Any]:
+    found: list[Any] = fields.get(name) or []
+    return found
+
+
+def _stated(note: str) -> Checkpoint:
+    """What a note says, of which the signatures were verified when it was stored."""
+    return parse(read_note(note)[0])

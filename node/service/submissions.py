@@ -1,0 +1,249 @@
+"""Asks the witnesses of this node's ledger for cosignatures, and hands on what peers' ledgers have signed.
+
+The newest checkpoint goes to every witness of the trust policy at once. A round ends when a quorum has
+cosigned and the others had a moment more, or when all have answered or their time is over; the next begins
+with the checkpoint that is newest then. A witness that does not answer is left out for a while, and writing
+waits for none. Every now and then each peer's ledger is shown to the other peers as their witness sees it, so
+that a node which tells two partners two histories is found by one of them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import structlog
+
+from node.errors import Busy, Malformed, Refusal, Unproven
+from node.exchange.card import Card, ledger_origin
+from node.exchange.peers import Answered, Caller
+from node.exchange.trust import WITNESS_PATH
+from node.ledger.checkpoint import parse
+from node.ledger.encoding import parse_decimal
+from node.ledger.note import Verifier, open_note, read_note
+from node.ledger.policy import Policy
+from node.ledger.tiles import Tree
+from node.ledger.witness import request
+from node.service.parts import Parts
+from node.store import logs, witnessed
+from node.store.logs import Head
+from node.store.tables import LEDGER
+
+ASKED_AT_ONCE = 16
+MOMENT_S = 0.05
+"""What the slower witnesses have once a quorum is reached."""
+LOOK_S = 5.0
+HAND_ON_S = 20.0
+ANSWER_LIMIT_BYTES = 1 << 16
+FIRST_PAUSE_S = 0.5
+SIZE_TYPE = "text/x.tlog.size"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Target:
+    """One witness as it is asked about one log: where, its keys, the size it had last, when to ask again."""
+
+    url: str
+    verifiers: tuple[Verifier, ...]
+    caller: Caller
+    old: int = 0
+    pause_s: float = 0.0
+    again_s: float = 0.0
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_free(self) -> bool:
+        """Whether it may be asked now."""
+        return not self.busy.locked() and time.monotonic() >= self.again_s
+
+    def ask(self, note: str, tree: Tree, timeout_s: float, retry_s: float) -> str:
+        """Its cosignature lines on a checkpoint; empty when there are none, after which it is left alone."""
+        with self.busy:
+            try:
+                lines = self._cosigned(note, tree, timeout_s)
+            except Refusal as refusal:
+                self.pause_s = min(max(2 * self.pause_s, FIRST_PAUSE_S), retry_s)
+                self.again_s = time.monotonic() + self.pause_s
+                log.warning("no cosignature", witness=self.url, why=refusal.sentence())
+                return ""
+            self.pause_s = 0.0
+            return lines
+
+    def _cosigned(self, note: str, tree: Tree, timeout_s: float) -> str:
+        answer = self._posted(note, tree, timeout_s)
+        if answer.status == 409:
+            self.old = _size(answer)
+            if self.old <= tree.size:
+                answer = self._posted(note, tree, timeout_s)
+        told = answer.body.decode(errors="replace")
+        if answer.status != 200:
+            kind = Busy if answer.status in (409, 429, 503) else Unproven
+            raise kind("a witness refused", where=self.url, why=f"{answer.status}: {told[:200].strip()}")
+        self.old = tree.size
+        opened = open_note(
+            note + told, self.verifiers
+        )  # raises unless one of its keys signed, all of them well
+        return "".join(each.line() for each in opened.signatures)
+
+    def _posted(self, note: str, tree: Tree, timeout_s: float) -> Answered:
+        body = request(self.old, tree.consistency_proof(self.old), note)
+        url, headers = f"{self.url}/add-checkpoint", {"content-type": "text/plain; charset=utf-8"}
+        return self.caller.send("POST", url, headers, timeout_s, body, ANSWER_LIMIT_BYTES)
+
+
+def _size(answer: Answered) -> int:
+    if answer.kind.partition(";")[0].strip() != SIZE_TYPE:
+        raise Malformed("a witness answers 409 without the size it has", why=answer.kind)
+    return parse_decimal(answer.body.decode(errors="replace").removesuffix("\n"), "size")
+
+
+class Submissions:
+    """The thread of a leading process that asks for cosignatures."""
+
+    def __init__(self, parts: Parts) -> None:
+        """`start` begins to ask."""
+        self._parts = parts
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pool = ThreadPoolExecutor(ASKED_AT_ONCE, "witness")
+        self._targets: dict[tuple[str, str], Target] = {}
+        self._asked, self._again_s, self._handed_on_s = 0, 0.0, time.monotonic()
+
+    def start(self) -> None:
+        """Begin."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stop,), name="submissions", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after what is under way."""
+        self._stop.set()
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.is_set() and not self._parts.bell.is_closed:
+            heard = self._parts.bell.rings
+            for step in (self._round, self._hand_on):
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001  # whatever witnesses answer, the next round comes
+                    log.error("cosignatures could not be asked for", why=repr(error))
+            self._parts.bell.wait(heard, LOOK_S)
+
+    def _round(self) -> None:
+        """Ask about the newest checkpoint of the own ledger, once, and keep what is cosigned."""
+        parts = self._parts
+        with parts.database.read() as connection:
+            head, policy = logs.head(connection, LEDGER), parts.policy(connection)
+            kept = witnessed.cosigned(connection, head.origin) if head else None
+        if head is None or (kept and kept.size >= head.size and is_quorum(policy, kept.note)):
+            return
+        if head.size <= self._asked and time.monotonic() < self._again_s:
+            return
+        free = [each for each in self._of(head.origin, policy) if each.is_free()]
+        if not free:
+            return
+        self._asked, self._again_s = head.size, time.monotonic() + LOOK_S
+        asked = [self._pool.submit(self._asking(each, head)) for each in free]
+        gathered = Gathered(head, policy)
+        deadline_s = time.monotonic() + parts.settings.peer_timeout_s
+        while asked and (left_s := deadline_s - time.monotonic()) > 0:
+            done, rest = wait(asked, left_s, FIRST_COMPLETED)
+            asked = list(rest)
+            if gathered.take(done) and gathered.is_quorum and not gathered.is_kept:
+                self._keep(gathered)
+                deadline_s = min(deadline_s, time.monotonic() + MOMENT_S)
+        if gathered.lines and not gathered.is_kept:
+            self._keep(gathered)
+
+    def _asking(self, target: Target, head: Head) -> Callable[[], str]:
+        settings, tree = self._parts.settings, self._tree(head)
+        return lambda: target.ask(head.checkpoint, tree, settings.peer_timeout_s, settings.retry_s)
+
+    def _keep(self, gathered: "Gathered") -> None:
+        """Keep a cosigned checkpoint; not in place of one with a quorum if this has none."""
+        with self._parts.database.write() as connection:
+            kept = witnessed.cosigned(connection, gathered.head.origin)
+            if gathered.is_quorum or kept is None or not is_quorum(gathered.policy, kept.note):
+                witnessed.keep(connection, gathered.head.origin, gathered.head.size, gathered.note)
+        gathered.is_kept = True
+        self._parts.bell.ring()
+
+    def _of(self, origin: str, policy: Policy) -> list[Target]:
+        """The witnesses of a policy that can be asked, each once however many keys it has."""
+        by_url: dict[str, list[Verifier]] = {}
+        for each in policy.witnesses.values():
+            if each.url:
+                by_url.setdefault(each.url, []).append(each.verifier)
+        return [self._target(origin, url, keys) for url, keys in by_url.items()]
+
+    def _target(self, origin: str, url: str, keys: Sequence[Verifier]) -> Target:
+        known = self._targets.get((origin, url))
+        if known is None or known.verifiers != tuple(keys):
+            known = self._targets[origin, url] = Target(url, tuple(keys), Caller(url))
+        return known
+
+    def _tree(self, head: Head) -> Tree:
+        def read_tile(level: int, index: int) -> bytes:
+            # A tile only ever grows, so one read later than the head still begins with what it needs.
+            with self._parts.database.glance() as connection:
+                return logs.tile_reader(connection, head.log)(level, index)
+
+        return Tree(read_tile, head.size)
+
+    def _hand_on(self) -> None:
+        """Show each peer's ledger, as far as it is proven here, to the other peers."""
+        if time.monotonic() - self._handed_on_s < HAND_ON_S:
+            return
+        self._handed_on_s = time.monotonic()
+        with self._parts.database.read() as connection:
+            peers = list(self._parts.peers.by_country(connection).values())
+            heads = {peer.name: logs.head_of(connection, ledger_origin(peer.name)) for peer in peers}
+        for peer in peers:
+            head = heads[peer.name]
+            for other in peers if head else ():
+                if other is not peer and head is not None:
+                    self._show(head, other)
+
+    def _show(self, head: Head, other: Card) -> None:
+        target = self._target(head.origin, other.address + WITNESS_PATH, other.cosigners)
+        if is_whole(head) and target.is_free() and target.old < head.size:
+            self._pool.submit(self._asking(target, head))
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The cosignatures that have come in on one checkpoint."""
+
+    head: Head
+    policy: Policy
+    lines: list[str] = field(default_factory=list)
+    is_kept: bool = False
+
+    @property
+    def note(self) -> str:
+        """The checkpoint with them."""
+        return self.head.checkpoint + "".join(self.lines)
+
+    @property
+    def is_quorum(self) -> bool:
+        """Whether they suffice."""
+        return is_quorum(self.policy, self.note)
+
+    def take(self, done: set[Future[str]]) -> bool:
+        """Take in answers; gives whether there are lines in them."""
+        new = [lines for each in done if (lines := each.result())]
+        self.lines += new
+        self.is_kept = self.is_kept and not new
+        return bool(new)
+
+
+def is_quorum(policy: Policy, note: str) -> bool:
+    """Whether a note of an own log is cosigned as its policy wants."""
+    return policy.is_quorum(policy.cosigned(note).times_s)
+
+
+def is_whole(head: Head) -> bool:
+    """Whether our copy of a log reaches as far as its checkpoint."""
+    return parse(read_note(head.checkpoint)[0]).size == head.size

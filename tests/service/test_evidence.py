@@ -1,0 +1,307 @@
+"""Evidence: what a node was told can be shown to someone who trusts nobody, and nothing else can."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.sdk import verifier
+from node.agreements import recognition
+from node.errors import NotFound
+from node.exchange.trust import policy_of
+from node.ledger import canonical, moment
+from node.records import status
+from node.service.evidence import evidence, moment_of
+from node.service.signing import Sign
+from tests.service.test_incoming import ONE, TWO, Liar
+from tests.service.world import DAY_MS, Json, World, operator
+
+VERIFIER = Path(verifier.__file__)
+
+
+def of(world: World, tin: str = ONE, at_ms: int | None = None) -> bytes:
+    parts = world.uy.parts
+    with parts.database.read() as connection:
+        return evidence(parts, connection, tin, world.clock.ms if at_ms is None else at_ms)
+
+
+def policy(world: World, quorum: str = "uy") -> str:
+    """A policy that names BR's ledger, and UY as its witness with both its keys."""
+    log, *_ = world.br.parts.card.verifiers("aeo.br.example/ledger")
+    first, second = (each.vkey() for each in world.uy.parts.card.cosigners)
+    lines = [f"log {log.vkey()}", f"witness uy1 {first}", f"witness uy2 {second}", "group uy all uy1 uy2"]
+    return "\n".join([*lines, f"quorum {quorum}", ""])
+
+
+def failed(results: list[verifier.Result]) -> list[int]:
+    return [each.number for each in results if each.passed is False]
+
+
+def holds(world: World, encoded: bytes) -> list[verifier.Result]:
+    results = verifier.verify(encoded, policy(world))
+    assert all(each.passed for each in results), verifier.told(results)
+    return results
+
+
+def answered(encoded: bytes) -> Json:
+    found: Json = json.loads(encoded)["answer"]
+    return found
+
+
+def test_what_was_told_holds_for_whoever_has_the_file_and_the_policy(known: World) -> None:
+    results = holds(known, of(known))
+    assert [each.number for each in results] == list(range(1, len(verifier.STEPS) + 1))
+    assert "the benefit applied" in results[-1].found
+    assert answered(of(known)) == {"status": "ACTIVE", "applies": True, "reasons": [], "age_s": 0}
+
+
+def test_the_file_is_of_one_operator_and_opens_nothing_else(known: World) -> None:
+    encoded = of(known).decode()
+    assert TWO not in encoded
+    hidden = base64.urlsafe_b64encode(b"Marca oculta").decode()[:12]
+    assert "oculto1@empresa" not in encoded
+    assert hidden not in encoded
+    keys = [base64.b64decode(each["key"]) for each in json.loads(encoded)["told"]]
+    for key in keys:
+        with known.uy.parts.database.read() as connection:
+            assert key not in b"".join(bytes(row) for row in _epoch_keys(known, connection))
+
+
+def _epoch_keys(world: World, connection: Any) -> Iterator[bytes]:
+    from node.exchange.outgoing import held_key
+    from node.store import channels, logs
+
+    log = world.uy.log_of("BR", "UY")
+    head = logs.head(connection, log)
+    assert head is not None
+    epoch = channels.newest_epoch(connection, log)
+    assert epoch is not None
+    yield held_key(world.uy.parts.keys.store, head.origin, epoch)
+
+
+def test_each_moment_has_its_own_answer(known: World) -> None:
+    first = known.clock.ms
+    known.days_pass()
+    known.exchange()
+    known.br.amend(ONE, status="SUSPENDED")
+    known.exchange()
+    suspended = known.clock.ms
+    known.days_pass()
+    known.exchange()
+    known.br.amend(ONE, status="ACTIVE", legal_name="Depois S/A")
+    known.exchange()
+    known.days_pass()
+    known.exchange()
+    told = {at: json.loads(of(known, at_ms=at)) for at in (first, suspended, known.clock.ms)}
+    for each in told.values():
+        holds(known, canonical.encode(each))
+    assert [each["answer"]["status"] for each in told.values()] == ["ACTIVE", "SUSPENDED", "ACTIVE"]
+    assert [len(each["told"]) for each in told.values()] == [1, 2, 3]
+    assert told[suspended]["answer"]["reasons"] == ["the status is SUSPENDED"]
+
+
+def test_a_record_that_left_the_view_is_shown_as_that(known: World) -> None:
+    known.br.amend(ONE, mra_consent={"given": False, "scope": "GENERAL", "withdrawn_on": "2026-11-22"})
+    known.exchange()
+    encoded = of(known)
+    holds(known, encoded)
+    assert answered(encoded)["status"] == "NOT_SHARED"
+    assert not answered(encoded)["applies"]
+
+
+def test_a_proof_that_is_too_old_is_a_reason(known: World) -> None:
+    known.clock.ms += 3 * DAY_MS
+    encoded = of(known)
+    holds(known, encoded)
+    assert answered(encoded)["reasons"] == ["the newest proof is older than the agreement allows"]
+
+
+def test_the_state_of_the_agreement_on_that_day_is_what_its_acts_make(known: World) -> None:
+    before = known.clock.ms
+    known.days_pass()
+    known.exchange()
+    known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
+    known.exchange()
+    results = holds(known, of(known))
+    assert "SUSPENDED" in results[4].found
+    assert answered(of(known))["reasons"][0] == "the agreement is suspended in this direction"
+    assert answered(of(known, at_ms=before))["applies"]
+    holds(known, of(known, at_ms=before))
+
+
+def test_before_anything_was_told_there_is_no_evidence(known: World) -> None:
+    with pytest.raises(NotFound):
+        of(known, at_ms=known.clock.ms - 30 * DAY_MS)
+    with pytest.raises(NotFound):
+        of(known, "BR99000099000199")
+
+
+def test_a_policy_that_names_another_key_or_wants_more_witnesses_is_not_satisfied(known: World) -> None:
+    encoded = of(known)
+    stranger = policy(known).replace("log aeo.br.example", "log aeo.xx.example")
+    assert failed(verifier.verify(encoded, policy(known, "none"))) == []
+    assert failed(verifier.verify(encoded, stranger)) == [1]
+    other = policy_of(known.uy.parts.card, [known.br.parts.card])
+    [(own,)] = other.logs.values()
+    assert failed(verifier.verify(encoded, f"log {own.vkey()}\nquorum none\n")) == [2]
+    lacking = policy(known) + "# nobody\n"
+    more = lacking.replace("quorum uy", f"witness xx {own_witness(known)}\ngroup both all uy xx\nquorum both")
+    assert failed(verifier.verify(encoded, more)) == [2]
+
+
+def own_witness(world: World) -> str:
+    """BR's own cosigner, which does not cosign its ledger for UY at this time with a key of another name."""
+    from node.ledger.note import cosigner_verifier
+
+    return cosigner_verifier("aeo.xx.example/witness", bytes(range(32))).vkey()
+
+
+def every_place(value: Json, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to every text, number, truth and null in a file."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from every_place(each, (*path, name))
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from every_place(each, (*path, at))
+    else:
+        yield path
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if not value:
+        return "A"
+    middle = len(value) // 2
+    return value[:middle] + ("B" if value[middle] == "A" else "A") + value[middle + 1 :]
+
+
+def test_no_value_of_the_file_can_be_another(known: World) -> None:
+    """Every text and number is signed, hashed or compared with what follows from the rest."""
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.exchange()
+    content = json.loads(of(known))
+    unsigned = set()
+    for path in every_place(content):
+        damaged = json.loads(json.dumps(content))
+        inner = damaged
+        for part in path[:-1]:
+            inner = inner[part]
+        inner[path[-1]] = changed(inner[path[-1]])
+        results = verifier.verify(canonical.encode(damaged), policy(known))
+        if all(each.passed for each in results):
+            unsigned.add(path[0])
+    assert unsigned == set(), "changed unseen"
+
+
+def test_no_entry_proof_or_act_can_be_left_out_or_added(known: World) -> None:
+    known.br.amend(ONE, status="SUSPENDED")
+    known.exchange()
+    content = json.loads(of(known))
+    for name in content:
+        damaged = {key: value for key, value in content.items() if key != name}
+        assert failed(verifier.verify(canonical.encode(damaged), policy(known))) == [1], name
+    assert failed(verifier.verify(canonical.encode(content | {"more": 1}), policy(known))) == [1]
+    for name in ("acts", "told", "heartbeat_proof"):
+        for at in range(len(content[name])):
+            damaged = content | {name: content[name][:at] + content[name][at + 1 :]}
+            found = verifier.verify(canonical.encode(damaged), policy(known))
+            if name == "told" and at == 0:
+                continue  # an older telling that a later one replaced may be left out
+            assert failed(found), (name, at)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"{}", b"[]", b"null", b"\xff", b'{"kind": 1}', b'{"a":1,"a":2}', b"1" * 5000]
+)
+def test_a_file_of_another_form_is_refused_at_once(known: World, junk: bytes) -> None:
+    assert failed(verifier.verify(junk, policy(known))) == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "quorum", "quorum x", "log x", "witness a b", "group a 1 b\nquorum a", "quorum none\nquorum none"],
+)
+def test_a_policy_of_another_form_is_refused_at_once(known: World, text: str) -> None:
+    assert failed(verifier.verify(of(known), text)) == [1]
+
+
+def test_the_file_stands_alone(known: World, tmp_path: Path) -> None:
+    """The verifier runs from a copy, in an interpreter that sees nothing of this project."""
+    (tmp_path / "verifier.py").write_bytes(VERIFIER.read_bytes())
+    (tmp_path / "case.json").write_bytes(of(known))
+    (tmp_path / "policy").write_text(policy(known))
+    command = [sys.executable, "-I", "verifier.py", "case.json", "policy"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+    assert ran.stdout.endswith("It holds.\n")
+    (tmp_path / "case.json").write_bytes(of(known).replace(b"ACTIVE", b"ACTIVO"))
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "FAILED" in ran.stdout
+
+
+def test_the_verifier_imports_nothing_of_ours_and_nothing_but_cryptography() -> None:
+    lines = [line for line in VERIFIER.read_text().splitlines() if line.startswith(("import ", "from "))]
+    named = {line.split()[1].partition(".")[0] for line in lines}
+    assert named - set(sys.stdlib_module_names) == {"cryptography"}
+
+
+@pytest.mark.parametrize("state", ["IN_OPERATION", "PILOT", "SUSPENDED", "SIGNED", "TERMINATED"])
+@pytest.mark.parametrize("stated", sorted(status.STATUSES))
+def test_the_verifier_reads_an_operator_as_the_node_does(state: str, stated: str) -> None:
+    terms = {"from": "2026-01-01", "until": "2027-01-01", "max_staleness_s": 60}
+    direction = {"accept_programmes": ["BR-OEA"], "min_scope": ["SECURITY"]}
+    for day in ("2025-12-31", "2026-11-22", "2027-01-02"):
+        for valid_to in (None, "2026-11-21", "2026-11-22"):
+            for programme in (None, "BR-OEA", "X"):
+                for scope in ([], ["SECURITY"], ["CUSTOMS", "SECURITY"]):
+                    for age_s in (60, 61):
+                        fields = {
+                            "status": stated,
+                            "valid_to": valid_to,
+                            "programme": programme,
+                            "scope": scope,
+                        }
+                        read = status.as_read(stated, valid_to, day)
+                        given = terms | {"direction": direction}
+                        expected = recognition.against(given, state, read, programme, scope, day, age_s)
+                        found = verifier.answer(terms, direction, state, fields, day, age_s)
+                        assert found == (read, expected)
+    assert verifier.answer(terms, direction, state, None, "2026-11-22", 0) == (
+        recognition.NOT_SHARED,
+        recognition.unshared(state),
+    )
+
+
+def test_what_the_node_set_apart_is_no_evidence(known: World) -> None:
+    """A disclosure that failed verification is not in the file, and the file says what held before."""
+    liar = Liar(known)
+    liar.misplace(ONE)
+    known.carry(known.uy)
+    assert known.uy.incidents()
+    holds(known, of(known))
+    assert len(json.loads(of(known))["told"]) == 1
+
+
+def test_a_moment_is_a_day_or_a_time() -> None:
+    now = moment.parse("2026-11-22T12:00:00.000Z")
+    assert moment_of("", now) == now
+    assert moment_of("2026-11-22", now) == now
+    assert moment_of("2026-11-21", now) == moment.parse("2026-11-21T23:59:59.999Z")
+    assert moment_of("2026-11-21T10:00:00.000Z", now) == moment.parse("2026-11-21T10:00:00.000Z")
+
+
+def test_evidence_is_of_records_that_the_reader_holds(known: World) -> None:
+    known.br.admit(operator(4))
+    known.exchange()
+    holds(known, of(known, operator(4)["tin"]))

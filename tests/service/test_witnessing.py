@@ -1,0 +1,320 @@
+"""P3: a node witnesses its peers' logs; one that signs two histories is found and not believed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from node.errors import Unproven
+from node.exchange.card import channel_origin, ledger_origin
+from node.ledger import tiles
+from node.ledger.accusation import Accusation
+from node.ledger.checkpoint import Checkpoint
+from node.ledger.merkle import EMPTY_ROOT
+from node.ledger.note import open_note
+from node.ledger.tiles import Tree
+from node.ledger.witness import Accepted, Rejected, request
+from node.service.witnessing import (
+    FORKED,
+    UNPROVEN,
+    AddCheckpoint,
+    KeepRefused,
+    considered,
+    is_accused,
+    pursue,
+)
+from node.store import incidents, logs, witnessed
+from node.store.tables import LEDGER
+from tests.service.test_incoming import ONE, signed
+from tests.service.world import Node, World, operator
+
+ORIGIN = "aeo.br.example/ledger"
+
+
+@dataclass
+class History:
+    """A tree of BR's ledger, as it is or otherwise from some entry on, that BR's own keys sign."""
+
+    world: World
+    leaves: list[bytes]
+
+    def note(self, size: int) -> str:
+        return signed(self.world.br.parts, Checkpoint(ORIGIN, size, self.tree(size).root()))
+
+    def tree(self, size: int) -> Tree:
+        grown = tiles.append(lambda *_: b"", 0, self.leaves[:size])
+        return Tree(lambda level, index: grown.tiles[level, index], size)
+
+    def body(self, old: int, size: int) -> bytes:
+        return request(old, self.tree(size).consistency_proof(old), self.note(size))
+
+
+def truth(world: World) -> History:
+    with world.br.parts.database.read() as connection:
+        head = logs.head(connection, LEDGER)
+        assert head is not None
+        leaf_at = logs.leaf_reader(connection, head)
+        return History(world, [leaf_at(seq) for seq in range(head.size)])
+
+
+def lie(world: World, start: int, size: int = 0) -> History:
+    """The same up to an entry, others from there on."""
+    leaves = truth(world).leaves
+    return History(
+        world, leaves[:start] + [bytes([each]) * 32 for each in range(max(size, len(leaves)) - start)]
+    )
+
+
+def add(node: Node, body: bytes, sender: Any = None) -> str | Rejected:
+    """What a node answers to a request for its cosignature, as its route does."""
+    verdict = considered(node.parts, body, sender)
+    if isinstance(verdict, Accepted):
+        refused: Rejected | None = node.settle(AddCheckpoint(verdict))
+        if refused is None:
+            return node.parts.witness(verdict.checkpoint.text())
+        verdict = refused
+    if verdict.signed is not None:
+        node.settle(KeepRefused(verdict.signed))
+    return verdict
+
+
+def badly_signed(note: str) -> str:
+    """The note with a bad signature by the log's own key."""
+    text, _, lines = note.partition("\n\n")
+    first, rest = lines.split("\n", 1)
+    return f"{text}\n\n{first[:-12]}AAAAAAAA{first[-4:]}\n{rest}"
+
+
+def status(answer: str | Rejected) -> int:
+    return answer.status if isinstance(answer, Rejected) else 200
+
+
+def seen_size(node: Node, origin: str = ORIGIN) -> int:
+    with node.parts.database.read() as connection:
+        seen = witnessed.seen(connection, origin)
+    return seen.size if seen else 0
+
+
+def kinds(world: World) -> list[str]:
+    return [each["kind"] for each in world.uy.incidents()]
+
+
+def accusation(world: World) -> Accusation:
+    [incident] = [each for each in world.uy.incidents() if each["kind"] == FORKED]
+    with world.uy.parts.database.read() as connection:
+        found = incidents.with_evidence(connection, incident["incident"])
+    assert found is not None
+    return Accusation.decode(found["evidence"])
+
+
+def is_shown(world: World) -> None:
+    """The accusation holds for anyone with BR's card, the answers say so, and nothing new is taken."""
+    found = accusation(world)
+    older, newer = found.check(world.br.parts.card.verifiers(ORIGIN))
+    assert (older.size, older.root) != (newer.size, newer.root)
+    with world.uy.parts.database.read() as connection:
+        assert is_accused(connection, world.br.parts.card)
+    answer = world.uy.look_up(ONE)
+    assert answer["fields"]["tin"] == ONE, "what was proven is still answered"
+    assert any("two histories" in each for each in answer["alerts"])
+    history = truth(world)
+    assert status(add(world.uy, history.body(seen_size(world.uy), len(history.leaves)))) == 403
+    assert world.uy.findings() == []
+
+
+def test_a_checkpoint_that_follows_is_kept_and_cosigned_with_both_keys(known: World) -> None:
+    known.br.admit(operator(4))
+    history, old = truth(known), seen_size(known.uy)
+    size = len(history.leaves)
+    assert 0 < old < size, "what came with news counts"
+    lines = add(known.uy, history.body(old, size))
+    assert isinstance(lines, str)
+    opened = open_note(history.note(size) + lines, known.uy.parts.card.cosigners)
+    assert {each.time_s for each in opened.signatures} == {known.clock.ms // 1000}
+    assert len(opened.signatures) == 2
+    assert seen_size(known.uy) == size
+    again = add(known.uy, request(size, (), history.note(size)))
+    assert isinstance(again, str), "the same again is cosigned again"
+    known.carry(known.uy)
+    assert known.uy.incidents() == []
+    assert known.uy.findings() == []
+
+
+def test_a_witness_that_never_saw_the_log_begins_with_any_checkpoint(strangers: World) -> None:
+    history = truth(strangers)
+    assert status(add(strangers.uy, history.body(0, 1))) == 404, "nobody has pinned it"
+    strangers.pin()
+    history = truth(strangers)
+    assert status(add(strangers.uy, history.body(0, len(history.leaves)))) == 200
+
+
+def test_requests_that_do_not_follow_get_the_codes_of_the_specification(known: World) -> None:
+    known.br.admit(operator(4))
+    history, old = truth(known), seen_size(known.uy)
+    size, note = len(history.leaves), history.note(len(history.leaves))
+    proof = history.tree(size).consistency_proof(old)
+    stranger = signed(known.uy.parts, Checkpoint(ORIGIN, size, history.tree(size).root()))
+    elsewhere = signed(known.br.parts, Checkpoint("aeo.xx.example/ledger", 1, bytes(32)))
+    wanted = [
+        (404, request(0, (), elsewhere)),
+        (403, request(old, proof, stranger)),
+        (403, request(old, proof, badly_signed(note))),
+        (400, b""),
+        (400, b"old 1\n"),
+        (400, b"\xff" + request(old, proof, note)),
+        (400, request(old, proof, note).replace(b"old ", b"old 0")),
+        (400, request(old, proof * 64, note)),
+        (400, request(size + 1, proof, note)),
+        (400, bytes(1 << 19)),
+        (409, request(0, (), note)),
+        (409, request(old - 1, proof, note)),
+        (422, request(old, (), note)),
+        (422, request(old, (*proof, bytes(32)), note)),
+    ]
+    for code, body in wanted:
+        assert status(add(known.uy, body)) == code, body[:80]
+    told = add(known.uy, request(0, (), note))
+    assert isinstance(told, Rejected)
+    assert told.size == old
+    assert seen_size(known.uy) == old, "nothing was kept"
+    known.carry(known.uy)
+    assert known.uy.incidents() == [], "a wrong proof accuses nobody, once the copy shows what is true"
+
+
+def test_a_channel_is_watched_for_its_issuer_only(known: World) -> None:
+    known.br.admit(operator(4))
+    origin = channel_origin("aeo.br.example", known.agreement, "UY")
+    with known.br.parts.database.read() as connection:
+        head = logs.head_of(connection, origin)
+        assert head is not None
+        old = seen_size(known.uy, origin)
+        proof = Tree(logs.tile_reader(connection, head.log), head.size).consistency_proof(old)
+    body = request(old, proof, head.checkpoint)
+    assert status(add(known.uy, body)) == 404
+    assert status(add(known.uy, body, known.uy.parts.card)) == 404
+    assert status(add(known.uy, body, known.br.parts.card)) == 200
+    known.carry(known.uy)
+    assert known.uy.incidents() == []
+
+
+@pytest.mark.parametrize("longer", [0, 3])
+def test_two_roots_for_one_size_are_found_by_whoever_sees_the_second(known: World, longer: int) -> None:
+    if longer:
+        for number in range(4, 4 + longer):
+            known.br.admit(operator(number) if number < 7 else operator(1))
+        history = truth(known)
+        assert status(add(known.uy, history.body(seen_size(known.uy), len(history.leaves)))) == 200
+    forged = lie(known, 3)
+    size = seen_size(known.uy)
+    assert status(add(known.uy, request(size, (), forged.note(size)))) == 422
+    assert kinds(known) == [FORKED]
+    is_shown(known)
+
+
+def test_a_smaller_tree_that_our_copy_does_not_begin_with_is_an_accusation(known: World) -> None:
+    forged, size = lie(known, 3), seen_size(known.uy)
+    answer = add(known.uy, request(size - 1, (), forged.note(size - 1)))
+    assert status(answer) == 409
+    known.uy.settle(KeepRefused(forged.note(size - 1)))
+    is_shown(known)
+
+
+def test_a_larger_tree_that_did_not_follow_is_weighed_once_our_copy_reaches_it(known: World) -> None:
+    size = seen_size(known.uy)
+    forged = lie(known, 3, size + 2)
+    assert status(add(known.uy, forged.body(size, size + 2))) == 422
+    assert kinds(known) == [UNPROVEN]
+    known.br.admit(operator(4))
+    known.carry(known.uy)
+    assert kinds(known) == [UNPROVEN], "our copy is one entry short"
+    known.br.admit(operator(5))
+    known.carry(known.uy)
+    assert kinds(known) == [FORKED]
+    is_shown(known)
+
+
+def test_what_was_cosigned_and_what_comes_with_news_must_be_one_history(known: World) -> None:
+    size = seen_size(known.uy)
+    forged = lie(known, size, size + 2)
+    assert status(add(known.uy, forged.body(size, size + 2))) == 200, "it follows what was seen"
+    known.br.admit(operator(4))
+    known.carry(known.uy)
+    assert kinds(known) == [], "it may be the beginning of it"
+    known.br.admit(operator(5))
+    before = known.uy.channel_size("BR", "UY")
+    with pytest.raises(Unproven, match="two histories"):
+        known.carry(known.uy)
+    assert known.uy.channel_size("BR", "UY") == before, "nothing of that page was used"
+    is_shown(known)
+
+
+def test_a_checkpoint_that_our_copy_contradicts_is_not_cosigned(known: World) -> None:
+    """The witness has seen less than the copy holds: only the copy can tell."""
+    size = seen_size(known.uy)
+    known.br.admit(operator(4))
+    known.br.admit(operator(5))
+    known.carry(known.uy)
+    with known.uy.parts.database.write() as connection:
+        old = truth(known)
+        witnessed.see(connection, ORIGIN, witnessed.Seen(size, old.tree(size).root(), old.note(size)))
+    forged = lie(known, size, size + 1)
+    assert status(add(known.uy, forged.body(size, size + 1))) == 422
+    is_shown(known)
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_news_of_another_history_are_pursued_to_an_accusation(known: World, more: int) -> None:
+    """The peer serves the tiles of what it signed, as any log does."""
+    size = seen_size(known.uy)
+    forged = lie(known, 3, size + more)
+    asked = list[str]()
+
+    def fetch(path: str) -> bytes:
+        asked.append(path)
+        tile = tiles.parse_path(path.removeprefix("/log/"))
+        return forged.tree(size + more).read_tile(tile.level, tile.index)
+
+    pursue(known.uy.parts, known.br.parts.card, forged.note(size + more), fetch)
+    assert bool(asked) == bool(more)
+    is_shown(known)
+
+
+def test_news_that_are_true_but_damaged_accuse_nobody(known: World) -> None:
+    known.br.admit(operator(4))
+    history = truth(known)
+    size = len(history.leaves)
+
+    def fetch(path: str) -> bytes:
+        tile = tiles.parse_path(path.removeprefix("/log/"))
+        return history.tree(size).read_tile(tile.level, tile.index)
+
+    for note in (
+        history.note(size),
+        history.note(size - 1),
+        history.note(1),
+        "nothing",
+        history.note(1)[:-9],
+    ):
+        pursue(known.uy.parts, known.br.parts.card, note, fetch)
+    assert known.uy.incidents() == []
+
+
+def test_an_accusation_is_settled_by_people(known: World) -> None:
+    size = seen_size(known.uy)
+    add(known.uy, request(size, (), lie(known, 3).note(size)))
+    [incident] = known.uy.incidents()
+    with known.uy.parts.database.write() as connection:
+        assert incidents.close(connection, incident["incident"], "2026-11-22T13:00:00.000Z")
+    known.uy.parts.bell.ring()
+    known.br.admit(operator(4))
+    known.carry(known.uy)
+    assert known.uy.look_up(ONE)["alerts"] == []
+    history = truth(known)
+    assert status(add(known.uy, request(len(history.leaves), (), history.note(len(history.leaves))))) == 200
+
+
+def test_the_empty_tree_has_one_root(strangers: World) -> None:
+    strangers.pin()
+    for root, code in ((EMPTY_ROOT, 200), (bytes(32), 422)):
+        note = signed(strangers.br.parts, Checkpoint(ledger_origin("aeo.br.example"), 0, root))
+        assert status(add(strangers.uy, request(0, (), note))) == code
