@@ -45,5 +45,5 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     if verdict.signed is not None:
         await durable(node, sequencer, KeepRefused(verdict.signed))
     if verdict.size is not None:
-        return Response(f"{verdict.size}\n", verdict.status, UNKEPT, SIZE_TYPE)
+        return Response(f"{verdict.size}\n", verdict.status, UNKEPT | {"content-type": SIZE_TYPE})
     return PlainTextResponse(f"{verdict.why}\n", verdict.status, UNKEPT)

@@ -167,11 +167,13 @@ def check_ledger(page: LedgerPart, peer: Card, last: Head, latest_s: float) -> P
 
 
 def new_leaves(page: LedgerPart, checkpoint: Checkpoint, last: Head) -> list[bytes]:
-    """The leaf hashes that a page adds to our copy of the ledger; `Malformed` for more than there can be."""
+    """The leaf hashes that a page adds to our copy of the ledger; `Unproven` for more than there can be."""
     raw = unb64(page.leaves)
-    count = len(raw) // HASH_BYTES
-    if len(raw) % HASH_BYTES or count > min(LEAVES_LIMIT, checkpoint.size - last.size):
-        raise Malformed("a peer's answer has other leaf hashes than asked for", where=checkpoint.origin)
+    if len(raw) % HASH_BYTES:
+        raise Malformed("leaf hashes are not whole", where=checkpoint.origin, why=f"{len(raw)} bytes")
+    if len(raw) // HASH_BYTES > min(LEAVES_LIMIT, checkpoint.size - last.size):
+        why = f"{len(raw) // HASH_BYTES} behind entry {last.size}, of {checkpoint.size} that were signed"
+        raise Unproven("there are more leaf hashes than entries to copy", where=checkpoint.origin, why=why)
     return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
 
 

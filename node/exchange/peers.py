@@ -23,6 +23,8 @@ from node.errors import Busy, Forbidden, Malformed, NotFound, Refusal, TooMuch, 
 from node.exchange import card, requests
 from node.exchange.card import Card
 from node.exchange.page import ANSWER_LIMIT_BYTES
+from node.exchange.trust import policy_of
+from node.ledger.policy import Policy
 from node.store import access
 
 REFUSALS: dict[int, type[Refusal]] = {
@@ -40,6 +42,7 @@ class Peers:
 
     def __init__(self) -> None:
         self._cards: dict[str, Card] | None = None
+        self._policy: Policy | None = None
 
     def by_country(self, connection: Connection) -> dict[str, Card]:
         """The cards by country."""
@@ -47,9 +50,15 @@ class Peers:
             self._cards = {row["country"]: card.read(row["card"]) for row in access.peers(connection)}
         return self._cards
 
+    def policy(self, connection: Connection, own: Card) -> Policy:
+        """The trust policy that has these peers as witnesses of the own ledger."""
+        if self._policy is None:
+            self._policy = policy_of(own, list(self.by_country(connection).values()))
+        return self._policy
+
     def forget(self) -> None:
         """Read the cards again next time: one was added."""
-        self._cards = None
+        self._cards = self._policy = None
 
 
 class Deadline(threading.local):

@@ -10,7 +10,6 @@ from node.exchange.card import Card, cosigner_name, credential_kid
 from node.exchange.outgoing import Line
 from node.exchange.peers import Peers
 from node.exchange.standing import Standing, Standings
-from node.exchange.trust import policy_of
 from node.keys import NodeKeys
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
@@ -74,7 +73,7 @@ class Parts:
         """Who must cosign this node's ledger: as the settings say, else any one of the peers."""
         if self.given_policy is not None:
             return self.given_policy
-        return policy_of(self.card, list(self.peers.by_country(connection).values()))
+        return self.peers.policy(connection, self.card)
 
     def today(self) -> str:
         """The date of now, in UTC."""

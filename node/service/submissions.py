@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from node.errors import Busy, Malformed, Refusal, Unproven
+from node.errors import Busy, Malformed, NotFound, Refusal, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import Answered, Caller
 from node.exchange.trust import WITNESS_PATH
@@ -66,7 +66,8 @@ class Target:
             except Refusal as refusal:
                 self.pause_s = min(max(2 * self.pause_s, FIRST_PAUSE_S), retry_s)
                 self.again_s = time.monotonic() + self.pause_s
-                log.warning("no cosignature", witness=self.url, why=refusal.sentence())
+                tell = log.warning if isinstance(refusal, Unproven) else log.info
+                tell("no cosignature", witness=self.url, why=refusal.sentence())
                 return ""
             self.pause_s = 0.0
             return lines
@@ -79,7 +80,7 @@ class Target:
                 answer = self._posted(note, tree, timeout_s)
         told = answer.body.decode(errors="replace")
         if answer.status != 200:
-            kind = Busy if answer.status in (409, 429, 503) else Unproven
+            kind = {404: NotFound, 409: Busy, 429: Busy, 503: Busy}.get(answer.status, Unproven)
             raise kind("a witness refused", where=self.url, why=f"{answer.status}: {told[:200].strip()}")
         self.old = tree.size
         opened = open_note(

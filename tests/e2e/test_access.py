@@ -28,6 +28,7 @@ OPEN = {
     "GET /log/checkpoint",
     "GET /log/tile/entries/{place}",
     "GET /log/tile/{level}/{place}",
+    "POST /witness/add-checkpoint",
 }
 SIGNED = {"GET /v1/peer/news"}
 PERMISSIONS = {
@@ -40,8 +41,10 @@ PERMISSIONS = {
     "GET /v1/incidents/{incident}": "audit",
     "GET /v1/operators": "look-up",
     "GET /v1/operators/{tin}": "look-up",
+    "GET /v1/operators/{tin}/evidence": "look-up",
     "GET /v1/operators/{tin}/history": "look-up",
     "GET /v1/peers": "look-up",
+    "GET /v1/receipts/{seq}": "look-up",
     "GET /v1/register": "look-up",
     "GET /v1/search": "look-up",
     "POST /v1/agreements": "administer",

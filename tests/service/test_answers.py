@@ -168,12 +168,12 @@ def told_plainly(reach: Reach, row: Mirrored, now_ms: int) -> Json:
             reasons.append("no authorisation under a programme that the agreement recognises")
         if "SECURITY" not in fields.get("scope", []):
             reasons.append("the authorisation does not cover SECURITY")
+        if age_s > 900:
+            reasons.append("the newest proof is older than the agreement allows")
         if row.doubt:
             reasons.append(f"a newer entry about this operator failed verification: {row.doubt}")
         if reach.unread:
             reasons.append("an entry that could not be read may be about this operator: incident 7")
-        if age_s > 900:
-            reasons.append("the newest proof is older than the agreement allows")
     return {
         "tin": fields and fields["tin"],
         "record_id": row.record_id,

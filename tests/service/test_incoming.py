@@ -246,7 +246,7 @@ WHOLE: list[tuple[Attack, str]] = [
     (leaf_flipped, "replaced"),
     (leaf_cut, "invalid"),
     (leaf_left_out, "replaced"),
-    (leaf_too_many, "invalid"),
+    (leaf_too_many, "replaced"),
     (ledger_consistency_forged, "replaced"),
     (channel_without_cosignature, "replaced"),
     (channel_without_signature, "replaced"),

@@ -279,9 +279,9 @@ def with_another_index(world: World, told: Json) -> None:
     receipt_of(told)["proof"] = receipt_of(told)["proof"].replace("index ", "index 1", 1)
 
 
-def with_an_unsigned_checkpoint(world: World, told: Json) -> None:
-    head, _, _ = receipt_of(told)["proof"].rpartition("—")
-    receipt_of(told)["proof"] = head
+def with_a_checkpoint_that_the_log_did_not_sign(world: World, told: Json) -> None:
+    head, _, lines = receipt_of(told)["proof"].rpartition("\n\n")
+    receipt_of(told)["proof"] = f"{head}\n\n{lines.partition(chr(10))[2]}"
 
 
 def of_no_form(world: World, told: Json) -> None:
@@ -297,7 +297,7 @@ def of_no_form(world: World, told: Json) -> None:
         from_the_readers_own_ledger,
         with_half_of_the_signatures,
         with_another_index,
-        with_an_unsigned_checkpoint,
+        with_a_checkpoint_that_the_log_did_not_sign,
         of_no_form,
     ],
 )

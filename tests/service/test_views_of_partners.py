@@ -31,6 +31,7 @@ def opened(world: World, after: int = 0) -> list[tuple[str, Json]]:
             epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
             owner = outgoing.epoch_owner(head.origin, entry.epoch)
             key = sealing.unwrap(parts.keys.store, epoch.wrapped, owner)
+            key = sealing.entry_key(key, entry.seq)
             body = canonical.decode(sealing.unseal(key, bodies[entry.seq][0], entry.header()))
             assert isinstance(body, dict)
             found.append((entry.kind, body))
