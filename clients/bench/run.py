@@ -18,7 +18,7 @@ from threading import Event, Thread
 import httpx
 from rich.console import Console
 
-from clients.bench import audits, changes, floors, postgres, reads, report, sizes, writes
+from clients.bench import audits, changes, floors, postgres, proofs, reads, report, sizes, writes
 from clients.bench.figures import Figure
 from clients.bench.load import Drive, loader
 from clients.bench.machine import machine, versions
@@ -161,6 +161,9 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     tins = [str(each["tin"]) for each in operators(writes.IMPORTED_FROM, TINS)]
     yield from changes.change_to_answer(pairs, tins[:CHANGES], bare)
     issuer, partner = pairs[""].both()
+    yield proofs.witnessed_receipt(issuer, tins[CHANGES:])
+    pairs[""].catch_up()
+    yield from proofs.evidence(pairs[""], tins[CHANGES])
     files = {"issuer": issuer.home / DATABASE, "partner": partner.home / DATABASE}
     before = {where: sizes.file_bytes(file) for where, file in files.items()}
     signed = floors.signed_and_verified()

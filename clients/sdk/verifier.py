@@ -14,9 +14,9 @@ numbered steps; what each one shows stands in its title. Every step is either pa
 was expected and what was found, or not reached because one that it rests on failed. The evidence holds if
 every step passed.
 
-What it cannot show: that the reader was told nothing else about the operator, for the reader chose what to
-put into the file. The issuer can: an entry in the same channel, older than that moment, that is not in the
-file.
+What it cannot show: that the reader was told nothing else about the operator, and that no other act was
+signed under the agreement, for the reader chose what to put into the file. The issuer can: an entry in the
+same channel or ledger, older than that moment, that is not in the file.
 
 Formats: C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-policy; RFC 6962 and RFC 9162 (Merkle
 trees); RFC 7515 (JWS), RFC 9901 (SD-JWT), RFC 8785 (canonical JSON), all as AEO Exchange writes them.

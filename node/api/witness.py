@@ -37,10 +37,10 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     sender = await sender_of(request)
     verdict = await node.database.read_out(partial(considered, node, body[: LIMIT_BYTES + 1], sender))
     sequencer = request.app.state.sequencer
-    if not isinstance(verdict, Rejected):
-        refused = await durable(node, sequencer, AddCheckpoint(verdict))
+    if isinstance(verdict, AddCheckpoint):
+        refused: Rejected | None = await durable(node, sequencer, verdict)
         if refused is None:
-            return PlainTextResponse(node.witness(verdict.checkpoint.text()), headers=UNKEPT)
+            return PlainTextResponse(node.witness(verdict.accepted.checkpoint.text()), headers=UNKEPT)
         verdict = refused
     if verdict.signed is not None:
         await durable(node, sequencer, KeepRefused(verdict.signed))

@@ -128,16 +128,16 @@ def take(parts: Parts, peer: Card, news: News) -> Taken:
             _checked(parts, connection, peer, page, known.pop(page.agreement, None), leaf_at, now_ms)
             for page in news.channels
         ]
-    time = moment.format(now_ms)
+    time, skew_s = moment.format(now_ms), parts.settings.clock_skew_s
     with parts.database.write() as connection:
         _take_ledger(connection, ledger)
         if ledger.is_whole:
-            witnessing.hold(connection, peer, ledger.proven, time)
+            witnessing.hold(connection, peer, ledger.proven, now_ms, skew_s)
         for each in checked:
             log = _take_channel(parts, connection, peer, each, time)
             if each.is_whole:
                 incidents.close_kinds(connection, peer.name, log, STRUCTURAL, time)
-                witnessing.hold(connection, peer, each.proven, time)
+                witnessing.hold(connection, peer, each.proven, now_ms, skew_s)
                 _keep_heartbeat(connection, log, each)
         incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     is_whole = ledger.is_whole

@@ -30,13 +30,18 @@ FORKED, UNPROVEN = "forked", "unproven"
 """Kinds of incident: a log signed two histories; one beyond our copy did not follow what was seen."""
 
 
-def considered(parts: Parts, body: bytes, sender: Card | None) -> Accepted | Rejected:
+def considered(parts: Parts, body: bytes, sender: Card | None) -> "AddCheckpoint | Rejected":
     """What a request for a cosignature comes to, on the newest state of the store; nothing is kept.
 
     `sender` signed the request; a channel's log is known to its issuer only.
     """
     with parts.database.read() as connection:
-        return examine(body, _watch(parts, connection, sender))
+        verdict = examine(body, _watch(parts, connection, sender))
+        if isinstance(verdict, Rejected):
+            return verdict
+        peer = _owner(parts, connection, verdict.checkpoint.origin, sender)
+        assert peer is not None, "its log is watched"
+        return AddCheckpoint(verdict, peer)
 
 
 def _watch(parts: Parts, connection: Connection, sender: Card | None) -> Watch:
@@ -75,6 +80,7 @@ class AddCheckpoint:
     """A checkpoint that was examined, to be kept before it is cosigned."""
 
     accepted: Accepted
+    peer: Card
 
     weight = 1
     tins: Sequence[str] = ()
@@ -89,7 +95,7 @@ class AddCheckpoint:
         copied = _copied(connection, new.origin, new.size)
         if copied is not None and copied != new.root:
             return Rejected(422, "it is another tree than the one we hold", signed=self.accepted.note)
-        witnessed.see(connection, new.origin, Seen(new.size, new.root, self.accepted.note))
+        _see(connection, self.peer, new, self.accepted.note, batch.time)
         return None
 
 
@@ -120,20 +126,43 @@ class Forked(Unproven):
         self.accusation = accusation
 
 
-def hold(connection: Connection, peer: Card, proven: Proven, time: str) -> None:
+def hold(connection: Connection, peer: Card, proven: Proven, now_ms: int, skew_s: float) -> None:
     """Our copy of a log is whole under this checkpoint: what was seen before must begin it, else `Forked`.
 
-    A smaller one than was seen is no contradiction by itself: the log may have asked for a cosignature since.
+    A smaller one than was seen may have been on its way; `Unproven` if the log stands by it later than that.
     """
     checkpoint, origin = proven.checkpoint, proven.checkpoint.origin
     seen = witnessed.seen(connection, origin)
-    if seen is not None and seen.size <= checkpoint.size:
-        found = _contradiction(connection, origin, seen.note, proven.note)
-        if found is not None:
-            raise Forked(found)
     if seen is None or seen.size < checkpoint.size:
-        witnessed.see(connection, origin, Seen(checkpoint.size, checkpoint.root, proven.note))
-    settle(connection, peer, origin, checkpoint.size, time)
+        if seen is not None:
+            _check_begins(connection, peer, origin, seen, proven)
+        _see(connection, peer, checkpoint, proven.note, moment.format(now_ms))
+    elif seen.size == checkpoint.size:
+        _check_begins(connection, peer, origin, seen, proven)
+    elif 1000 * (proven.time_s - skew_s) > moment.parse(seen.time):
+        why = f"{seen.size} entries were signed by {seen.time}, and now {checkpoint.size} are all there is"
+        raise Unproven("a log has become shorter than it was signed", where=origin, why=why)
+    settle(connection, peer, origin, checkpoint.size, moment.format(now_ms))
+
+
+def _check_begins(connection: Connection, peer: Card, origin: str, seen: Seen, proven: Proven) -> None:
+    if (seen.size, seen.root) == (proven.checkpoint.size, proven.checkpoint.root):
+        return
+    found = _contradiction(connection, origin, seen.note, _signed(peer, origin, proven.note))
+    if found is not None:
+        raise Forked(found)
+
+
+def _see(connection: Connection, peer: Card, new: Checkpoint, note: str, time: str) -> None:
+    seen = Seen(new.size, new.root, _signed(peer, new.origin, note), time)
+    witnessed.see(connection, new.origin, seen)
+
+
+def _signed(peer: Card, origin: str, note: str) -> str:
+    """What the peer signed of a note that holds, without what others may have added at any length."""
+    signed = signed_part(note, peer, origin)
+    assert signed is not None, "its signatures were verified before"
+    return signed
 
 
 def _contradiction(connection: Connection, origin: str, older: str, newer: str) -> Accusation | None:

@@ -64,7 +64,7 @@ class Heartbeat(SQLModel, table=True):
 class Witnessed(SQLModel, table=True):
     """The largest checkpoint of a peer's log that is proven to begin with every one before it.
 
-    It is what this node cosigned or may cosign; our copy of the log must hold to it.
+    It is what this node cosigned or may cosign; our copy of the log must hold to it. `time`: when it came.
     """
 
     __tablename__ = "witnessed"
@@ -72,6 +72,7 @@ class Witnessed(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)
     root: bytes = Field(sa_column=_blob())
     note: str
+    time: str
 
 
 class Cosigned(SQLModel, table=True):

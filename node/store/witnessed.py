@@ -10,7 +10,7 @@ from node.store.logs import Head
 from node.store.tables import Cosigned, Heartbeat, Witnessed
 
 WITNESSED, COSIGNED, HEARTBEAT = table(Witnessed), table(Cosigned), table(Heartbeat)
-_SEEN_COLUMNS = (WITNESSED.c.size, WITNESSED.c.root, WITNESSED.c.note)
+_SEEN_COLUMNS = (WITNESSED.c.size, WITNESSED.c.root, WITNESSED.c.note, WITNESSED.c.time)
 _SEEN = Prepared(select(*_SEEN_COLUMNS).where(WITNESSED.c.origin == bindparam("of")))
 _COSIGNED = Prepared(select(COSIGNED.c.size, COSIGNED.c.note).where(COSIGNED.c.origin == bindparam("of")))
 _BEATS = select(HEARTBEAT.c.time, HEARTBEAT.c.note).where(HEARTBEAT.c.log == bindparam("of"))
@@ -23,11 +23,12 @@ EVER = "9"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The largest checkpoint of a peer's log that is proven to begin with every one before it."""
+    """The largest checkpoint of a peer's log that is proven to begin with every one before it, since when."""
 
     size: int
     root: bytes
     note: str
+    time: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def seen(connection: Connection, origin: str) -> Seen | None:
 
 def see(connection: Connection, origin: str, new: Seen) -> None:
     """Keep a checkpoint that follows what was seen before."""
-    row = {"origin": origin, "size": new.size, "root": new.root, "note": new.note}
+    row = {"origin": origin, "size": new.size, "root": new.root, "note": new.note, "time": new.time}
     put(connection, Witnessed, [row])
 
 

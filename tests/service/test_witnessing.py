@@ -13,7 +13,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.merkle import EMPTY_ROOT
 from node.ledger.note import open_note
 from node.ledger.tiles import Tree
-from node.ledger.witness import Accepted, Rejected, request
+from node.ledger.witness import Rejected, request
 from node.service.witnessing import (
     FORKED,
     UNPROVEN,
@@ -68,10 +68,10 @@ def lie(world: World, start: int, size: int = 0) -> History:
 def add(node: Node, body: bytes, sender: Any = None) -> str | Rejected:
     """What a node answers to a request for its cosignature, as its route does."""
     verdict = considered(node.parts, body, sender)
-    if isinstance(verdict, Accepted):
-        refused: Rejected | None = node.settle(AddCheckpoint(verdict))
+    if isinstance(verdict, AddCheckpoint):
+        refused: Rejected | None = node.settle(verdict)
         if refused is None:
-            return node.parts.witness(verdict.checkpoint.text())
+            return node.parts.witness(verdict.accepted.checkpoint.text())
         verdict = refused
     if verdict.signed is not None:
         node.settle(KeepRefused(verdict.signed))
@@ -248,6 +248,36 @@ def test_what_was_cosigned_and_what_comes_with_news_must_be_one_history(known: W
     is_shown(known)
 
 
+def test_a_log_that_signed_more_than_it_has_is_not_believed(known: World) -> None:
+    """Whoever signs a tree of any size, to be asked about no smaller one, stands by it or is refused."""
+    size = seen_size(known.uy)
+    forged = lie(known, size, size + 100)
+    assert status(add(known.uy, forged.body(size, size + 100))) == 200
+    known.br.admit(operator(4))
+    known.carry(known.uy)
+    assert kinds(known) == [], "what was on its way is taken"
+    known.clock.ms += 120_000
+    with pytest.raises(Unproven, match="shorter than it was signed"):
+        known.carry(known.uy)
+    assert kinds(known) == ["replaced"]
+
+
+def test_what_others_wrote_under_a_checkpoint_is_not_kept(known: World) -> None:
+    """So that no note grows until an accusation finds no room."""
+    known.br.admit(operator(4))
+    history, old = truth(known), seen_size(known.uy)
+    size = len(history.leaves)
+    junk = "".join(f"— aeo.xx.example/{number} {'A' * 3996}\n" for number in range(60))
+    body = request(old, history.tree(size).consistency_proof(old), history.note(size) + junk)
+    assert status(add(known.uy, body)) == 200
+    with known.uy.parts.database.read() as connection:
+        seen = witnessed.seen(connection, ORIGIN)
+    assert seen is not None
+    assert len(seen.note) < 8_000
+    assert status(add(known.uy, request(size, (), lie(known, 3).note(size) + junk))) == 422
+    is_shown(known)
+
+
 def test_a_checkpoint_that_our_copy_contradicts_is_not_cosigned(known: World) -> None:
     """The witness has seen less than the copy holds: only the copy can tell."""
     size = seen_size(known.uy)
@@ -256,7 +286,11 @@ def test_a_checkpoint_that_our_copy_contradicts_is_not_cosigned(known: World) ->
     known.carry(known.uy)
     with known.uy.parts.database.write() as connection:
         old = truth(known)
-        witnessed.see(connection, ORIGIN, witnessed.Seen(size, old.tree(size).root(), old.note(size)))
+        witnessed.see(
+            connection,
+            ORIGIN,
+            witnessed.Seen(size, old.tree(size).root(), old.note(size), "2026-11-22T12:00:00.000Z"),
+        )
     forged = lie(known, size, size + 1)
     assert status(add(known.uy, forged.body(size, size + 1))) == 422
     is_shown(known)
