@@ -27,7 +27,7 @@ def witnessed_receipt(issuer: RunningNode, tins: Sequence[str]) -> Figure:
         "ms",
         waits,
         Conditions(
-            f"{len(waits)} suspensions with `wait=witnessed`, the partner replicating: from the request until "
+            f"{len(waits)} suspensions with `wait=witnessed`, partner replicating: from the request until "
             "the answer with a receipt whose checkpoint the partner has cosigned, Ed25519 and ML-DSA-44",
             "a status of one operator",
             f"{PER_S} changes a second on a fixed timetable, both nodes on these processors",

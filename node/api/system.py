@@ -16,7 +16,7 @@ from node.ledger.note import read_note
 from node.service.answers import Answers, Reach
 from node.service.failures import CloseIncident
 from node.service.parts import Parts
-from node.store import channels, incidents, logs
+from node.store import channels, incidents, logs, witnessed
 from node.store.tables import LARGEST, LEDGER
 
 HEALTH_LIMIT_S = 2.0
@@ -108,9 +108,11 @@ def _outgoing(node: Parts, connection: Any, line: Any) -> dict[str, Any]:
         "state": line.state,
         "in_line": (line.channel.state, line.channel.day) == (line.state, node.today()),
     }
+    cosigned = witnessed.cosigned(connection, head.origin) if head else None
     return told | {
         "size": head.size if head else 0,
         "shared": channels.shared_count(connection, line.channel.log),
+        "partner_cosigned": cosigned.size if cosigned else None,
     }
 
 

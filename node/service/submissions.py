@@ -3,8 +3,9 @@
 The newest checkpoint goes to every witness of the trust policy at once. A round ends when a quorum has
 cosigned and the others had a moment more, or when all have answered or their time is over; the next begins
 with the checkpoint that is newest then. A witness that does not answer is left out for a while, and writing
-waits for none. Every now and then each peer's ledger is shown to the other peers as their witness sees it, so
-that a node which tells two partners two histories is found by one of them.
+waits for none. Every now and then the partner of each channel is asked to cosign how much of it there is, and
+each peer's ledger is shown to the other peers, so that a node which tells two partners two histories is found
+by one of them.
 """
 
 import threading
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from node.errors import Busy, Malformed, NotFound, Refusal, Unproven
+from node.exchange import requests
 from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import Answered, Caller
 from node.exchange.trust import WITNESS_PATH
@@ -34,7 +36,6 @@ ASKED_AT_ONCE = 16
 MOMENT_S = 0.05
 """What the slower witnesses have once a quorum is reached."""
 LOOK_S = 5.0
-HAND_ON_S = 20.0
 ANSWER_LIMIT_BYTES = 1 << 16
 FIRST_PAUSE_S = 0.5
 SIZE_TYPE = "text/x.tlog.size"
@@ -42,13 +43,21 @@ SIZE_TYPE = "text/x.tlog.size"
 log = structlog.get_logger()
 
 
+Sign = Callable[[str, bytes], dict[str, str]]
+"""The headers of a signed request to an address with a body."""
+
+
 @dataclass(slots=True)
 class Target:
-    """One witness as it is asked about one log: where, its keys, the size it had last, when to ask again."""
+    """One witness as it is asked about one log: where, its keys, the size it had last, when to ask again.
+
+    Requests are signed where the log is known to its issuer only.
+    """
 
     url: str
     verifiers: tuple[Verifier, ...]
     caller: Caller
+    sign: Sign | None = None
     old: int = 0
     pause_s: float = 0.0
     again_s: float = 0.0
@@ -91,6 +100,7 @@ class Target:
     def _posted(self, note: str, tree: Tree, timeout_s: float) -> Answered:
         body = request(self.old, tree.consistency_proof(self.old), note)
         url, headers = f"{self.url}/add-checkpoint", {"content-type": "text/plain; charset=utf-8"}
+        headers |= self.sign(url, body) if self.sign else {}
         return self.caller.send("POST", url, headers, timeout_s, body, ANSWER_LIMIT_BYTES)
 
 
@@ -130,7 +140,7 @@ class Submissions:
                     step()
                 except Exception as error:  # noqa: BLE001  # whatever witnesses answer, the next round comes
                     log.error("cosignatures could not be asked for", why=repr(error))
-            self._parts.bell.wait(heard, LOOK_S)
+            self._parts.bell.wait(heard, min(LOOK_S, self._parts.settings.audit_every_s))
 
     def _round(self) -> None:
         """Ask about the newest checkpoint of the own ledger, once, and keep what is cosigned."""
@@ -179,10 +189,10 @@ class Submissions:
                 by_url.setdefault(each.url, []).append(each.verifier)
         return [self._target(origin, url, keys) for url, keys in by_url.items()]
 
-    def _target(self, origin: str, url: str, keys: Sequence[Verifier]) -> Target:
+    def _target(self, origin: str, url: str, keys: Sequence[Verifier], sign: Sign | None = None) -> Target:
         known = self._targets.get((origin, url))
         if known is None or known.verifiers != tuple(keys):
-            known = self._targets[origin, url] = Target(url, tuple(keys), Caller(url))
+            known = self._targets[origin, url] = Target(url, tuple(keys), Caller(url), sign)
         return known
 
     def _tree(self, head: Head) -> Tree:
@@ -194,22 +204,49 @@ class Submissions:
         return Tree(read_tile, head.size)
 
     def _hand_on(self) -> None:
-        """Show each peer's ledger, as far as it is proven here, to the other peers."""
-        if time.monotonic() - self._handed_on_s < HAND_ON_S:
+        """Every now and then: each channel to its partner, and each peer's ledger to the other peers."""
+        if time.monotonic() - self._handed_on_s < self._parts.settings.audit_every_s:
             return
         self._handed_on_s = time.monotonic()
         with self._parts.database.read() as connection:
-            peers = list(self._parts.peers.by_country(connection).values())
-            heads = {peer.name: logs.head_of(connection, ledger_origin(peer.name)) for peer in peers}
-        for peer in peers:
-            head = heads[peer.name]
-            for other in peers if head else ():
-                if other is not peer and head is not None:
-                    self._show(head, other)
+            cards = self._parts.peers.by_country(connection)
+            lines = self._parts.lines(connection, self._parts.today())
+            own = [(logs.head(connection, line.channel.log), line.channel.partner) for line in lines]
+            copies = [
+                (logs.head_of(connection, ledger_origin(card.name)), country)
+                for country, card in cards.items()
+            ]
+        for head, partner in own:
+            self._ask_partner(head, cards[partner])
+        for head, country in copies:
+            for other in (card for each, card in cards.items() if each != country):
+                self._show(head, other)
 
-    def _show(self, head: Head, other: Card) -> None:
+    def _ask_partner(self, head: Head | None, partner: Card) -> None:
+        """Let the partner of a channel say how much of it it has seen."""
+        if head is None:
+            return
+        url = partner.address + WITNESS_PATH
+        target = self._target(head.origin, url, partner.cosigners, self._sign)
+        if target.is_free() and target.old < head.size:
+            self._pool.submit(self._kept, self._asking(target, head), head)
+
+    def _kept(self, ask: Callable[[], str], head: Head) -> None:
+        lines = ask()
+        if lines:
+            with self._parts.database.write() as connection:
+                witnessed.keep(connection, head.origin, head.size, head.checkpoint + lines)
+
+    def _sign(self, url: str, body: bytes) -> dict[str, str]:
+        parts = self._parts
+        return requests.sign("POST", url, body, parts.settings.name, parts.keys.log, parts.now_ms() / 1000)
+
+    def _show(self, head: Head | None, other: Card) -> None:
+        """Show a peer's ledger, as far as it is proven here, to another."""
+        if head is None or not is_whole(head):
+            return
         target = self._target(head.origin, other.address + WITNESS_PATH, other.cosigners)
-        if is_whole(head) and target.is_free() and target.old < head.size:
+        if target.is_free() and target.old < head.size:
             self._pool.submit(self._asking(target, head))
 
 

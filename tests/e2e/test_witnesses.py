@@ -143,6 +143,17 @@ def test_evidence_is_written_and_checked_by_the_commands(three: Three, tmp_path:
     proven(br, (tmp_path / "1.tlog-proof").read_text())
 
 
+def test_a_partner_cosigns_how_much_of_its_channel_there_is(three: Three) -> None:
+    br = three.br
+    admitted(br, 7)
+
+    def is_cosigned() -> bool:
+        told = br.channel("out")
+        return bool(told["partner_cosigned"] == told["size"])
+
+    until(is_cosigned, 60, "the partner's cosignature on the channel")
+
+
 def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three) -> None:
     br, uy, ar = three.br, three.uy, three.ar
     uy.stop()
