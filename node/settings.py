@@ -120,8 +120,9 @@ class Settings(BaseSettings):
         default=5.0, description="Longest time that `wait=witnessed` waits for cosignatures."
     )
     audit_every_s: Seconds = Field(
-        default=60.0, description="Pause before the next 16,384 entries of a peer's ledger are re-read, and before it is "
-        "shown to the other peers."
+        default=60.0,
+        description="Pause before the next 16,384 entries of a peer's ledger are re-read, and before it is "
+        "shown to the other peers.",
     )
     epoch_entries: int = Field(
         default=10_000,
