@@ -22,7 +22,8 @@ from node import advice, keys, processes, settings
 from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
-from node.service import check, genesis, tokens
+from node.exchange.card import ledger_origin
+from node.service import check, check_decisions, genesis, tokens
 from node.service.parts import Parts
 from node.store import logs
 from node.store.database import Database
@@ -215,9 +216,11 @@ def _taken(family: socket.AddressFamily, address: Any) -> socket.socket:
 
 @cli.command(epilog="Example: aeo card --home br > br.card")
 def card(home: Home = HERE) -> None:
-    """Print the node's signed card, for a peer to pin; its fingerprint goes to the terminal."""
+    """Print the node's signed card, for a peer to pin; its fingerprint and ledger key go to the terminal."""
     own = application.parts_of(home).card
     typer.echo(own.text)
+    ledger_key, *_ = own.verifiers(ledger_origin(own.name))
+    typer.echo(f"Key of its ledger: {ledger_key.vkey()}", err=True)
     typer.echo(f"{own.name} ({own.country}), fingerprint: {own.fingerprint}", err=True)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import agreements, local, lookup, operators, peers, watching
+from clients.cli import agreements, audit, local, lookup, operators, peers, watching
 from clients.cli.output import EXIT_CODES, say_refusal
 from node.advice import program
 from node.errors import Refusal
@@ -38,6 +38,11 @@ cli.add_typer(peers.cli, name="peer")
 cli.add_typer(agreements.cli, name="mra")
 cli.add_typer(operators.cli, name="operator")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
+cli.command(
+    "audit",
+    cls=audit.OrDecisions,
+    epilog="Example: aeo audit https://aeo.br.example/log --vkey aeo.br.example/ledger+0a1b2c3d+AW...=",
+)(audit.audit)
 cli.command("watch", epilog="Example: aeo watch --home uy")(watching.watch)
 cli.command("channels", epilog="Example: aeo channels --home uy")(watching.channels)
 cli.command("incidents", epilog="Example: aeo incidents --open --home uy")(watching.incidents)
