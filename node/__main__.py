@@ -22,7 +22,8 @@ from node import advice, keys, processes, settings
 from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
-from node.service import check, genesis, tokens
+from node.exchange.card import ledger_origin
+from node.service import check, check_decisions, genesis, tokens
 from node.service.parts import Parts
 from node.store import logs
 from node.store.database import Database
@@ -39,6 +40,8 @@ token = typer.Typer(
     no_args_is_help=True, help="Bearer tokens of the own administration.", rich_markup_mode=None
 )
 cli.add_typer(token, name="token")
+audit = typer.Typer(no_args_is_help=True, help="What was decided, made again.", rich_markup_mode=None)
+cli.add_typer(audit, name="audit")
 
 Home = Annotated[Path, typer.Option("--home", envvar="AEO_HOME", help="The node's home folder.")]
 HERE = Path("aeo-node")
@@ -213,9 +216,11 @@ def _taken(family: socket.AddressFamily, address: Any) -> socket.socket:
 
 @cli.command(epilog="Example: aeo card --home br > br.card")
 def card(home: Home = HERE) -> None:
-    """Print the node's signed card, for a peer to pin; its fingerprint goes to the terminal."""
+    """Print the node's signed card, for a peer to pin; its fingerprint and ledger key go to the terminal."""
     own = application.parts_of(home).card
     typer.echo(own.text)
+    ledger_key, *_ = own.verifiers(ledger_origin(own.name))
+    typer.echo(f"Key of its ledger: {ledger_key.vkey()}", err=True)
     typer.echo(f"{own.name} ({own.country}), fingerprint: {own.fingerprint}", err=True)
 
 
@@ -249,6 +254,25 @@ def fsck(
     raise typer.Exit(1 if count else 0)
 
 
+@audit.command("decisions", epilog="Example: aeo audit decisions --home br")
+def audit_decisions(
+    home: Home = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Make every recorded decision again from contract text and inputs; exit code 1 when one differs."""
+    with _progress("decisions") as told:
+        replay = check_decisions.Replay(_reached(home), told)
+        count = (_say_json if as_json else _say)(replay.findings())
+    if not as_json:
+        made = f"{replay.count} decisions made again"
+        typer.echo(
+            f"{made}, {count} findings. Keep this store as it is; run `aeo fsck`."
+            if count
+            else f"{made}; everything holds."
+        )
+    raise typer.Exit(1 if count else 0)
+
+
 def _say(found: Iterator[check.Finding]) -> int:
     """Print findings as they come, the first `MOST_TOLD` of them; gives how many there were."""
     count = 0
@@ -276,7 +300,7 @@ def _processors() -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress(unit: str = "entries") -> Iterator[Callable[[str, int, int], None]]:
     """How far a check is, how fast it goes and what time is left; without a terminal, a line now and then.
 
     What is printed meanwhile stands above it where both go to the terminal; anywhere else it goes as it is.
@@ -302,7 +326,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
         def told(what: str, done: int, of: int) -> None:
             nonlocal said
-            rate = f"{done / (time.monotonic() - begun):,.0f} entries/s"
+            rate = f"{done / (time.monotonic() - begun):,.0f} {unit}/s"
             progress.update(task, description=what, completed=done, total=of, rate=rate)
             if progress.disable and time.monotonic() - said >= SAY_S:
                 said = time.monotonic()

@@ -1,14 +1,20 @@
-"""What checking costs: the size of a receipt, and how fast a store is recomputed from its entries."""
+"""What checking costs: the size of a receipt, and how fast a log is re-read and a store recomputed."""
 
 import subprocess
+import sys
 import time
+from itertools import count
+from pathlib import Path
 
-from clients.bench.figures import Conditions, Figure, Measure, against, in_turn
-from clients.bench.floors import SIGNED
+from clients.bench import floors, usage
+from clients.bench.figures import Conditions, Figure, Goal, Measure, against, in_turn
+from clients.bench.floors import HASHED, SIGNED
 from clients.bench.nodes import RunningNode, channel
 from clients.bench.operators import operator
 
 FSCK_RUNS = 2
+AUDIT_RUNS = 5
+KEY = "Key of its ledger: "
 
 
 def check(node: RunningNode, number: int, floor: Measure) -> list[Figure]:
@@ -30,7 +36,7 @@ def check(node: RunningNode, number: int, floor: Measure) -> list[Figure]:
             better="lower",
         ),
         Figure(
-            "fsck_entries_per_s",
+            "fsck_store_entries_per_s",
             "entries/s",
             runs["checked"],
             Conditions(
@@ -39,6 +45,38 @@ def check(node: RunningNode, number: int, floor: Measure) -> list[Figure]:
             ),
             ratios=against(runs["checked"], {SIGNED: runs[SIGNED]}),
         ),
+    ]
+
+
+def reread(node: RunningNode, folder: Path) -> list[Figure]:
+    """`aeo audit` of the node's ledger, again and again from its first entry."""
+    told = subprocess.run(node.command("card"), check=True, capture_output=True, text=True).stderr
+    vkey = told.partition(KEY)[2].partition("\n")[0]
+    size, states = node.client.health(), count()
+
+    def audited(_: int) -> float:
+        command = [sys.executable, "-m", "clients.cli.main", "audit", f"{node.url}/log", "--vkey", vkey]
+        with usage.one_processor():
+            ran = usage.run([*command, "--state", str(folder / f"{next(states)}.audit")])
+        return size / ran.took_s
+
+    runs = in_turn(AUDIT_RUNS, {"audited": audited, HASHED: floors.hashes()})
+    what = f"`aeo audit` of {size} ledger entries as the issuer serves them: read over HTTP, hashed, held "
+    what += "against the tiles, decoded, chained, the tree compared with the signed root; the start included"
+    by = "the auditing process on one processor, the node on any"
+    bare = Conditions(
+        "hashlib alone, two SHA-256 for each entry", f"{floors.ENTRY_BYTES} and 65 bytes", "one thread"
+    )
+    return [
+        Figure(
+            "fsck_entries_per_s",
+            "entries/s",
+            runs["audited"],
+            Conditions(what, concurrency=by),
+            goal=Goal(20_000),
+            ratios=against(runs["audited"], {HASHED: runs[HASHED]}),
+        ),
+        Figure(HASHED, "entries/s", runs[HASHED], bare, floor=True),
     ]
 
 

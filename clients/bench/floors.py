@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +18,8 @@ ROUNDS = 5
 ROUND_S = 0.4
 SIGNED_BYTES = 2048
 SIGNED = "es256_signed_and_verified_per_s"
+ENTRY_BYTES = 240
+HASHED = "hashed_entries_per_s"
 
 Act = Callable[[], object]
 
@@ -61,6 +64,17 @@ def signed_and_verified() -> Measure:
     key = ec.generate_private_key(ec.SECP256R1())
     content, how, public = bytes(SIGNED_BYTES), ec.ECDSA(SHA256()), key.public_key()
     return rate(lambda: public.verify(key.sign(content, how), content, how))
+
+
+def hashes() -> Measure:
+    """What a tree takes of each entry at the least: one hash of its bytes, and one of two hashes."""
+    entry, pair = bytes(ENTRY_BYTES + 1), bytes(65)
+
+    def hash_one() -> None:
+        sha256(entry).digest()
+        sha256(pair).digest()
+
+    return rate(hash_one)
 
 
 def salts() -> Figure:

@@ -175,3 +175,4 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     yield from reads.lookups(drive, partner, tins, empty_port)
     yield from reads.lists(drive, partner, tins, empty_port)
     yield from audits.check(issuer, 4_000_000, signed)
+    yield from audits.reread(issuer, issuer.home.parent)

@@ -2,9 +2,10 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
@@ -57,6 +58,20 @@ def run(command: Sequence[str], limit_s: float = 60.0) -> Ran:
         raise RuntimeError(f"{' '.join(command)}: code {process.returncode}: {said[-2000:].decode()}")
     took_s = time.perf_counter() - begun
     return Ran(took_s, Used(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6), said)
+
+
+@contextmanager
+def one_processor() -> Iterator[None]:
+    """What is started here, from this thread, runs on one processor, where the system can be told so."""
+    if sys.platform != "linux":
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _tree(pid: int) -> Iterator[int]:

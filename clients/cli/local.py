@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 
@@ -35,8 +35,12 @@ def add_to(cli: typer.Typer) -> None:
         cli.command(name, help=told, epilog=f"Example: {example}", context_settings=_AS_THEY_ARE)(_hand_over)
 
 
-def _hand_over(context: typer.Context) -> None:
+def become(*arguments: str) -> NoReturn:
     """Become the node's own command; `-P` keeps the working directory from standing in for it."""
     sys.stdout.flush()
-    arguments = [sys.executable, "-P", "-m", "node", str(context.info_name), *context.args]
-    os.execv(sys.executable, arguments)  # noqa: S606  # no shell, our own interpreter
+    own = [sys.executable, "-P", "-m", "node", *arguments]
+    os.execv(sys.executable, own)  # noqa: S606  # no shell, our own interpreter
+
+
+def _hand_over(context: typer.Context) -> None:
+    become(str(context.info_name), *context.args)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import agreements, local, lookup, operators, peers, proofs, watching
+from clients.cli import agreements, audit, local, lookup, operators, peers, proofs, watching
 from clients.cli.output import EXIT_CODES, say_refusal
 from node.advice import program
 from node.errors import Refusal
@@ -43,6 +43,11 @@ cli.command(
 )(proofs.evidence)
 cli.command("verify", epilog="Example: aeo verify case.json --policy trust.policy")(proofs.verify)
 cli.command("receipt", epilog="Example: aeo receipt 41 -o 41.tlog-proof --home br")(proofs.receipt)
+cli.command(
+    "audit",
+    cls=audit.OrDecisions,
+    epilog="Example: aeo audit https://aeo.br.example/log --vkey aeo.br.example/ledger+0a1b2c3d+AW...=",
+)(audit.audit)
 cli.command("watch", epilog="Example: aeo watch --home uy")(watching.watch)
 cli.command("channels", epilog="Example: aeo channels --home uy")(watching.channels)
 cli.command("incidents", epilog="Example: aeo incidents --open --home uy")(watching.incidents)

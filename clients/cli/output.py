@@ -20,9 +20,10 @@ EXIT_CODES: Final = {
     2: "refused, or the command is not understood; nothing was changed by what was refused",
     3: "the node cannot be reached",
     4: "the answer is no: nothing was found",
+    5: "a log contradicts what it signed before; the proof is kept",
     130: "interrupted",
 }
-FINE, FINDINGS, REFUSED, UNREACHABLE, NOTHING_FOUND, INTERRUPTED = EXIT_CODES
+FINE, FINDINGS, REFUSED, UNREACHABLE, NOTHING_FOUND, CONTRADICTED, INTERRUPTED = EXIT_CODES
 PIPE_WIDTH: Final = 1000
 NAME_WIDTH: Final = 12
 

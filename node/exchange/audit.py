@@ -1,73 +1,27 @@
-"""Re-reading a ledger from its first entry: a change of one byte, however old, is found.
-
-Works on a ledger that anyone may read (C2SP tiles): entry bundles are chained, hashed and, at the end,
-compared with the root of a checkpoint that was proven before. Resumable after every bundle.
-"""
+"""Re-reading a peer's ledger where its node serves it, from the first entry, a bundle at a time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from node.errors import Unproven
-from node.ledger import tiles
-from node.ledger.entry import LedgerEntry, check_chain
-from node.ledger.merkle import Frontier, leaf_hash
+from node.ledger import reread, tiles
+from node.ledger.checkpoint import Checkpoint
+from node.ledger.merkle import leaf_hash
+from node.ledger.reread import Chain, Progress
 from node.store.logs import Head
 
+__all__ = ["Progress", "audit_bundle"]
+
 Fetch = Callable[[str], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an audit has come: the tree so far, and the leaf hash of the last entry."""
-
-    tree: Frontier = field(default_factory=lambda: Frontier(0, ()))
-    last_leaf: bytes | None = None
-    done: bool = False
+LOG = "/log/"
 
 
 def audit_bundle(fetch: Fetch, progress: Progress, proven: Head, country: str) -> Progress:
     """Read the next bundle up to the proven size; `Unproven` names the first entry that is not as signed."""
-    start = progress.tree.size
+    start, signed = progress.tree.size, Checkpoint(proven.origin, proven.size, proven.root)
     index, width = start // tiles.TILE_WIDTH, min(tiles.TILE_WIDTH, proven.size - start)
     if width > 0:
-        entries = tiles.decode_bundle(fetch("/log/" + tiles.bundle_path(index, width)))
-        if len(entries) != width:
-            why = f"{len(entries)} entries, not {width}"
-            raise Unproven("a bundle has another width than was asked for", where=proven.origin, why=why)
-        check_leaves(fetch, start, entries)
-        progress = _chained(entries, progress, country)
-    if progress.tree.size < proven.size:
-        return progress
-    if progress.tree.root() != proven.root:
-        raise Unproven(
-            "a ledger was altered",
-            where=proven.origin,
-            why=f"its first {proven.size} entries do not make the root that was signed",
-        )
-    return Progress(progress.tree, progress.last_leaf, True)
-
-
-def check_leaves(fetch: Fetch, start: int, entries: tuple[bytes, ...]) -> None:
-    """`Unproven` names the first entry whose hash is not the one in the ledger's own tile."""
-    path = tiles.Tile(0, start // tiles.TILE_WIDTH, len(entries)).path()
-    hashes = fetch("/log/" + path)
-    for at, entry in enumerate(entries):
-        if hashes[32 * at : 32 * at + 32] != leaf_hash(entry):
-            raise Unproven(
-                "a ledger was altered",
-                where=f"entry {start + at}",
-                why="it is not the entry that was hashed into the tree",
-            )
-
-
-def _chained(entries: tuple[bytes, ...], progress: Progress, country: str) -> Progress:
-    last, seq = progress.last_leaf, progress.tree.size
-    leaves = []
-    for encoded in entries:
-        entry = LedgerEntry.decode(encoded)
-        if entry.country != country:
-            raise Unproven("a ledger holds another country's entry", where=f"entry {seq}", why=entry.country)
-        check_chain(last, seq, entry)
-        last, seq = leaf_hash(encoded), seq + 1
-        leaves.append(last)
-    return Progress(progress.tree.extend(leaves), last)
+        entries = reread.opened(fetch(LOG + tiles.bundle_path(index, width)), start, width)
+        leaves = [leaf_hash(entry) for entry in entries]
+        reread.compare(start, leaves, fetch(LOG + tiles.Tile(0, index, width).path()))
+        chain = (progress.chain or Chain(country)).follow(start, entries, leaves)
+        progress = Progress(progress.tree.extend(leaves), chain)
+    return progress.ended(signed)

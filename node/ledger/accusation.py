@@ -2,9 +2,10 @@
 
 Two checkpoints of one log contradict each other when they have one size and two roots, or when the larger
 tree begins otherwise than the smaller one was signed. The second takes one more proof: the root that the
-larger tree has at the smaller size, with the consistency proof from there (RFC 9162, 2.1.4) that binds it to
-the larger root. Guarantees that what `Accusation.check` accepts no honest log can have signed. The file is
-canonical JSON, in which both checkpoints are notes as they were signed, for other tools to open.
+larger tree has at the smaller size, with the consistency proof from there (RFC 9162, 2.1.4) that binds it
+to the larger root; the log's own tiles give both (`between`). Guarantees that what `Accusation.check`
+accepts no honest log can have signed. The file is canonical JSON, in which both checkpoints are notes as
+they were signed, for other tools to open.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from node.ledger.checkpoint import Checkpoint, open_checkpoint
 from node.ledger.encoding import b64, unb64
 from node.ledger.merkle import HASH_BYTES, verify_consistency
 from node.ledger.note import Verifier, read_note
+from node.ledger.tiles import ReadTile, Tree, tree_root
 
 KIND = "aeo-accusation/v1"
 MAX_HASHES = 63
@@ -77,6 +79,21 @@ class Accusation:
             raise _unproven(self.origin, "nothing shows that the newer tree begins otherwise than the older")
         verify_consistency(older.size, newer.size, self.root, newer.root, self.proof)
         return older, newer
+
+
+def between(older: str, newer: str, verifiers: Sequence[Verifier], read_tile: ReadTile) -> Accusation | None:
+    """What two notes of one log, the smaller tree first, prove by its tiles; None when they are consistent.
+
+    `Unproven` when the tiles do not make the larger tree: then nothing is shown either way. Raises as
+    `open_checkpoint` does.
+    """
+    origin = read_note(older)[0].partition("\n")[0]
+    first, second = (open_checkpoint(each, origin, verifiers) for each in (older, newer))
+    if first.size == second.size:
+        return None if first.root == second.root else Accusation(older, newer)
+    root, proof = tree_root(read_tile, first.size), Tree(read_tile, second.size).consistency_proof(first.size)
+    verify_consistency(first.size, second.size, root, second.root, proof)
+    return None if root == first.root else Accusation(older, newer, root, proof)
 
 
 def _are_texts(values: Sequence[object]) -> bool:

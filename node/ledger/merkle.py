@@ -155,13 +155,19 @@ class Frontier:
         if any(len(each) != HASH_BYTES for each in self.hashes):
             raise _no_frontier(self.size, f"must have hashes of {HASH_BYTES} bytes")
 
-    def extend(self, leaves: Iterable[bytes]) -> "Frontier":
-        """The frontier after appending these leaf hashes."""
+    def extend(self, roots: Iterable[bytes], height: int = 0) -> "Frontier":
+        """The frontier after appending leaf hashes, or roots of complete subtrees of 2^height leaves each.
+
+        `Malformed` where no such subtree can begin at the end of this tree.
+        """
+        step = 1 << height
+        if self.size % step:
+            raise _no_frontier(self.size, f"must be a multiple of {step}")
         size, hashes = self.size, list(self.hashes)
-        for leaf in leaves:
-            hashes.append(leaf)
-            size += 1
-            completed = size
+        for root in roots:
+            hashes.append(root)
+            size += step
+            completed = size >> height
             while not completed & 1:
                 right = hashes.pop()
                 hashes[-1] = node_hash(hashes[-1], right)

@@ -10,52 +10,24 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import Connection
 
-from node.agreements import state
-from node.agreements.document import direction_terms
 from node.errors import Damaged
 from node.exchange import outgoing, versions
-from node.exchange.outgoing import Line
-from node.exchange.standing import Standing
 from node.exchange.versions import Version
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.records import credential
 from node.service.batch import index_row, open_body
+from node.service.check_decisions import Directions, named, unlike
 from node.service.check_logs import Entries, Noted
 from node.service.findings import Finding, Seen, Telling, guarded
 from node.service.ground import Ground
 from node.service.parts import Parts
 from node.store import channels, logs, records
-from node.store.channels import StoredChannel
 from node.store.database import Row
 from node.store.logs import Head
 from node.store.records import Found, StoredVersion
 from node.store.tables import LEDGER
-
-
-class Directions:
-    """The own outgoing directions in every state they can be in, to run decisions again."""
-
-    def __init__(self, own: list[StoredChannel], standings: dict[str, Standing]) -> None:
-        """`own` are the outgoing channels."""
-        self.channels = own
-        self._lines: dict[tuple[int, str], Line] = {}
-        for each in own:
-            standing = standings.get(each.agreement)
-            for told in state.STATES if standing else ():
-                terms = direction_terms(standing.agreement, each.issuer, each.partner, told)  # type: ignore[union-attr]
-                line = Line(each, standing.contract, terms, b64u(canonical.digest(terms)), told)  # type: ignore[union-attr]
-                self._lines[each.log, line.terms_digest] = line
-
-    def again(self, kept: Row, version: Version, record_digest: str) -> tuple[Row, Sequence[str] | None]:
-        """A kept decision made again, and the fields it shares (None: it withholds)."""
-        line = self._lines.get((kept["log"], kept["terms"]))
-        if line is None:
-            raise Damaged("a decision rests on terms that no agreement has", where=kept["terms"])
-        answer = line.decide(version.fields, kept["day"])
-        made = line.decision(version, answer, kept["day"], record_digest)
-        return {"decision": kept["decision"], **made}, answer.fields if answer.shared else None
 
 
 @dataclass(slots=True)
@@ -72,8 +44,9 @@ class LedgerBodies:
     def on(cls, ground: Ground) -> "LedgerBodies":
         """With every contract loaded."""
         own = [each for each in ground.channels if each.issuer == ground.parts.country]
-        directions, key = Directions(own, ground.standings), ground.parts.card.credential_key
-        return cls(ground.parts, ground.connection, directions, key)
+        signed = {number: (each.agreement, each.contract) for number, each in ground.standings.items()}
+        key = ground.parts.card.credential_key
+        return cls(ground.parts, ground.connection, Directions(own, signed), key)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """Every entry is committed to a version or another body that opens."""
@@ -131,15 +104,12 @@ class LedgerBodies:
         newest: dict[int, Sequence[str] | None] = {}
         for kept in about.decisions.get((version.record_id, version.number), ()):
             self.noted.seen["decision", kept["log"]] += 1
-            where = f"decision {kept['decision']} on version {version.number} of {version.record_id}"
             try:
                 made, newest[kept["log"]] = self.directions.again(kept, version, digest)
             except Damaged as error:
-                yield Finding(f"channel {kept['log']}", -1, f"{where}: {error.sentence()}")
+                yield Finding(f"channel {kept['log']}", -1, f"{named(kept)}: {error.sentence()}")
                 continue
-            for name in sorted(name for name in kept if kept[name] != made[name]):
-                what = f"{where}: its {name} is not the one that contract, terms and record give"
-                yield Finding(f"channel {kept['log']}", -1, what)
+            yield from unlike(kept, made)
         return newest
 
     def _newest(

@@ -96,11 +96,18 @@ def _card(row: Row) -> Card | None:
 
 
 @contextmanager
+def bare(parts: Parts) -> Iterator[Ground]:
+    """The newest state of the store, from the first look until the context ends; nothing is read yet."""
+    with parts.database.read(at_length=True) as connection:
+        connection.exec_driver_sql(f"SAVEPOINT {_SAVED}")
+        yield Ground(parts, connection)
+
+
+@contextmanager
 def ground(parts: Parts) -> Iterator[Ground]:
     """The newest state of the store, from now until the context ends."""
-    with parts.database.read(at_length=True) as connection:
-        made = Ground(parts, connection)
-        connection.exec_driver_sql(f"SAVEPOINT {_SAVED}")
+    with bare(parts) as made:
+        connection = made.connection
         made.cards = made._read_cards()  # the first look, which takes the state
         told = "decisions cannot be checked: "
         made.standings = made._read("agreements", told, lambda: load_standings(connection, parts.country), {})

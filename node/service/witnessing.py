@@ -15,10 +15,10 @@ from node.errors import Unproven
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Proven, signed_part
 from node.ledger import moment, tiles
-from node.ledger.accusation import Accusation
+from node.ledger.accusation import Accusation, between
 from node.ledger.checkpoint import Checkpoint, parse
 from node.ledger.note import read_note
-from node.ledger.tiles import ReadTile, Tree
+from node.ledger.tiles import ReadTile
 from node.ledger.witness import Accepted, Rejected, Watch, Watched, examine
 from node.service.batch import Batch
 from node.service.parts import Parts
@@ -146,9 +146,10 @@ def hold(connection: Connection, peer: Card, proven: Proven, now_ms: int, skew_s
 
 
 def _check_begins(connection: Connection, peer: Card, origin: str, seen: Seen, proven: Proven) -> None:
-    if (seen.size, seen.root) == (proven.checkpoint.size, proven.checkpoint.root):
+    if seen.root == _copied(connection, origin, seen.size):
         return
-    found = _contradiction(connection, origin, seen.note, _signed(peer, origin, proven.note))
+    newer = _signed(peer, origin, proven.note)
+    found = between(seen.note, newer, peer.verifiers(origin), _read_copy(connection, origin))
     if found is not None:
         raise Forked(found)
 
@@ -159,35 +160,10 @@ def _see(connection: Connection, peer: Card, new: Checkpoint, note: str, time: s
 
 
 def _signed(peer: Card, origin: str, note: str) -> str:
-    """What the peer signed of a note that holds, without what others may have added at any length."""
-    signed = signed_part(note, peer, origin)
-    assert signed is not None, "its signatures were verified before"
-    return signed
-
-
-def _contradiction(connection: Connection, origin: str, older: str, newer: str) -> Accusation | None:
-    """What is wrong between two notes of a log, the newer of which our copy makes."""
-    first, second = _stated(older), _stated(newer)
-    if first.size == second.size:
-        return Accusation(older, newer) if first.root != second.root else None
-    head = logs.head_of(connection, origin)
-    assert head is not None, "there is a copy"
-    return accusation(logs.tile_reader(connection, head.log), older, newer)
-
-
-def accusation(read_tile: ReadTile, older: str, newer: str) -> Accusation | None:
-    """Shows that the tree of the newer note begins otherwise than the older was signed; None if it does not.
-
-    `read_tile` reads the newer one's tree; `Unproven` when that is not the tree which was signed.
-    """
-    first, second = _stated(older), _stated(newer)
-    root = tiles.tree_root(read_tile, first.size)
-    if root == first.root:
-        return None
-    tree = Tree(read_tile, second.size)
-    if tree.root() != second.root:
-        raise Unproven("the tiles are not those of the tree that was signed", where=second.origin)
-    return Accusation(older, newer, root, tree.consistency_proof(first.size))
+    """What the peer signed of a note that was verified, without what others may have added at any length."""
+    text, signatures = read_note(note)
+    own = {(key.name, key.key_id) for key in peer.verifiers(origin)}
+    return f"{text}\n" + "".join(each.line() for each in signatures if (each.name, each.key_id) in own)
 
 
 def weigh(connection: Connection, peer: Card, origin: str, note: str, time: str) -> None:
@@ -199,7 +175,8 @@ def weigh(connection: Connection, peer: Card, origin: str, note: str, time: str)
         what = f"{origin}: a checkpoint of size {new.size} did not follow; our copy does not reach it yet"
         _note(connection, peer, UNPROVEN, what, note.encode(), new.text().encode(), time)
     elif _stated(head.checkpoint).size == head.size:
-        found = _contradiction(connection, origin, note, head.checkpoint)
+        whole, read_tile = _signed(peer, origin, head.checkpoint), logs.tile_reader(connection, head.log)
+        found = between(note, whole, peer.verifiers(origin), read_tile)
         if found is not None:
             accuse(connection, peer, found, time)
 
@@ -218,7 +195,7 @@ def pursue(parts: Parts, peer: Card, note: str, fetch: Callable[[str], bytes]) -
         seen, head = witnessed.seen(connection, origin), logs.head_of(connection, origin)
     new, found = _stated(signed), None
     if seen is not None and new.size > max(seen.size, head.size if head else 0):
-        found = accusation(_fetched(fetch, new.size), seen.note, signed)
+        found = between(seen.note, signed, peer.verifiers(origin), _fetched(fetch, new.size))
     with parts.database.write() as connection:
         time = moment.format(parts.now_ms())
         if found is not None:
@@ -259,6 +236,12 @@ def _note(
 ) -> None:
     row = incidents.row(peer.name, WHOLE_PEER, -1, kind, what, evidence, time, claim)
     incidents.note(connection, row)
+
+
+def _read_copy(connection: Connection, origin: str) -> ReadTile:
+    head = logs.head_of(connection, origin)
+    assert head is not None, "there is a copy"
+    return logs.tile_reader(connection, head.log)
 
 
 def _copied(connection: Connection, origin: str, size: int) -> bytes | None:

@@ -309,6 +309,12 @@ _VIEWS_OF = Prepared(
 _DECISIONS_ON = Prepared(
     select(DECISION).where(DECISION.c.log == _OF, among(DECISION.c.record_id)).order_by(DECISION.c.decision)
 )
+_DECISIONS_AFTER = Prepared(
+    select(DECISION)
+    .where(DECISION.c.decision > bindparam("after", type_=BigInteger))
+    .order_by(DECISION.c.decision)
+    .limit(bindparam("most", type_=BigInteger))
+)
 _TOLD_BEHIND = Prepared(
     select(MIRROR_VERSION).where(
         MIRROR_VERSION.c.log == _OF, MIRROR_VERSION.c.seq >= _START, MIRROR_VERSION.c.seq < _STOP
@@ -336,6 +342,18 @@ def decisions_on(connection: Connection, log: int, record_ids: Sequence[str]) ->
     """Every decision on these records for the partner of a channel, oldest first."""
     names = DECISION.c.keys()
     rows = _DECISIONS_ON.each(connection, {"of": log, "values": listed(record_ids)})
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def decision_count(connection: Connection) -> int:
+    """How many decisions are recorded."""
+    return int(connection.execute(select(func.count()).select_from(DECISION)).scalar_one())
+
+
+def decisions_after(connection: Connection, after: int, limit: int) -> list[Row]:
+    """Up to `limit` decisions for whatever partner behind the one of this number, oldest first."""
+    names = DECISION.c.keys()
+    rows = _DECISIONS_AFTER.rows(connection, {"after": after, "most": limit})
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 

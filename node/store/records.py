@@ -18,6 +18,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    tuple_,
 )
 
 from node.records import model
@@ -92,6 +93,12 @@ def versions(connection: Connection, record_id: str) -> list[StoredVersion]:
     """Every version of one record, oldest first."""
     rows = connection.execute(_versions().where(RECORD.c.record_id == record_id).order_by(VERSION.c.version))
     return [StoredVersion(*row) for row in rows]
+
+
+def versions_named(connection: Connection, named: Sequence[tuple[str, int]]) -> list[StoredVersion]:
+    """These versions, each named by its record and number, as far as they are there."""
+    wanted = tuple_(VERSION.c.record_id, VERSION.c.version).in_(named)
+    return [StoredVersion(*row) for row in connection.execute(_versions().where(wanted))]
 
 
 def tins_after(connection: Connection, after: str, limit: int, kind: str | None = None) -> list[str]:

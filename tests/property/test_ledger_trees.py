@@ -266,6 +266,23 @@ def test_a_log_grown_in_batches_is_the_log_grown_at_once(batches: list[int]) -> 
     assert store == stored(size)
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 9), st.lists(st.booleans(), max_size=40), st.integers(0, 9))
+def test_a_frontier_grows_by_whole_subtrees_as_by_their_leaves(
+    height: int, by_leaves: list[bool], rest: int
+) -> None:
+    step, frontier = 1 << height, Frontier()
+    for at, each in enumerate(by_leaves):
+        leaves = LEAVES[at * step : (at + 1) * step]
+        frontier = frontier.extend(leaves) if each else frontier.extend([merkle.root(leaves)], height)
+    size = len(by_leaves) * step
+    assert frontier == Frontier().extend(LEAVES[:size])
+    frontier = frontier.extend(LEAVES[size : size + rest])
+    if frontier.size % step:
+        with pytest.raises(Malformed):
+            frontier.extend([bytes(32)], height)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_random_proofs_of_a_large_tree_are_the_naive_ones(large: Store, data: st.DataObject) -> None:

@@ -98,6 +98,14 @@ def test_a_partner_that_stands_still_ends_the_run(monkeypatch: pytest.MonkeyPatc
         pair.catch_up()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be told so")
+def test_what_is_started_on_one_processor_has_no_other() -> None:
+    before = os.sched_getaffinity(0)
+    with usage.one_processor():
+        ran = usage.run([sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"])
+    assert (ran.said, os.sched_getaffinity(0)) == (b"1\n", before)
+
+
 def test_a_trial_with_fewer_records_bears_its_number_and_has_no_goals() -> None:
     whole, trial = Size(MILLION), Size(20_000)
     assert (whole.name(), whole.name(whole.small), trial.name()) == ("million", "10k", "20000")

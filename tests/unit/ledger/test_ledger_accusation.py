@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.errors import Malformed, Unproven
 from node.ledger import canonical, merkle, note, tiles
-from node.ledger.accusation import Accusation
+from node.ledger.accusation import Accusation, between
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.merkle import EMPTY_ROOT, leaf_hash
 
@@ -56,6 +56,27 @@ def test_every_two_histories_are_told_from_one() -> None:
             else:
                 older, newer = accusation.check(KNOWN)
                 assert (older.size, newer.size) == (old, size)
+
+
+def test_a_logs_own_tiles_accuse_it_of_every_contradiction_and_of_nothing_else() -> None:
+    for old, size in itertools.combinations_with_replacement(range(SIZE + 1), 2):
+        for one, other in itertools.product((0b0000000, 0b0000001, 0b0100000, 0b1111111), repeat=2):
+            grown = tiles.append(lambda *at: b"", 0, leaves(other)[:size])
+            older, newer = signed(one, old), signed(other, size)
+            found = between(older, newer, KNOWN, lambda *at, of=grown.tiles: of[at])
+            if root(one, old) == root(other, old):
+                assert found is None
+            else:
+                assert found == accused(one, old, other, size)
+                found.check(KNOWN)
+
+
+def test_tiles_of_another_tree_accuse_nobody() -> None:
+    grown = tiles.append(lambda *at: b"", 0, leaves(0b0000010))
+    with pytest.raises(Unproven):
+        between(signed(0, 3), signed(0, SIZE), KNOWN, lambda *at: grown.tiles[at])
+    with pytest.raises(Unproven, match="no known key"):
+        between(signed(0, 3), signed(0, SIZE, OTHER), KNOWN, lambda *at: grown.tiles[at])
 
 
 @pytest.mark.parametrize(("old", "size"), [(1, 2), (3, 7), (4, 7), (6, 7)])
