@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node import keys, settings
-from node.api import agreements, description, edge, exchange, operators, problems, system
+from node.api import agreements, description, edge, exchange, logs, operators, problems, system
 from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
 from node.exchange import card
 from node.exchange.peers import Peers
@@ -94,7 +94,8 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    for router in (operators.router, system.router, agreements.router, exchange.peers, exchange.log):
+    routers = (operators.router, system.router, agreements.router, exchange.peers)
+    for router in (*routers, logs.keys, logs.of_ledger, logs.of_channel):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

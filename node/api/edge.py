@@ -188,6 +188,15 @@ async def _peer(request: Request) -> Card:
     return await node.database.ask(lambda: gate.peer(request, body))
 
 
+async def asking_country(request: Request) -> str:
+    """Whose administration asks: that of the peer that signed the request, or the own, by a token."""
+    if "signature" in request.headers:
+        return (await _peer(request)).country
+    await reader(request)
+    node: Parts = request.app.state.parts
+    return node.country
+
+
 async def node_of(request: Request) -> Parts:
     """The parts of the node that serves a request."""
     parts: Parts = request.app.state.parts
