@@ -13,7 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node import keys, settings
-from node.api import agreements, description, edge, exchange, operators, problems, receipts, system, witness
+from node.api import (
+    agreements,
+    description,
+    edge,
+    exchange,
+    logs,
+    operators,
+    problems,
+    receipts,
+    system,
+    witness,
+)
 from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
 from node.exchange import card
 from node.exchange.peers import Peers
@@ -115,15 +126,9 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    for router in (
-        operators.router,
-        system.router,
-        agreements.router,
-        exchange.peers,
-        exchange.log,
-        receipts.router,
-        witness.router,
-    ):
+    routers = (operators.router, system.router, agreements.router, exchange.peers)
+    of_logs = (logs.keys, logs.of_ledger, logs.of_channel, witness.router, receipts.router)
+    for router in (*routers, *of_logs):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
         description="URL of the store, SQLite or PostgreSQL; a relative path is from the home folder.",
     )
 
+    log_public: bool = Field(
+        default=True,
+        description="Whether anybody may read the ledger's checkpoint, tiles and entries, which hold "
+        "commitments only; if not, peers by signed requests, and own tokens.",
+    )
+
     body_limit_bytes: int = Field(
         default=4 * 2**20, ge=2**10, le=64 * 2**20, description="Largest request body."
     )

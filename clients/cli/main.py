@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import agreements, audit, local, lookup, operators, peers, proofs, watching
+from clients.cli import agreements, audit, local, log, lookup, operators, peers, proofs, watching
 from clients.cli.output import EXIT_CODES, say_refusal
 from node.advice import program
 from node.errors import Refusal
@@ -35,6 +35,7 @@ cli = typer.Typer(
 )
 local.add_to(cli)
 cli.add_typer(peers.cli, name="peer")
+cli.add_typer(log.cli, name="log")
 cli.add_typer(agreements.cli, name="mra")
 cli.add_typer(operators.cli, name="operator")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)

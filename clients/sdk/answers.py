@@ -19,6 +19,39 @@ class Card(TypedDict):
     country: str
 
 
+class Log(TypedDict):
+    """A ledger: its origin, where it is read, and its C2SP verifier key."""
+
+    origin: str
+    url: str
+    vkey: str
+
+
+class Witness(TypedDict):
+    """A cosigner: its name, where it is asked for a cosignature, and its C2SP verifier keys."""
+
+    name: str
+    url: str
+    vkeys: list[str]
+
+
+class LogKeys(TypedDict):
+    """The keys of one administration, as on its card."""
+
+    name: str
+    country: str
+    administration: str
+    log: Log
+    witness: Witness
+
+
+class OwnLogKeys(LogKeys):
+    """The own keys, with the ledger's size in entries, and those of each pinned peer."""
+
+    size: int
+    peers: list[LogKeys]
+
+
 class Status(TypedDict):
     """A status as it must be read today, beside the one stated."""
 

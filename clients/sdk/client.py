@@ -33,6 +33,7 @@ from clients.sdk.answers import (
     IncidentEvidence,
     Operator,
     OperatorAnswer,
+    OwnLogKeys,
     Peer,
     Search,
 )
@@ -140,6 +141,11 @@ class Node:
     def card(self) -> Card:
         """The node's signed card."""
         answer: Card = self._get("/v1/card")
+        return answer
+
+    def log_keys(self) -> OwnLogKeys:
+        """The verifier keys and addresses of the own ledger and witness, and of each pinned peer's."""
+        answer: OwnLogKeys = self._get("/v1/log")
         return answer
 
     def channels(self) -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ from fastapi import FastAPI
 
 from node.api.schemas import Problem
 
-OPEN = ("/healthz", "/v1/card", "/log/", "/witness/")
-PEERS = "/v1/peer/"
+OPEN = ("/healthz", "/v1/card", "/witness/")
+TOKEN, PEER = {"bearer": list[str]()}, {"peer": list[str]()}
+SECURITY = {"/v1/peer/": [PEER], "/channel/": [PEER, TOKEN], "/log/": [{}, PEER, TOKEN]}
+"""What shows who asks, where it is not a token only; `{}`: nothing need (`log_public`)."""
 SCHEMES = {
     "bearer": {
         "type": "http",
@@ -36,7 +38,7 @@ TAGS = [
     {"name": "node", "description": "The node itself: card, channels, what failed verification."},
     {"name": "peers", "description": "For peer nodes, by signed request."},
     {"name": "witness", "description": "Cosignatures on checkpoints of peers' logs (C2SP tlog-witness)."},
-    {"name": "log", "description": "The ledger as static tiles (C2SP tlog-tiles), for anyone who checks."},
+    {"name": "log", "description": "Ledger and channels as static tiles (C2SP tlog-tiles), and their keys."},
 ]
 
 
@@ -65,4 +67,5 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         "content": refused,
     }
     if not path.startswith(OPEN):
-        operation["security"] = [{"peer" if path.startswith(PEERS) else "bearer": []}]
+        own = [accepted for prefix, accepted in SECURITY.items() if path.startswith(prefix)]
+        operation["security"] = own[0] if own else [TOKEN]

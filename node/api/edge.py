@@ -193,6 +193,15 @@ async def sender_of(request: Request) -> Card | None:
     return await _peer(request) if "signature" in request.headers else None
 
 
+async def asking_country(request: Request) -> str:
+    """Whose administration asks: that of the peer that signed the request, or the own, by a token."""
+    if "signature" in request.headers:
+        return (await _peer(request)).country
+    await reader(request)
+    node: Parts = request.app.state.parts
+    return node.country
+
+
 async def node_of(request: Request) -> Parts:
     """The parts of the node that serves a request."""
     parts: Parts = request.app.state.parts

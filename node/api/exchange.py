@@ -1,4 +1,4 @@
-"""Routes for peers and for anyone who checks: news over signed requests, the log as static tiles."""
+"""The route for peers: news over signed requests."""
 
 import time
 from dataclasses import dataclass
@@ -6,26 +6,18 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from node.api.edge import FromPeer, Node, json, read_out
-from node.errors import Malformed, NotFound, problem
+from node.api.edge import FromPeer, Node, json
+from node.errors import Malformed, problem
 from node.exchange import serving
 from node.exchange.card import Card
 from node.exchange.serving import CURSORS_LIMIT, Cursors
-from node.ledger import tiles
 from node.ledger.encoding import parse_decimal
-from node.ledger.merkle import MAX_SIZE
 from node.service.batch import open_body
 from node.service.parts import Parts
-from node.store import logs, witnessed
-from node.store.tables import LEDGER
 
 peers = APIRouter(prefix="/v1/peer", tags=["peers"])
-log = APIRouter(prefix="/log", tags=["log"])
-
-IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
-FRESH = {"cache-control": "no-cache"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,46 +61,6 @@ async def news(
     deadline = min(wait, node.settings.wait_limit_s)
     await _until_news(node, peer, cursors, deadline)
     return json(await node.database.read_out(partial(_news, node, peer, cursors)))
-
-
-@log.get("/checkpoint", response_class=PlainTextResponse)
-@read_out
-def checkpoint(node: Node) -> Response:
-    """The newest signed checkpoint of the ledger (C2SP tlog-checkpoint)."""
-    with node.database.glance() as connection:
-        head = logs.head(connection, LEDGER)
-        if head is None:
-            raise NotFound("there is no ledger yet")
-        note = witnessed.published(connection, head)
-    return PlainTextResponse(note, headers=FRESH)
-
-
-@log.get("/tile/entries/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})
-@read_out
-def bundle(place: str, node: Node) -> Response:
-    """A bundle of up to 256 ledger entries (C2SP tlog-tiles)."""
-    index, width = tiles.parse_bundle_path(f"tile/entries/{place}")
-    start = index * tiles.TILE_WIDTH
-    with node.database.glance() as connection:
-        entries = logs.entries(connection, LEDGER, start, min(start + width, MAX_SIZE))
-    if len(entries) < width:
-        raise NotFound(
-            "the ledger has no such bundle yet", where=place, do="read the checkpoint for its size"
-        )
-    return Response(tiles.encode_bundle(entries), media_type="application/octet-stream", headers=IMMUTABLE)
-
-
-@log.get("/tile/{level}/{place:path}", responses={200: {"content": {"application/octet-stream": {}}}})
-@read_out
-def tile(level: str, place: str, node: Node) -> Response:
-    """A tile of up to 256 hashes (C2SP tlog-tiles)."""
-    wanted = tiles.parse_path(f"tile/{level}/{place}")
-    with node.database.glance() as connection:
-        hashes = logs.tile(connection, LEDGER, wanted.level, wanted.index)
-    size = wanted.width * 32
-    if hashes is None or len(hashes) < size:
-        raise NotFound("the ledger has no such tile yet", where=place, do="read the checkpoint for its size")
-    return Response(hashes[:size], media_type="application/octet-stream", headers=IMMUTABLE)
 
 
 def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:

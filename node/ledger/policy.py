@@ -7,8 +7,9 @@ members that could count twice, and more than the bounds.
 """
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from node.errors import Malformed, Problem, Unproven, problem
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
@@ -50,12 +51,16 @@ class Cosigned:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Logs by origin, witnesses and groups by name, and the name of the quorum (`none`: no cosignature)."""
+    """Logs by origin, witnesses and groups by name, and the name of the quorum (`none`: no cosignature).
+
+    `urls`: where logs are read, by verifier key, of those that say it.
+    """
 
     logs: Mapping[str, tuple[Verifier, ...]]
     witnesses: Mapping[str, Witness]
     groups: Mapping[str, Group]
     quorum: str
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     def open(self, note: str) -> Cosigned:
         """The checkpoint in a note; `Unproven` unless a log of this policy signed it and a quorum cosigned.
@@ -113,14 +118,18 @@ class _Reader:
         self.witnesses: dict[str, Witness] = {}
         self.groups: dict[str, Group] = {}
         self.quorum = ""
+        self.urls: dict[str, str] = {}
         self._keys: set[bytes] = set()
         self._members: set[str] = set()
 
     def read(self, word: str, *rest: str) -> None:
         """One line; `Malformed` for one that is out of form."""
         match word, rest:
-            case "log", [vkey] | [vkey, _]:
+            case "log", [vkey]:
                 self._log(vkey)
+            case "log", [vkey, url]:
+                self._log(vkey)
+                self.urls[vkey] = url
             case "witness", [name, vkey]:
                 self._witness(name, vkey, "")
             case "witness", [name, vkey, url]:
@@ -201,7 +210,52 @@ def parse(text: str) -> Policy:
         wrong.append(problem("text", "", "must have a quorum line"))
     if wrong:
         raise _refused(wrong)
-    return Policy(reader.logs, reader.witnesses, reader.groups, reader.quorum)
+    return Policy(reader.logs, reader.witnesses, reader.groups, reader.quorum, reader.urls)
+
+
+def render(policy: Policy, remarks: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The text that `parse` reads as this policy; `Malformed` if there is none, as for a URL with a space.
+
+    `remarks`: what a person is told before the lines of a log, witness or group, by its origin or name; by
+    `none`, before the quorum.
+    """
+    blocks = [
+        "\n".join([*_comment(remarks.get(name, "")), *lines])
+        for name, lines in (*_logs(policy), *_witnesses(policy), *_groups(policy))
+    ]
+    text = "\n".join([*blocks, *_comment(remarks.get(NONE, "")), f"quorum {policy.quorum}", ""]).removeprefix(
+        "\n"
+    )
+    if parse(text) != policy:
+        raise _rule("must have names and addresses without white space, and what is named on a line before")
+    return text
+
+
+def _logs(policy: Policy) -> Iterator[tuple[str, list[str]]]:
+    for origin, verifiers in policy.logs.items():
+        vkeys = [each.vkey() for each in verifiers]
+        yield origin, [_line("log", vkey, policy.urls.get(vkey, "")) for vkey in vkeys]
+
+
+def _witnesses(policy: Policy) -> Iterator[tuple[str, list[str]]]:
+    for name, witness in policy.witnesses.items():
+        yield name, [_line("witness", name, witness.verifier.vkey(), witness.url)]
+
+
+def _groups(policy: Policy) -> Iterator[tuple[str, list[str]]]:
+    for name, group in policy.groups.items():
+        words = {len(group.members): "all", 1: "any"}
+        yield name, [_line("group", name, words.get(group.threshold, str(group.threshold)), *group.members)]
+
+
+def _line(*words: str) -> str:
+    return " ".join(filter(None, words))
+
+
+def _comment(remark: str) -> list[str]:
+    """An empty line and the remark, in which nothing can pass for a line of the policy."""
+    plain = _NOT_ALLOWED.sub("\ufffd", remark)
+    return ["", *(f"# {line}" for line in plain.split("\n"))] if plain else []
 
 
 def _rule(rule: str) -> Malformed:

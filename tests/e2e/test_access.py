@@ -31,7 +31,11 @@ OPEN = {
     "POST /witness/add-checkpoint",
 }
 SIGNED = {"GET /v1/peer/news"}
+CHANNEL = "GET /channel/{agreement}/{issuer}/{partner}"
 PERMISSIONS = {
+    f"{CHANNEL}/checkpoint": "look-up",
+    f"{CHANNEL}/tile/entries/{{place}}": "look-up",
+    f"{CHANNEL}/tile/{{level}}/{{place}}": "look-up",
     "GET /v1/agreements": "look-up",
     "GET /v1/agreements/{agreement}": "look-up",
     "GET /v1/agreements/{agreement}/decisions": "look-up",
@@ -39,6 +43,7 @@ PERMISSIONS = {
     "GET /v1/channels": "look-up",
     "GET /v1/incidents": "audit",
     "GET /v1/incidents/{incident}": "audit",
+    "GET /v1/log": "look-up",
     "GET /v1/operators": "look-up",
     "GET /v1/operators/{tin}": "look-up",
     "GET /v1/operators/{tin}/evidence": "look-up",
@@ -100,12 +105,13 @@ class Partner:
 @pytest.fixture(scope="module")
 def partner(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Partner:
     """A partner whose card is pinned at the node."""
-    made = _card_holder(tmp_path_factory.mktemp("partner"), "UY", node)
+    made = card_holder(tmp_path_factory.mktemp("partner"), "UY", node)
     node.post("/v1/peers", {"card": made.card.text, "fingerprint": made.card.fingerprint})
     return made
 
 
-def _card_holder(home: Path, country: str, node: Node) -> Partner:
+def card_holder(home: Path, country: str, node: Node) -> Partner:
+    """Somebody with keys and a card of this country, who asks this node."""
     keys.make(home / "keys")
     own = keys.load("file:keys", home)
     told = card.write(name_of(country), country, f"Customs of {country}", "http://127.0.0.1:9", own)
@@ -251,7 +257,7 @@ def test_a_replayed_request_is_refused(partner: Partner) -> None:
 
 
 def test_a_request_signed_with_an_unknown_key_is_refused(partner: Partner, tmp_path: Path) -> None:
-    stranger = _card_holder(tmp_path, "AR", partner.node)
+    stranger = card_holder(tmp_path, "AR", partner.node)
     assert is_problem(partner.get(stranger.headers()), 401)
     assert is_problem(partner.get(partner.headers(key=stranger.keys.log)), 401)
     assert is_problem(partner.get(partner.headers(key=partner.keys.cosign)), 401)
@@ -362,7 +368,7 @@ def hostile(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     urls = {"BR": request.getfixturevalue("postgres").create()}
     [made] = make(("BR",), tmp_path_factory.mktemp("hostile"), urls)
     with running(made):
-        its = _card_holder(tmp_path_factory.mktemp("its"), "UY", made)
+        its = card_holder(tmp_path_factory.mktemp("its"), "UY", made)
         made.post("/v1/peers", {"card": its.card.text, "fingerprint": its.card.fingerprint})
         yield its
 

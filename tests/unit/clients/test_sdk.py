@@ -26,7 +26,7 @@ from tests import nodes
 from tests.nodes import brazilian
 
 OPENAPI = Path(__file__).parents[3] / "docs" / "openapi.json"
-SPOKEN_ELSEWHERE = ("/log/", "/v1/peer/")
+SPOKEN_ELSEWHERE = ("/log/", "/channel/", "/v1/peer/")
 """Read by verifiers and by peers, not by a client of one's own node."""
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -284,7 +284,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
     with asking(place, transport) as br:
         admitted = br.admit(brazilian(60))
         tin = admitted["tin"]
-        for ask in (br.health, br.card, br.channels, br.incidents, br.agreements, br.peers):
+        for ask in (br.health, br.card, br.log_keys, br.channels, br.incidents, br.agreements, br.peers):
             ask()
         assert br.find(tin) == br.look_up_list([tin])[tin] == [br.look_up(tin)]
         assert br.history(tin)["tin"] == tin

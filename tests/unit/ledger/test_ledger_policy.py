@@ -151,3 +151,70 @@ def test_every_bad_line_is_named() -> None:
     with pytest.raises(Malformed) as refused:
         policy.parse("nonsense\nquorum nobody\n")
     assert [each.field for each in refused.value.problems] == ["line 1", "line 2"]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        "quorum none",
+        "quorum UY",
+        "group one any AR\nquorum one",
+        "group uy all UY UY-lasting\ngroup two 2 uy AR PY\ngroup three any two\nquorum two",
+    ],
+)
+def test_a_policy_that_is_written_out_is_read_as_the_same(groups: str) -> None:
+    new = note.ed25519_signer(LOG.name, key(9)).verifier().vkey()
+    read = policy.parse(KEYS + f"log {new} https://new.example\nlog {vkey_of('other.example')}\n" + groups)
+    assert read.urls == {LOG.verifier().vkey(): "https://aeo.br.example/log", new: "https://new.example"}
+    remarks = dict.fromkeys((LOG.name, "UY", "two", policy.NONE), "what it is\nand why")
+    for each in (policy.render(read), policy.render(read, remarks)):
+        assert policy.parse(each) == read
+
+
+def test_a_person_is_told_what_each_line_is() -> None:
+    read = policy.parse(
+        f"log {vkey_of('a.example')}\nwitness UY {UY.verifier().vkey()} https://uy\nquorum UY"
+    )
+    written = policy.render(
+        read, {"a.example": "the ledger", "UY": "who cosigns\nit", policy.NONE: "that is all"}
+    )
+    assert written == (
+        f"# the ledger\nlog {vkey_of('a.example')}\n\n# who cosigns\n# it\n"
+        f"witness UY {UY.verifier().vkey()} https://uy\n\n# that is all\nquorum UY\n"
+    )
+
+
+def vkey_of(origin: str) -> str:
+    return note.ed25519_signer(origin, key(8)).verifier().vkey()
+
+
+def test_no_remark_can_become_a_line() -> None:
+    read = policy.parse(KEYS + "quorum UY")
+    for hidden in ("x\nquorum none", "x\rquorum none\r\n", "\x00\x85\u2028quorum none", "x\n\nwitness"):
+        assert policy.parse(policy.render(read, {"UY": hidden})) == read
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a b", "https://a\nquorum none", "https://a\n#", "x\ty", " ", "https://\r"]
+)
+def test_an_address_that_is_not_one_word_is_not_written_out(url: str) -> None:
+    witness = policy.Witness(UY.verifier(), url)
+    for made in (
+        policy.Policy({}, {"UY": witness}, {}, "UY"),
+        policy.Policy({LOG.name: (LOG.verifier(),)}, {}, {}, policy.NONE, {LOG.verifier().vkey(): url}),
+    ):
+        with pytest.raises(Malformed):
+            policy.render(made)
+
+
+def test_a_policy_that_names_what_it_lacks_is_not_written_out() -> None:
+    uy, group = {"UY": policy.Witness(UY.verifier())}, policy.Group(1, ("UY",))
+    for made in (
+        policy.Policy({}, uy, {}, "AR"),
+        policy.Policy({}, uy, {}, ""),
+        policy.Policy({}, uy, {"g": policy.Group(1, ("h",)), "h": group}, "g"),
+        policy.Policy({}, {"U Y": uy["UY"]}, {}, policy.NONE),
+        policy.Policy({}, uy, {}, policy.NONE, {"a key of no log here": "https://a"}),
+    ):
+        with pytest.raises(Malformed):
+            policy.render(made)
