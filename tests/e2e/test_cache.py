@@ -86,6 +86,10 @@ def test_tiles_and_bundles_are_served_by_a_cache_when_the_node_is_gone(tmp_path:
             again = [client.get(f"/log/{path}") for path in immutable]
             assert {(each.status_code, each.headers["x-cache"]) for each in again} == {(200, "HIT")}
             assert [each.content for each in again] == [each.content for each in first]
+            for encoding in ("identity", "br, gzip"):
+                spelt = client.get(f"/log/{immutable[2]}", headers={"accept-encoding": encoding})
+                assert (spelt.headers["x-cache"], spelt.content) == ("HIT", first[2].content)
+                assert ("content-encoding" in spelt.headers) == ("gzip" in encoding)
             assert client.get("/log/checkpoint").status_code == 502
             node.run()
             assert client.get("/log/checkpoint").status_code == 200
