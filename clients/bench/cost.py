@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from clients.bench import report
-from clients.bench.million import NAMES
+from clients.bench.million import COMMAND, NAMES
 
 ADMINISTRATIONS: Final = 180
 TRADERS: Final = 100_000_000
@@ -31,12 +31,15 @@ Values = Mapping[str, float]
 def main(arguments: Sequence[str]) -> int:
     """`REPORT [PAGE]`: print the tables, or put them into the page."""
     told, *page = [Path(each) for each in arguments] or [report.PATH]
-    results = report.read(told)["results"]
+    found = report.read(told)
+    results = found["results"]
     values = {each["name"]: float(each["p50"]) for each in results}
     if not any(name.startswith(STEPS) for name in values):
         print(f"{told} has no figures of `make bench-million`; run it first", file=sys.stderr)
         return 2
-    tables = {"measured": measured(values), "worked out": worked_out(values)}
+    took_s = max(at["took_s"] for run, at in found["runs"].items() if run.startswith(COMMAND))
+    tables = {"the run": of_run(values, took_s)}
+    tables |= {"measured": measured(values), "worked out": worked_out(values)}
     for path in page:
         text = path.read_text(encoding="utf-8")
         for name, table in tables.items():
@@ -52,6 +55,20 @@ def main(arguments: Sequence[str]) -> int:
 def steps_of(figures: Values) -> list[str]:
     """The numbers of records after each step of the run, as the names have them."""
     return [name.removeprefix(STEPS) for name in figures if name.startswith(STEPS)]
+
+
+def of_run(figures: Values, took_s: float) -> str:
+    """What else to know of the run: how fast the machine was, how long it took, how much memory."""
+    step = steps_of(figures)[-1]
+    signatures = figures[f"es256_signed_and_verified_{step}_per_s"]
+    peak = max(value for name, value in figures.items() if name.endswith(f"_peak_memory_{step}_mb"))
+    rows = [
+        ["in that run", ""],
+        ["ES256 signatures made and verified, one thread", f"{signatures:,.0f} a second"],
+        ["the whole of it", _time(took_s)],
+        ["the most memory that one process had", f"{peak:,.0f} MB"],
+    ]
+    return _markdown(rows)
 
 
 def measured(figures: Values) -> str:

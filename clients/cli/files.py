@@ -36,12 +36,9 @@ def write_new(path: Path, content: bytes, *, replace: bool) -> None:
     """Write a whole file or none of it; `Conflict` if it exists, unless it is to be replaced."""
     if path.exists() and not replace:
         raise Conflict("the file exists", where=str(path), do="name another, or give --force")
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        raise Malformed("the file cannot be written", where=str(path), why=str(error)) from None
+    from clients.sdk.auditing import replace_file
+
+    replace_file(path, content)
 
 
 def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:

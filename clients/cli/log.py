@@ -4,7 +4,7 @@ A trust policy is for one ledger. C2SP's have one quorum for all the logs in the
 one policy an administration could vouch for its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -14,10 +14,9 @@ from clients.cli.session import Session, on_node
 from node.errors import NotFound
 
 if TYPE_CHECKING:
-    from clients.sdk.answers import LogKeys, Witness
+    from clients.sdk.answers import LogKeys
     from node.ledger.policy import Policy
 
-OTHERS: Final = "others"
 QUORUM_REMARK: Final = (
     "Any one of them is enough: it has seen this ledger grow without a change to what was there."
 )
@@ -78,37 +77,28 @@ def policy_for(country: str | None, known: Sequence["LogKeys"]) -> str:
 
 def _policy(chosen: "LogKeys", others: Sequence["LogKeys"]) -> "Policy":
     from node.ledger.note import parse_vkey
-    from node.ledger.policy import NONE, Group, Policy, Witness
+    from node.ledger.policy import any_of
 
-    log, groups = chosen["log"], dict[str, Group]()
-    witnesses = {
-        name: Witness(parse_vkey(key), each["witness"]["url"])
+    witnesses = [
+        (
+            each["witness"]["name"],
+            each["witness"]["url"],
+            [parse_vkey(key) for key in each["witness"]["vkeys"]],
+        )
         for each in others
-        for name, key in _keys(each["witness"])
-    }
-    for each in others:
-        if len(names := [name for name, _ in _keys(each["witness"])]) > 1:
-            groups[each["witness"]["name"]] = Group(len(names), tuple(names))
-    if others:
-        groups[OTHERS] = Group(1, tuple(each["witness"]["name"] for each in others))
-    logs = {log["origin"]: (parse_vkey(log["vkey"]),)}
-    return Policy(logs, witnesses, groups, OTHERS if others else NONE, {log["vkey"]: log["url"]})
-
-
-def _keys(witness: "Witness") -> Iterator[tuple[str, str]]:
-    """The name of each key of a witness: its own where it has one key, else that and a number."""
-    one = len(witness["vkeys"]) == 1
-    for number, key in enumerate(witness["vkeys"], 1):
-        yield (witness["name"] if one else f"{witness['name']}/{number}"), key
+    ]
+    return any_of(parse_vkey(chosen["log"]["vkey"]), chosen["log"]["url"], witnesses)
 
 
 def _remarks(chosen: "LogKeys", others: Sequence["LogKeys"]) -> dict[str, str]:
     said = {chosen["log"]["origin"]: f"The ledger of {_named(chosen)}, and where it is read."}
     for each in others:
-        (first, _), *rest = _keys(each["witness"])
-        keys = f" It has {len(rest) + 1} keys, of different kinds, and signs with all." if rest else ""
-        said[first] = f"{_named(each)} cosigns under this key, and is asked to at this address.{keys}"
-    return said | {OTHERS if others else "none": QUORUM_REMARK if others else ALONE_REMARK}
+        said[f"{each['witness']['name']}/1"] = (
+            f"{_named(each)} cosigns under these keys, with all of them, and is asked to at this address."
+        )
+    from node.ledger.policy import ANY, NONE
+
+    return said | ({ANY: QUORUM_REMARK} if others else {NONE: ALONE_REMARK})
 
 
 def _named(keys: "LogKeys") -> str:

@@ -9,8 +9,6 @@ from clients.cli.files import read_bytes, read_text, write_new
 from clients.cli.output import FINDINGS, FINE, say, say_json, warn
 from clients.cli.session import Session, on_node
 
-POLICY_LIMIT_BYTES = 1 << 20
-
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; it must not exist.")]
 Forced = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
@@ -70,9 +68,10 @@ def verify(
     from dataclasses import asdict
 
     from clients.sdk import verifier
+    from node.ledger.policy import LIMIT_CHARACTERS
 
     encoded = read_bytes(file, verifier.LIMIT_BYTES)
-    results = verifier.verify(encoded, read_text(policy, POLICY_LIMIT_BYTES))
+    results = verifier.verify(encoded, read_text(policy, LIMIT_CHARACTERS))
     holds = all(each.passed for each in results)
     if as_json:
         say_json({"holds": holds, "checks": [asdict(each) for each in results]})

@@ -11,6 +11,7 @@ from clients.cli.files import write_new
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_line, say_pairs, say_table, warn
 from clients.cli.progress import steps
 from clients.cli.session import Session, on_node
+from node.errors import Malformed
 
 RETRY_S: Final = 2.0
 LOOK_S: Final = 1.0
@@ -75,10 +76,10 @@ def incidents(
     ] = None,
 ) -> int:
     """Show what peers sent that failed verification; exit code 1 when there is any."""
-    if show is not None and out is not None:
-        write_new(out, b64decode(session.node.incident(show)["evidence"]), replace=False)
+    if show is None and out is not None:
+        raise Malformed("nothing to write", do="say which incident with --show")
     if show is not None:
-        return _show_incident(session, show)
+        return _show_incident(session, show, out)
     if close is not None:
         session.node.close_incident(close)
     found = session.node.incidents(open_only)
@@ -113,8 +114,10 @@ def _follow(session: Session) -> None:
             time.sleep(LOOK_S)
 
 
-def _show_incident(session: Session, number: int) -> int:
+def _show_incident(session: Session, number: int, out: Path | None) -> int:
     found = dict(session.node.incident(number))
+    if out is not None:
+        write_new(out, b64decode(str(found["evidence"])), replace=False)
     if session.as_json:
         say_json(found)
         return FINE

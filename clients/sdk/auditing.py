@@ -24,10 +24,10 @@ from node.ledger.accusation import Accusation
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
 from node.ledger.encoding import b64, unb64
 from node.ledger.merkle import Frontier
-from node.ledger.note import MAX_NOTE_BYTES, open_note, parse_vkey, read_note
+from node.ledger.note import MAX_NOTE_BYTES, open_note, parse_vkey
 from node.ledger.policy import Policy
 from node.ledger.reread import Chain, Hashes, Progress, take
-from node.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile
+from node.ledger.tiles import TILE_WIDTH, ReadTile, width
 
 KIND: Final = "aeo-audit/v1"
 LIMIT_BYTES: Final = 2 * MAX_NOTE_BYTES
@@ -75,7 +75,7 @@ class State:
         match content:
             case {"checkpoint": str(note), "size": int(size), "tree": list(tree), "chain": chain}:
                 hashes = tuple(unb64(str(each)) for each in tree)
-                of = checkpoint.parse(read_note(note)[0]).size
+                of = checkpoint.stated(note).size
                 if size % TILE_WIDTH == 0 and size <= of:
                     return cls(note, Progress(Frontier(size, hashes), _chain(chain)))
         return None
@@ -129,7 +129,6 @@ def audit(log: Log, trusted: Policy, path: Path | None, tell: Tell) -> Report:
         return replace(report, found=_shrunk(known, shown, refusal) if shown.size < known.size else refusal)
     if accused is None:
         return _reread(log, State(newer, held.progress), report, tell)
-    accused.check(verifiers)
     return _accused(accused, report)
 
 
@@ -179,8 +178,7 @@ def _known(held: State, trusted: Policy, origin: str, path: Path) -> Checkpoint:
 
 def _tiles(log: Log, signed: Checkpoint) -> ReadTile:
     def read(level: int, index: int) -> bytes:
-        width = min(TILE_WIDTH, (signed.size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH)
-        return log.tile(level, index, width)
+        return log.tile(level, index, width(signed.size, level, index))
 
     return read
 

@@ -145,7 +145,7 @@ class Log:
                 status, told_s, body, why = 0, 0.0, b"", str(error) or type(error).__name__
             if status == OK:
                 return body
-            self._check_busy(status, path)
+            self._raise_final(status, path)
             pause_s = min(max(pause_s, told_s), PAUSES_S[1])
             if not self._is_heard or time.monotonic() + pause_s > end_s:
                 raise self._unreachable(path, why)
@@ -187,7 +187,7 @@ class Log:
             raise Malformed("a log's answer cannot be unpacked", where=path, why=why)
         return content
 
-    def _check_busy(self, status: int, path: str) -> None:
+    def _raise_final(self, status: int, path: str) -> None:
         """Raise the refusal of an answer after which it makes no sense to ask again."""
         if status in GONE:
             raise NotFound("the log does not serve this", where=f"{self.url}/{path}")

@@ -5,18 +5,19 @@
 FILE was written by `aeo evidence` or kept as an accusation; POLICY is a trust policy (C2SP tlog-policy)
 that names the issuer's ledger with the key that you trust, and the witnesses that must have cosigned it.
 Nothing else is trusted, asked or written: no node, no network, no other part of AEO Exchange. It needs
-Python 3.11 or newer and the package `cryptography`, and is meant to be read from its first line to its last
-by whoever relies on it.
+Python 3.11 or newer and the package `cryptography`, 50 or newer, and is meant to be read from its first
+line to its last by whoever relies on it.
 
-An evidence file says: at that moment, under that agreement, this is what the issuing administration had
-told the reading one about that operator, and this is why a benefit applied or did not. It is checked in
-numbered steps; what each one shows stands in its title. Every step is either passed, or failed with what
-was expected and what was found, or not reached because one that it rests on failed. The evidence holds if
-every step passed.
+An evidence file says: by that moment, under that agreement, this is what the issuing administration had
+told the reading one about that operator, and this is whether a benefit follows from it and why. It is
+checked in numbered steps; what each one shows stands in its title. A step is passed, or failed with what
+was expected and what was found; behind the first that failed none is reached. The evidence holds if every
+step passed.
 
 What it cannot show: that the reader was told nothing else about the operator, and that no other act was
 signed under the agreement, for the reader chose what to put into the file. The issuer can: an entry in the
-same channel or ledger, older than that moment, that is not in the file.
+same channel or ledger, older than that moment, that is not in the file. Nor what the reader knew beyond the
+file, such as an entry that failed verification.
 
 Formats: C2SP signed-note, tlog-checkpoint, tlog-cosignature, tlog-policy; RFC 6962 and RFC 9162 (Merkle
 trees); RFC 7515 (JWS), RFC 9901 (SD-JWT), RFC 8785 (canonical JSON), all as AEO Exchange writes them.
@@ -327,13 +328,19 @@ class Policy:
         need(made.quorum, "a quorum line", "none")
         return made
 
+    def _key(self, vkey: str) -> Key:
+        key = key_of(vkey)
+        taken = {each.raw for each in (*self.logs, *self.witnesses.values())}
+        need(key.raw not in taken, "each key once, so that nobody counts twice", vkey)
+        return key
+
     def _read(self, word: str, *rest: str) -> None:
         known = {*self.witnesses, *self.groups}
         if word == "log" and len(rest) in (1, 2):
-            self.logs.append(key_of(rest[0]))
+            self.logs.append(self._key(rest[0]))
             need(self.logs[-1].kind == LOG, "the key of a log", rest[0])
         elif word == "witness" and len(rest) in (2, 3) and rest[0] not in {*known, "none"}:
-            self.witnesses[rest[0]] = key_of(rest[1])
+            self.witnesses[rest[0]] = self._key(rest[1])
             need(self.witnesses[rest[0]].kind != LOG, "the key of a witness", rest[1])
         elif word == "group" and len(rest) > 2 and rest[0] not in {*known, "none"}:
             listed = list(rest[2:])
@@ -341,7 +348,7 @@ class Policy:
             need(
                 set(listed) <= known and len({*listed, *taken}) == len(listed) + len(taken),
                 "members once",
-                line_of(rest),
+                " ".join(rest),
             )
             count = {"any": 1, "all": len(listed)}.get(rest[1]) or decimal(rest[1])
             need(1 <= count <= len(listed), "a number of members", rest[1])
@@ -349,7 +356,7 @@ class Policy:
         elif word == "quorum" and len(rest) == 1 and rest[0] in {*known, "none"} and not self.quorum:
             self.quorum = rest[0]
         else:
-            raise Failed("a line of a trust policy", f"{word} {line_of(rest)}")
+            raise Failed("a line of a trust policy", f"{word} {' '.join(rest)}")
 
     def check(self, note: Json) -> tuple[Opened, dict[str, int]]:
         """A checkpoint that a trusted log signed and a quorum cosigned, and by whom as of when."""
@@ -363,11 +370,6 @@ class Policy:
             held |= {name} if sum(each in held for each in listed) >= count else set()
         need(self.quorum in held, f"cosignatures of the quorum {self.quorum}", ", ".join(times) or "none")
         return found, times
-
-
-def line_of(words: Iterable[str]) -> str:
-    """Words as a line."""
-    return " ".join(words)
 
 
 # --- Signatures with the keys of a card and of an agreement -----------------------------------------------

@@ -19,6 +19,7 @@ from node.api.edge import Node, Reader, asking_country, json, read_out
 from node.api.problems import UNKEPT
 from node.errors import NotFound
 from node.exchange.card import Card, cosigner_name, ledger_origin
+from node.exchange.trust import LOG_PATH, WITNESS_PATH
 from node.ledger import tiles
 from node.ledger.merkle import MAX_SIZE
 from node.service.parts import Parts
@@ -152,11 +153,11 @@ def _keys_of(card: Card) -> dict[str, Any]:
     """The keys on a card as C2SP verifier keys, with where its log is read and its witness asked."""
     origin = ledger_origin(card.name)
     log, *cosigners = card.verifiers(origin)
-    witness = {"name": cosigner_name(card.name), "url": f"{card.address}/witness"}
+    witness = {"name": cosigner_name(card.name), "url": card.address + WITNESS_PATH}
     return {
         "name": card.name,
         "country": card.country,
         "administration": card.administration,
-        "log": {"origin": origin, "url": f"{card.address}/log", "vkey": log.vkey()},
+        "log": {"origin": origin, "url": card.address + LOG_PATH, "vkey": log.vkey()},
         "witness": witness | {"vkeys": [each.vkey() for each in cosigners]},
     }

@@ -10,9 +10,9 @@ from starlette.responses import PlainTextResponse, Response
 from node.api.edge import Administrator, Auditor, Node, Reader, durable, json, read_out
 from node.api.exchange import Asked, asked_by
 from node.errors import Busy, NotFound
-from node.ledger import checkpoint, moment
+from node.ledger import moment
+from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64
-from node.ledger.note import read_note
 from node.service.answers import Answers, Reach
 from node.service.failures import CloseIncident
 from node.service.parts import Parts
@@ -135,7 +135,7 @@ def _incoming(node: Parts, connection: Any, reach: Reach) -> dict[str, Any]:
         "partner": node.country,
     }
     told |= {"state": reach.state, "size": head.size if head else 0, "in_view": in_view, "left_view": gone}
-    told |= {"signed_size": checkpoint.parse(read_note(head.checkpoint)[0]).size if head else 0}
+    told |= {"signed_size": stated(head.checkpoint).size if head else 0}
     told |= {
         "ledger_size": reach.ledger_size,
         "freshness": reach.freshness(node.now_ms()),

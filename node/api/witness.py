@@ -7,12 +7,11 @@ from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Node, durable, sender_of
 from node.api.problems import UNKEPT
-from node.ledger.witness import LIMIT_BYTES, Rejected
+from node.ledger.witness import LIMIT_BYTES, SIZE_TYPE, Rejected
 from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 
 router = APIRouter(prefix="/witness", tags=["witness"])
 
-SIZE_TYPE = "text/x.tlog.size"
 ANSWERS = {
     400: "Out of form, or an old size beyond the checkpoint's.",
     403: "No key that is trusted for this log signed it.",

@@ -138,7 +138,7 @@ class Answered:
     """An answer: status, content type, and the bytes of its body."""
 
     status: int
-    kind: str
+    content_type: str
     body: bytes
 
 
@@ -171,7 +171,7 @@ class Caller:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             late = isinstance(error, httpx.TimeoutException)
             raise Busy(
-                "a peer cannot be reached in time" if late else "a peer cannot be reached",
+                f"{self._who} cannot be reached{' in time' if late else ''}",
                 where=self._who,
                 why=type(error).__name__,
                 do="this node asks again by itself",
@@ -189,12 +189,12 @@ class Caller:
             method, url, headers=headers, timeout=timeout_s, content=body or None
         ) as answer:
             if "content-encoding" in answer.headers:  # decoding would come before any bound
-                raise Malformed("a peer's answer is encoded, which was not asked for", where=self._who)
+                raise Malformed("an answer is encoded, which was not asked for", where=self._who)
             told = bytearray()
             for chunk in answer.iter_raw():
                 told += chunk
                 if len(told) > limit_bytes:
-                    raise TooMuch("a peer's answer is too long", where=self._who)
+                    raise TooMuch("an answer is too long", where=self._who)
         return Answered(answer.status_code, answer.headers.get("content-type", ""), bytes(told))
 
 

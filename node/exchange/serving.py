@@ -24,7 +24,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64, b64u
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree, leaf_hashes
-from node.store import channels, logs
+from node.store import channels, logs, witnessed
 from node.store.channels import StoredChannel
 from node.store.logs import Head
 from node.store.tables import LEDGER
@@ -99,7 +99,7 @@ def news(
         if rev != cursors.rev
         else None,
         "ledger": {
-            "checkpoint": _beaten(ledger, beat),
+            "checkpoint": _beaten(ledger, beat, witnessed.published(connection, ledger)),
             "leaves": b64(leaf_hashes(tree.read_tile, start, covered)),
             "consistency": _texts(tree.consistency_proof(covered)),
         },
@@ -219,8 +219,8 @@ def _head(connection: Connection, log: int) -> Head:
     return head
 
 
-def _beaten(head: Head, beat: Beat) -> str:
-    return head.checkpoint + beat(Checkpoint(head.origin, head.size, head.root).text())
+def _beaten(head: Head, beat: Beat, note: str = "") -> str:
+    return (note or head.checkpoint) + beat(Checkpoint(head.origin, head.size, head.root).text())
 
 
 def _texts(hashes: tuple[bytes, ...]) -> list[str]:

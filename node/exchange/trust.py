@@ -3,21 +3,14 @@
 from collections.abc import Sequence
 
 from node.exchange.card import Card, ledger_origin
-from node.ledger.policy import NONE, Group, Policy, Witness
+from node.ledger.policy import Policy, any_of
 
+LOG_PATH = "/log"
 WITNESS_PATH = "/witness"
-ANY = "any-peer"
 
 
 def policy_of(own: Card, peers: Sequence[Card]) -> Policy:
-    """The log of `own`, and as its witnesses the peers, of whom one suffices that signs with all its keys."""
-    origin, witnesses, groups = ledger_origin(own.name), dict[str, Witness](), dict[str, Group]()
-    for peer in peers:
-        names = (f"{peer.name}/ed25519", f"{peer.name}/ml-dsa-44")
-        url = peer.address + WITNESS_PATH
-        witnesses |= {name: Witness(key, url) for name, key in zip(names, peer.cosigners, strict=True)}
-        groups[peer.name] = Group(len(names), names)
-    if peers:
-        groups[ANY] = Group(1, tuple(peer.name for peer in peers))
-    log, *_ = own.verifiers(origin)
-    return Policy({origin: (log,)}, witnesses, groups, ANY if peers else NONE)
+    """The ledger of `own`, and its peers as witnesses, of whom one suffices that signs with all its keys."""
+    log, *_ = own.verifiers(ledger_origin(own.name))
+    witnesses = ((each.cosigners[0].name, each.address + WITNESS_PATH, each.cosigners) for each in peers)
+    return any_of(log, own.address + LOG_PATH, witnesses)

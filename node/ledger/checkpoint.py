@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from node.errors import Malformed, Unproven, problem
 from node.ledger.encoding import b64, parse_decimal, unb64
 from node.ledger.merkle import HASH_BYTES, MAX_SIZE
-from node.ledger.note import Opened, Signer, Verifier, check_name, open_note, sign_note
+from node.ledger.note import Opened, Signer, Verifier, check_name, open_note, read_note, sign_note
 
 _LINES = 3
 
@@ -43,6 +43,11 @@ def parse(text: str) -> Checkpoint:
     if len(lines) != _LINES + 1 or lines[-1]:
         raise _refused("text", text, "must be three lines: origin, size, base64 of the root")
     return Checkpoint(lines[0], parse_decimal(lines[1], "size"), unb64(lines[2]))
+
+
+def stated(note: str) -> Checkpoint:
+    """What a note states, *nothing verified*: for notes that were verified when they were kept."""
+    return parse(read_note(note)[0])
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signers: Iterable[Signer]) -> str:

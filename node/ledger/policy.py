@@ -7,7 +7,7 @@ members that could count twice, and more than the bounds.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -19,6 +19,8 @@ from node.ledger.note import COSIGNATURES, ED25519, Opened, Verifier, open_note,
 LIMIT_CHARACTERS = 1 << 20
 LIMIT_LINES = 1 << 10
 NONE = "none"
+ANY = "others"
+"""The group of all witnesses in a policy that `any_of` makes."""
 
 _NOT_ALLOWED = re.compile(r"[^\t\n\x20-\x7e\x80-\U0010ffff]")
 _BLANK = " \t"
@@ -211,6 +213,21 @@ def parse(text: str) -> Policy:
     if wrong:
         raise _refused(wrong)
     return Policy(reader.logs, reader.witnesses, reader.groups, reader.quorum, reader.urls)
+
+
+def any_of(log: Verifier, url: str, witnesses: Iterable[tuple[str, str, Sequence[Verifier]]]) -> Policy:
+    """The policy for one log, read at `url`, that any one of these witnesses suffices for.
+
+    Of each: its name, its submission prefix, and its keys, with all of which it must have cosigned.
+    """
+    named, groups = dict[str, Witness](), dict[str, Group]()
+    for name, prefix, keys in witnesses:
+        members = tuple(f"{name}/{number}" for number in range(1, len(keys) + 1))
+        named |= {each: Witness(key, prefix) for each, key in zip(members, keys, strict=True)}
+        groups[name] = Group(len(members), members)
+    if groups:
+        groups[ANY] = Group(1, tuple(groups))
+    return Policy({log.name: (log,)}, named, groups, ANY if named else NONE, {log.vkey(): url})
 
 
 def render(policy: Policy, remarks: Mapping[str, str] = MappingProxyType({})) -> str:

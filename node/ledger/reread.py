@@ -16,7 +16,7 @@ from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint
 from node.ledger.entry import LedgerEntry, check_chain
 from node.ledger.merkle import HASH_BYTES, Frontier, leaf_hash, root
-from node.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile, Tile, Tree
+from node.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile, Tile, Tree, width
 
 NOT_HASHED = "it is not the entry that was hashed into the tree"
 
@@ -87,7 +87,7 @@ class Hashes:
 
     def width(self, level: int, index: int) -> int:
         """How many hashes of a tile the signed tree has."""
-        return min(TILE_WIDTH, (self.signed.size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH)
+        return width(self.signed.size, level, index)
 
     def leaves(self, index: int, entries: Sequence[bytes]) -> tuple[list[bytes], bytes]:
         """The leaf hashes of a whole bundle that is as it was signed, and the root over them."""

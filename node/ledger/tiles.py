@@ -187,8 +187,7 @@ class Tree:
 
     def _pyramid(self, level: int, index: int) -> list[list[bytes]]:
         """The hashes of a tile that belong to this tree, and above them the seven levels inside it."""
-        width = min(TILE_WIDTH, (self.size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH)
-        pyramid = [_hashes(self.read_tile, level, index, width)]
+        pyramid = [_hashes(self.read_tile, level, index, width(self.size, level, index))]
         for _ in range(TILE_HEIGHT - 1):
             pyramid.append(parents(pyramid[-1]))
         return pyramid
@@ -197,6 +196,11 @@ class Tree:
 def tree_root(read_tile: ReadTile, size: int) -> bytes:
     """The root of the tree of `size` entries; raises as `Tree` does."""
     return Tree(read_tile, size).root()
+
+
+def width(size: int, level: int, index: int) -> int:
+    """How many hashes of a tile (level, index) belong to the tree of `size` entries."""
+    return min(TILE_WIDTH, (size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH)
 
 
 def leaf_hashes(read_tile: ReadTile, start: int, stop: int) -> bytes:

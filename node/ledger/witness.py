@@ -19,6 +19,8 @@ from node.ledger.merkle import EMPTY_ROOT, verify_consistency
 from node.ledger.note import Verifier, open_note
 
 LIMIT_BYTES = 1 << 18
+SIZE_TYPE = "text/x.tlog.size"
+"""The content type of an answer with 409, which is the size recorded and a newline."""
 MAX_HASHES = 63
 OLD = "old "
 

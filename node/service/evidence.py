@@ -1,8 +1,10 @@
-"""Evidence: what this node had been told about a partner's operator at a moment, provable to anyone.
+"""Evidence: what a partner had told this node about an operator by a moment, provable to anyone.
 
 One file with everything that `clients/sdk/verifier.py` checks: the disclosures with the keys that open them
 and nothing else, the proofs that they stand in the issuer's channel and ledger, both checkpoints, the
-agreement with every act that counted, the contract's text, how new the proof was, and what followed.
+agreement with every act that counted, the contract's text, how new the proof was, and what follows from that.
+An entry counts from the time that its issuer wrote into it. What follows is a function of the file alone: the
+node's own answer may have known more reasons, such as an entry that failed verification.
 """
 
 import json
@@ -16,16 +18,17 @@ from node.agreements import recognition, state
 from node.agreements.document import direction_terms
 from node.errors import Busy, Conflict, NotFound, problem
 from node.exchange import sealing
-from node.exchange.card import Card, ledger_origin
+from node.exchange.card import Card, cosigner_name, ledger_origin
 from node.exchange.outgoing import held_key
 from node.exchange.standing import HeldAct, Standing
 from node.ledger import canonical, moment
-from node.ledger.checkpoint import Checkpoint, parse
+from node.ledger.checkpoint import Checkpoint, stated
 from node.ledger.encoding import b64
 from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.note import read_note
 from node.ledger.tiles import Tree
 from node.records import credential, identifiers, status
+from node.service.accusing import is_accused
 from node.service.parts import Parts
 from node.store import channels, logs, records, witnessed
 from node.store.channels import StoredChannel
@@ -91,7 +94,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "ledger": ledger.note,
         "channel": channel.note,
         "heartbeat": heartbeat,
-        "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(_stated(heartbeat).size)],
+        "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(stated(heartbeat).size)],
         "told": _told(parts, connection, head, channel, ledger, rows),
         "answer": _answer(parts, found, [act for act, _ in acts], rows[-1], at_ms, age_s),
     }
@@ -125,18 +128,23 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
 
 
 def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
-    """The issuer's ledger, with our own cosignatures: it is the largest tree of it that we have seen."""
+    """The issuer's ledger, with the cosignatures that came with it, and ours while we stand by it."""
     head = logs.head_of(connection, ledger_origin(issuer.name))
-    if head is None or _stated(head.checkpoint).size != head.size:
+    if head is None or not head.is_whole:
         do = "ask again in a moment; `aeo channels` tells how far it is"
         raise Busy("our copy of the issuer's ledger is not complete yet", where=issuer.name, do=do)
-    copy = _copy(connection, head, head.checkpoint)
+    copy, own = _copy(connection, head, head.checkpoint), cosigner_name(parts.settings.name)
+    seen = witnessed.seen(connection, head.origin)
+    is_largest = seen is None or seen.size <= head.size
+    is_cosigned = any(each.name == own for each in read_note(copy.note)[1])
+    if is_cosigned or not is_largest or is_accused(connection, issuer):
+        return copy
     return Copy(copy.note + parts.witness(copy.signed.text()), copy.signed, copy.tree)
 
 
 def _channel(connection: Connection, head: Head) -> Copy:
     """The channel, under the newest checkpoint that our copy is whole under."""
-    if _stated(head.checkpoint).size == head.size:
+    if head.is_whole:
         return _copy(connection, head, head.checkpoint)
     kept = witnessed.newest_heartbeat(connection, head.log)
     if kept is None:
@@ -147,13 +155,13 @@ def _channel(connection: Connection, head: Head) -> Copy:
 
 
 def _copy(connection: Connection, head: Head, note: str) -> Copy:
-    signed = _stated(note)
+    signed = stated(note)
     return Copy(note, signed, Tree(logs.tile_reader(connection, head.log), signed.size))
 
 
 def _heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str]:
     """(time, note) of the newest checkpoint that our copy was whole under at a moment."""
-    if moment.parse(head.time) <= at_ms and _stated(head.checkpoint).size == head.size:
+    if moment.parse(head.time) <= at_ms and head.is_whole:
         return head.time, head.checkpoint
     kept = witnessed.newest_heartbeat(connection, head.log, moment.format(at_ms))
     if kept is None:
@@ -230,8 +238,3 @@ def _text(fields: Row, name: str) -> str:
 def _list(fields: Row, name: str) -> list[Any]:
     found: list[Any] = fields.get(name) or []
     return found
-
-
-def _stated(note: str) -> Checkpoint:
-    """What a note says, of which the signatures were verified when it was stored."""
-    return parse(read_note(note)[0])

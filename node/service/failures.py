@@ -11,10 +11,10 @@ from node.exchange import incoming
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.page import ChannelPart, LedgerPart, News
 from node.ledger import moment
+from node.service.accusing import Forked, accuse
 from node.service.batch import Batch
 from node.service.mirror import expected
 from node.service.parts import Parts
-from node.service.witnessing import Forked, accuse
 from node.store import incidents, logs
 from node.store.database import Row
 from node.store.incidents import EVIDENCE_LIMIT_BYTES, WHOLE_PEER

@@ -23,7 +23,7 @@ from node.exchange.standing import Standing
 from node.ledger import moment, tiles
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
-from node.service import witnessing
+from node.service import accusing
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records, witnessed
@@ -132,12 +132,12 @@ def take(parts: Parts, peer: Card, news: News) -> Taken:
     with parts.database.write() as connection:
         _take_ledger(connection, ledger)
         if ledger.is_whole:
-            witnessing.hold(connection, peer, ledger.proven, now_ms, skew_s)
+            accusing.hold(connection, peer, ledger.proven, now_ms, skew_s)
         for each in checked:
             log = _take_channel(parts, connection, peer, each, time)
             if each.is_whole:
                 incidents.close_kinds(connection, peer.name, log, STRUCTURAL, time)
-                witnessing.hold(connection, peer, each.proven, now_ms, skew_s)
+                accusing.hold(connection, peer, each.proven, now_ms, skew_s)
                 _keep_heartbeat(connection, log, each)
         incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     is_whole = ledger.is_whole

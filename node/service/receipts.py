@@ -90,12 +90,7 @@ class Receipts:
         return self._last[2]
 
     def _tree(self, size: int) -> Tree:
-        return Tree(self._read_tile, size)
-
-    def _read_tile(self, level: int, index: int) -> bytes:
-        # A tile only ever grows, so one read later than the checkpoint still begins with what it needs.
-        with self._parts.database.glance() as connection:
-            return logs.tile_reader(connection, LEDGER)(level, index)
+        return Tree(logs.later_reader(self._parts.database, LEDGER), size)
 
 
 def _head(connection: Connection) -> Head:

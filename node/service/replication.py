@@ -21,7 +21,7 @@ from node.exchange.page import News
 from node.exchange.peers import PeerClient
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import failures, mirror, witnessing
+from node.service import accusing, failures, mirror
 from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
@@ -149,7 +149,7 @@ class Follower:
         """Ask once and take over the answer."""
         parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
-            if witnessing.is_accused(connection, peer):
+            if accusing.is_accused(connection, peer):
                 return Took(more=False, moved=False)
         at, known = self._reached()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
@@ -160,7 +160,7 @@ class Follower:
         except (Malformed, Unproven) as refusal:
             failures.failed(parts, peer, refusal, news)
             if news is not None:
-                witnessing.pursue(parts, peer, news.ledger.checkpoint, self._client.get_bytes)
+                accusing.pursue(parts, peer, news.ledger.checkpoint, self._client.get_bytes)
             parts.bell.ring()
             raise
         if taken.is_ledger_whole:  # else receipts may rest on entries that our copy does not reach

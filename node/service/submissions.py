@@ -21,12 +21,11 @@ from node.exchange import requests
 from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import Answered, Caller
 from node.exchange.trust import WITNESS_PATH
-from node.ledger.checkpoint import parse
 from node.ledger.encoding import parse_decimal
-from node.ledger.note import Verifier, open_note, read_note
+from node.ledger.note import Verifier, open_note
 from node.ledger.policy import Policy
 from node.ledger.tiles import Tree
-from node.ledger.witness import request
+from node.ledger.witness import SIZE_TYPE, request
 from node.service.parts import Parts
 from node.store import logs, witnessed
 from node.store.logs import Head
@@ -38,7 +37,6 @@ MOMENT_S = 0.05
 LOOK_S = 5.0
 ANSWER_LIMIT_BYTES = 1 << 16
 FIRST_PAUSE_S = 0.5
-SIZE_TYPE = "text/x.tlog.size"
 
 log = structlog.get_logger()
 
@@ -105,8 +103,8 @@ class Target:
 
 
 def _size(answer: Answered) -> int:
-    if answer.kind.partition(";")[0].strip() != SIZE_TYPE:
-        raise Malformed("a witness answers 409 without the size it has", why=answer.kind)
+    if answer.content_type.partition(";")[0].strip() != SIZE_TYPE:
+        raise Malformed("a witness answers 409 without the size it has", why=answer.content_type)
     return parse_decimal(answer.body.decode(errors="replace").removesuffix("\n"), "size")
 
 
@@ -196,12 +194,7 @@ class Submissions:
         return known
 
     def _tree(self, head: Head) -> Tree:
-        def read_tile(level: int, index: int) -> bytes:
-            # A tile only ever grows, so one read later than the head still begins with what it needs.
-            with self._parts.database.glance() as connection:
-                return logs.tile_reader(connection, head.log)(level, index)
-
-        return Tree(read_tile, head.size)
+        return Tree(logs.later_reader(self._parts.database, head.log), head.size)
 
     def _hand_on(self) -> None:
         """Every now and then: each channel to its partner, and each peer's ledger to the other peers."""
@@ -243,7 +236,7 @@ class Submissions:
 
     def _show(self, head: Head | None, other: Card) -> None:
         """Show a peer's ledger, as far as it is proven here, to another."""
-        if head is None or not is_whole(head):
+        if head is None or not head.is_whole:
             return
         target = self._target(head.origin, other.address + WITNESS_PATH, other.cosigners)
         if target.is_free() and target.old < head.size:
@@ -280,8 +273,3 @@ class Gathered:
 def is_quorum(policy: Policy, note: str) -> bool:
     """Whether a note of an own log is cosigned as its policy wants."""
     return policy.is_quorum(policy.cosigned(note).times_s)
-
-
-def is_whole(head: Head) -> bool:
-    """Whether our copy of a log reaches as far as its checkpoint."""
-    return parse(read_note(head.checkpoint)[0]).size == head.size

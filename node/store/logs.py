@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import BindParameter, Connection, bindparam, func, select, update
 
 from node.errors import Conflict, Damaged
+from node.ledger.checkpoint import stated
 from node.ledger.merkle import HASH_BYTES
 from node.ledger.tiles import TILE_WIDTH
-from node.store.database import Prepared, add, put, table
+from node.store.database import Database, Prepared, add, put, table
 from node.store.tables import LedgerBody, LogEntry, LogHead, LogTile
 
 HEAD, ENTRY, TILE, BODY = table(LogHead), table(LogEntry), table(LogTile), table(LedgerBody)
@@ -44,6 +45,11 @@ class Head:
     last_leaf: bytes | None
     time: str
     checkpoint: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is held reaches as far as the checkpoint; a copy may be behind it."""
+        return stated(self.checkpoint).size == self.size
 
 
 def head(connection: Connection, log: int) -> Head | None:
@@ -143,6 +149,19 @@ def tile_reader(connection: Connection, log: int) -> Callable[[int, int], bytes]
                 )
             known[level, index] = hashes
         return known[level, index]
+
+    return read
+
+
+def later_reader(database: Database, log: int) -> Callable[[int, int], bytes]:
+    """A reader of this log's tiles as they are when each is read.
+
+    A tile only ever grows, so one read later than a checkpoint still begins with what its tree needs.
+    """
+
+    def read(level: int, index: int) -> bytes:
+        with database.glance() as connection:
+            return tile_reader(connection, log)(level, index)
 
     return read
 

@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk import verifier
 from node.agreements import recognition
-from node.errors import NotFound
+from node.errors import Malformed, NotFound, Unproven
+from node.exchange import sealing
 from node.exchange.trust import policy_of
 from node.ledger import canonical, moment
-from node.records import status
+from node.ledger import policy as policies
+from node.ledger.checkpoint import stated
+from node.ledger.entry import ChannelEntry
+from node.ledger.note import cosign, cosigner, cosigner_verifier, ed25519_verifier
+from node.records import credential, status
 from node.service.evidence import evidence, moment_of
 from node.service.signing import Sign
+from node.service.witnessing import KeepRefused
+from node.store import channels, logs, witnessed
+from node.store.tables import LEDGER
 from tests.service.test_incoming import ONE, TWO, Liar
-from tests.service.world import DAY_MS, Json, World, operator
+from tests.service.test_witnessing import lie, seen_size
+from tests.service.world import DAY_MS, Json, World
 
 VERIFIER = Path(verifier.__file__)
 
@@ -42,7 +52,7 @@ def failed(results: list[verifier.Result]) -> list[int]:
     return [each.number for each in results if each.passed is False]
 
 
-def holds(world: World, encoded: bytes) -> list[verifier.Result]:
+def assert_holds(world: World, encoded: bytes) -> list[verifier.Result]:
     results = verifier.verify(encoded, policy(world))
     assert all(each.passed for each in results), verifier.told(results)
     return results
@@ -54,34 +64,37 @@ def answered(encoded: bytes) -> Json:
 
 
 def test_what_was_told_holds_for_whoever_has_the_file_and_the_policy(known: World) -> None:
-    results = holds(known, of(known))
+    results = assert_holds(known, of(known))
     assert [each.number for each in results] == list(range(1, len(verifier.STEPS) + 1))
     assert "the benefit applied" in results[-1].found
     assert answered(of(known)) == {"status": "ACTIVE", "applies": True, "reasons": [], "age_s": 0}
 
 
-def test_the_file_is_of_one_operator_and_opens_nothing_else(known: World) -> None:
-    encoded = of(known).decode()
-    assert TWO not in encoded
-    hidden = base64.urlsafe_b64encode(b"Marca oculta").decode()[:12]
-    assert "oculto1@empresa" not in encoded
-    assert hidden not in encoded
-    keys = [base64.b64decode(each["key"]) for each in json.loads(encoded)["told"]]
-    for key in keys:
-        with known.uy.parts.database.read() as connection:
-            assert key not in b"".join(bytes(row) for row in _epoch_keys(known, connection))
-
-
-def _epoch_keys(world: World, connection: Any) -> Iterator[bytes]:
-    from node.exchange.outgoing import held_key
-    from node.store import channels, logs
-
-    log = world.uy.log_of("BR", "UY")
-    head = logs.head(connection, log)
-    assert head is not None
-    epoch = channels.newest_epoch(connection, log)
-    assert epoch is not None
-    yield held_key(world.uy.parts.keys.store, head.origin, epoch)
+def test_the_file_opens_what_was_told_of_one_operator_and_no_other_entry(known: World) -> None:
+    known.br.amend(ONE, legal_name="Nova S/A")
+    known.exchange()
+    told = json.loads(of(known))["told"]
+    keys = {json.loads(each["entry"])["seq"]: base64.b64decode(each["key"]) for each in told}
+    log, opened = known.br.log_of("BR", "UY"), dict[int, set[int]]()
+    with known.br.parts.database.read() as connection:
+        head = logs.head(connection, log)
+        assert head is not None
+        sealed = channels.sealed_behind(connection, log, 0, head.size)
+        for encoded in logs.entries(connection, log, 0, head.size):
+            entry = ChannelEntry.decode(encoded)
+            for seq, key in keys.items():
+                try:
+                    body = canonical.decode(sealing.unseal(key, sealed[entry.seq][0], entry.header()))
+                except Unproven:
+                    continue
+                opened.setdefault(seq, set()).add(entry.seq)
+                shown = credential.verify_packed(
+                    body["credential"], known.br.parts.card.credential_key, issuer="aeo.br.example"
+                )
+                assert shown.fields["tin"] == ONE
+                assert "mra_contact" not in shown.fields
+    assert opened == {seq: {seq} for seq in keys}
+    assert len(opened) == 2
 
 
 def test_each_moment_has_its_own_answer(known: World) -> None:
@@ -99,7 +112,7 @@ def test_each_moment_has_its_own_answer(known: World) -> None:
     known.exchange()
     told = {at: json.loads(of(known, at_ms=at)) for at in (first, suspended, known.clock.ms)}
     for each in told.values():
-        holds(known, canonical.encode(each))
+        assert_holds(known, canonical.encode(each))
     assert [each["answer"]["status"] for each in told.values()] == ["ACTIVE", "SUSPENDED", "ACTIVE"]
     assert [len(each["told"]) for each in told.values()] == [1, 2, 3]
     assert told[suspended]["answer"]["reasons"] == ["the status is SUSPENDED"]
@@ -109,7 +122,7 @@ def test_a_record_that_left_the_view_is_shown_as_that(known: World) -> None:
     known.br.amend(ONE, mra_consent={"given": False, "scope": "GENERAL", "withdrawn_on": "2026-11-22"})
     known.exchange()
     encoded = of(known)
-    holds(known, encoded)
+    assert_holds(known, encoded)
     assert answered(encoded)["status"] == "NOT_SHARED"
     assert not answered(encoded)["applies"]
 
@@ -117,7 +130,7 @@ def test_a_record_that_left_the_view_is_shown_as_that(known: World) -> None:
 def test_a_proof_that_is_too_old_is_a_reason(known: World) -> None:
     known.clock.ms += 3 * DAY_MS
     encoded = of(known)
-    holds(known, encoded)
+    assert_holds(known, encoded)
     assert answered(encoded)["reasons"] == ["the newest proof is older than the agreement allows"]
 
 
@@ -127,11 +140,11 @@ def test_the_state_of_the_agreement_on_that_day_is_what_its_acts_make(known: Wor
     known.exchange()
     known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
     known.exchange()
-    results = holds(known, of(known))
+    results = assert_holds(known, of(known))
     assert "SUSPENDED" in results[4].found
     assert answered(of(known))["reasons"][0] == "the agreement is suspended in this direction"
     assert answered(of(known, at_ms=before))["applies"]
-    holds(known, of(known, at_ms=before))
+    assert_holds(known, of(known, at_ms=before))
 
 
 def test_before_anything_was_told_there_is_no_evidence(known: World) -> None:
@@ -143,21 +156,20 @@ def test_before_anything_was_told_there_is_no_evidence(known: World) -> None:
 
 def test_a_policy_that_names_another_key_or_wants_more_witnesses_is_not_satisfied(known: World) -> None:
     encoded = of(known)
-    stranger = policy(known).replace("log aeo.br.example", "log aeo.xx.example")
+    stranger = ed25519_verifier("aeo.br.example/ledger", bytes(range(1, 33))).vkey()
     assert failed(verifier.verify(encoded, policy(known, "none"))) == []
-    assert failed(verifier.verify(encoded, stranger)) == [1]
+    assert failed(verifier.verify(encoded, f"log {stranger}\nquorum none\n")) == [2]
     other = policy_of(known.uy.parts.card, [known.br.parts.card])
     [(own,)] = other.logs.values()
     assert failed(verifier.verify(encoded, f"log {own.vkey()}\nquorum none\n")) == [2]
-    lacking = policy(known) + "# nobody\n"
-    more = lacking.replace("quorum uy", f"witness xx {own_witness(known)}\ngroup both all uy xx\nquorum both")
+    more = policy(known).replace(
+        "quorum uy", f"witness xx {absent_witness(known)}\ngroup both all uy xx\nquorum both"
+    )
     assert failed(verifier.verify(encoded, more)) == [2]
 
 
-def own_witness(world: World) -> str:
-    """BR's own cosigner, which does not cosign its ledger for UY at this time with a key of another name."""
-    from node.ledger.note import cosigner_verifier
-
+def absent_witness(world: World) -> str:
+    """A witness that has not cosigned."""
     return cosigner_verifier("aeo.xx.example/witness", bytes(range(32))).vkey()
 
 
@@ -203,7 +215,7 @@ def test_no_value_of_the_file_can_be_another(known: World) -> None:
     assert unsigned == set(), "changed unseen"
 
 
-def test_no_entry_proof_or_act_can_be_left_out_or_added(known: World) -> None:
+def test_nothing_that_the_answer_rests_on_can_be_left_out(known: World) -> None:
     known.br.amend(ONE, status="SUSPENDED")
     known.exchange()
     content = json.loads(of(known))
@@ -289,8 +301,86 @@ def test_what_the_node_set_apart_is_no_evidence(known: World) -> None:
     liar.misplace(ONE)
     known.carry(known.uy)
     assert known.uy.incidents()
-    holds(known, of(known))
+    assert_holds(known, of(known))
     assert len(json.loads(of(known))["told"]) == 1
+    assert answered(of(known))["applies"], "the file says what follows from what is in it"
+    assert not known.uy.look_up(ONE)["recognition"]["applies"], "the node knows more"
+
+
+def test_what_the_file_says_is_what_the_node_answers(known: World) -> None:
+    known.br.amend(TWO, status="SUSPENDED")
+    known.exchange()
+    for tin in (ONE, TWO):
+        answer, found = known.uy.look_up(tin), answered(of(known, tin))
+        assert found["status"] == answer["status"]["value"]
+        assert (found["applies"], found["reasons"]) == tuple(
+            answer["recognition"][each] for each in ("applies", "reasons")
+        )
+
+
+def test_cosignatures_that_others_gave_come_with_the_file(known: World) -> None:
+    """The issuer's news carry them, so that the reader is not the only witness of its own case."""
+    third = cosigner("aeo.ar.example/witness", Ed25519PrivateKey.generate())
+    with known.br.parts.database.write() as connection:
+        head = logs.head(connection, LEDGER)
+        assert head is not None
+        text = stated(head.checkpoint).text()
+        witnessed.keep(connection, head.origin, head.size, head.checkpoint + cosign(text, third, 1))
+    known.clock.ms += 1_000
+    known.carry(known.uy)
+    log, *_ = known.br.parts.card.verifiers("aeo.br.example/ledger")
+    wanted = f"log {log.vkey()}\nwitness ar {third.verifier().vkey()}\nquorum ar\n"
+    assert all(each.passed for each in verifier.verify(of(known), wanted))
+    known.uy.settle(KeepRefused(lie(known, 3).note(seen_size(known.uy))))
+    accused = verifier.verify(of(known), policy(known))
+    assert failed(accused) == [2], "an accused log is not cosigned any more"
+    assert all(each.passed for each in verifier.verify(of(known), policy(known, "none")))
+
+
+POLICIES = [
+    "log {log}\nquorum none",
+    "log {log} https://a.example\n# said\n\twitness  a   {one} https://b.example\nquorum a",
+    "log {log}\nwitness a {one}\nwitness b {one}\ngroup g all a b\nquorum g",
+    "log {log}\nwitness a {one}\nwitness b {two}\ngroup g 2 a b\nquorum g",
+    "log {log}\nwitness a {one}\ngroup g 2 a\nquorum g",
+    "log {log}\nwitness a {one}\ngroup g 0 a\nquorum g",
+    "log {log}\nwitness a {one}\nwitness a {two}\nquorum a",
+    "log {log}\nwitness a {one}\ngroup a any a\nquorum a",
+    "log {log}\nwitness a {one}\ngroup g any a a\nquorum g",
+    "log {log}\nwitness a {one}\ngroup g any a\ngroup h any a\nquorum h",
+    "log {log}\ngroup g any a\nwitness a {one}\nquorum g",
+    "log {log}\nlog {log}\nquorum none",
+    "log {one}\nquorum none",
+    "log {log}\nwitness a {log}\nquorum a",
+    "log {log}\nwitness none {one}\nquorum none",
+    "log {log}\nquorum none\nquorum none",
+    "log {log}",
+    "log {log}\nquorum b",
+    "log {log}\nother x\nquorum none",
+    "log {log}\nwitness a {one}x\nquorum a",
+]
+
+
+@pytest.mark.parametrize("form", POLICIES)
+def test_the_verifier_reads_a_policy_as_the_package_does(form: str) -> None:
+    log = ed25519_verifier("aeo.br.example/ledger", bytes(range(1, 33))).vkey()
+    one, two = (cosigner_verifier("aeo.xx.example/w", bytes([at]) * 32).vkey() for at in (1, 2))
+    text = form.format(log=log, one=one, two=two) + "\n"
+    try:
+        expected = policies.parse(text)
+    except Malformed:
+        with pytest.raises(verifier.Failed):
+            verifier.Policy.of(text)
+        return
+    found = verifier.Policy.of(text)
+    assert found.quorum == expected.quorum
+    assert [key.name for key in found.logs] == list(expected.logs)
+    assert {name: key.raw for name, key in found.witnesses.items()} == {
+        name: each.verifier.public_key for name, each in expected.witnesses.items()
+    }
+    assert {name: (count, tuple(of)) for name, (count, of) in found.groups.items()} == {
+        name: (group.threshold, group.members) for name, group in expected.groups.items()
+    }
 
 
 def test_a_moment_is_a_day_or_a_time() -> None:
@@ -299,9 +389,3 @@ def test_a_moment_is_a_day_or_a_time() -> None:
     assert moment_of("2026-11-22", now) == now
     assert moment_of("2026-11-21", now) == moment.parse("2026-11-21T23:59:59.999Z")
     assert moment_of("2026-11-21T10:00:00.000Z", now) == moment.parse("2026-11-21T10:00:00.000Z")
-
-
-def test_evidence_is_of_records_that_the_reader_holds(known: World) -> None:
-    known.br.admit(operator(4))
-    known.exchange()
-    holds(known, of(known, operator(4)["tin"]))

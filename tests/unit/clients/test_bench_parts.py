@@ -141,8 +141,10 @@ def report_of_a_run(path: Path, steps: tuple[str, ...] = ("10", "100", "1000"), 
     names = [name for name, _ in cost.MEASURED.values()]
     values = {f"{name}_{step}": 1000.0 + at for name in names for at, step in enumerate(steps)}
     values |= {f"partner_bytes_per_record_{steps[-1]}": 3000.0, f"fsck_cpu_{steps[-1]}_s": fsck_s}
+    values |= {f"es256_signed_and_verified_{steps[-1]}_per_s": 9000.0}
+    values |= {f"{who}_peak_memory_{steps[-1]}_mb": 200.0 + at for at, who in enumerate(("import", "fsck"))}
     figures = [Figure(name, "bytes", [value], Conditions("made up")) for name, value in values.items()]
-    report.write(path, "make bench-million", {}, {}, {}, figures)
+    report.write(path, "make bench-million", {"took_s": 1200}, {}, {}, figures)
 
 
 def test_the_page_on_costs_has_the_tables_of_a_report(tmp_path: Path) -> None:
@@ -152,6 +154,9 @@ def test_the_page_on_costs_has_the_tables_of_a_report(tmp_path: Path) -> None:
     for _ in range(2):
         assert cost.main([str(told), str(page)]) == 0
     text = page.read_text(encoding="utf-8")
+    assert (
+        text.count("| the whole of it | 20.0 min |\n| the most memory that one process had | 201 MB |") == 1
+    )
     assert text.count("| on the wire, both ways | 1,000 bytes | 1,001 bytes | 1,002 bytes | 1.00 |") == 1
     assert text.count("| one partner takes over all 100,000,000 | 27.8 h | 100.2 GB | 100.2 GB |") == 1
     assert text.count("| each further partner, by the lengths in the tables |  | 1.7 GB | 0.6 GB |") == 1
