@@ -22,7 +22,7 @@ from node import advice, keys, processes, settings
 from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
-from node.service import check, genesis, tokens
+from node.service import bookmark, check, genesis, tokens
 from node.service.parts import Parts
 from node.store import logs
 from node.store.database import Database
@@ -140,12 +140,7 @@ def serve(
         listening = _bound(parts.settings.host, parts.settings.port, home)
         parts.database.migrate()
         for finding in check.check_start(parts):
-            raise Damaged(
-                "the store is not sound",
-                where=f"{finding.log}, entry {finding.entry}",
-                why=finding.what,
-                do="run `aeo fsck`",
-            )
+            raise _unsound(finding)
         if count == 1:
             processes.serve(parts, listening)
         elif parts.database.is_shared:
@@ -153,6 +148,14 @@ def serve(
         else:
             why, do = "SQLite is for one process", "give the node a PostgreSQL database, or one process"
             raise Malformed("several processes need a store that they can share", why=why, do=do)
+
+
+def _unsound(finding: check.Finding) -> Damaged:
+    if finding.log == bookmark.FILE:
+        what = "the store is not the one that this node last wrote"
+        return Damaged(what, where=finding.log, why=finding.what)
+    where = f"{finding.log}, entry {finding.entry}"
+    return Damaged("the store is not sound", where=where, why=finding.what, do="run `aeo fsck`")
 
 
 @contextmanager

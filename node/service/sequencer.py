@@ -143,8 +143,7 @@ class Sequencer:
             batch.prepare(tin for item in items for tin in item.work.tins)
             answers = [_attempt(item.work, batch) for item in items]
             batch.commit()
-        for act in batch.after_commit:
-            act()
+        batch.settle()
         return answers
 
     def _keep_in_line(self, *, more_waits: bool) -> None:
@@ -156,6 +155,7 @@ class Sequencer:
                 batch = Batch(self._parts, connection)
                 self._keeper.step(batch, 50 if more_waits else 250)
                 batch.commit()
+            batch.settle()
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
             log.error("channels could not be brought into line", why=repr(error))

@@ -155,6 +155,7 @@ def forked(new_pair: Pair, tmp_path: Path) -> Pair:
     admit(new_pair, OPERATORS[5:10])
     new_pair.br.stop()
     restore(new_pair.br, tmp_path / "older")
+    (new_pair.br.home / "last-checkpoint").unlink()  # by which it would notice
     return new_pair
 
 
