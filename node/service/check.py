@@ -60,6 +60,7 @@ def check(
                 on = held.enter_context(ground(parts))
         yield from on.attempt("store", _everything, LogCheck(on, crew, progress))
         yield from on.attempt(FILE, recorded, on.connection)
+        yield from on.attempt("incidents", behind.check_incidents, parts, on.connection)
 
 
 def check_start(parts: Parts) -> Iterator[Finding]:

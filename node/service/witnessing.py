@@ -20,6 +20,7 @@ from node.ledger.checkpoint import Checkpoint, parse
 from node.ledger.note import read_note
 from node.ledger.tiles import ReadTile, Tree
 from node.ledger.witness import Accepted, Rejected, Watch, Watched, examine
+from node.service import behind
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, witnessed
@@ -36,6 +37,8 @@ def considered(parts: Parts, body: bytes, sender: Card | None) -> Accepted | Rej
     `sender` signed the request; a channel's log is known to its issuer only.
     """
     with parts.database.read() as connection:
+        if why := behind.told(parts, connection):
+            return Rejected(503, why)
         return examine(body, _watch(parts, connection, sender))
 
 

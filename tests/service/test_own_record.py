@@ -78,7 +78,7 @@ def test_an_older_copy_of_the_store_is_found(known: World, tmp_path: Path) -> No
         size = node.ledger().size
         [finding] = found(node)
         assert finding.log == FILE
-        assert f"holds {size} entries of the ledger, of which {size + 1} were signed" in finding.what
+        assert f"holds {size} entries of aeo.br.example/ledger, of which {size + 1} were" in finding.what
         assert "`aeo recover`" in finding.what
 
 
