@@ -23,7 +23,7 @@ from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
 from node.exchange.card import ledger_origin
-from node.service import check, check_decisions, genesis, tokens
+from node.service import bookmark, check, check_decisions, genesis, recovery, tokens
 from node.service.parts import Parts
 from node.store import logs
 from node.store.database import Database
@@ -143,12 +143,7 @@ def serve(
         listening = _bound(parts.settings.host, parts.settings.port, home)
         parts.database.migrate()
         for finding in check.check_start(parts):
-            raise Damaged(
-                "the store is not sound",
-                where=f"{finding.log}, entry {finding.entry}",
-                why=finding.what,
-                do="run `aeo fsck`",
-            )
+            raise _unsound(finding)
         if count == 1:
             processes.serve(parts, listening)
         elif parts.database.is_shared:
@@ -156,6 +151,14 @@ def serve(
         else:
             why, do = "SQLite is for one process", "give the node a PostgreSQL database, or one process"
             raise Malformed("several processes need a store that they can share", why=why, do=do)
+
+
+def _unsound(finding: check.Finding) -> Damaged:
+    if finding.log == bookmark.FILE:
+        what = "the store is not the one that this node last wrote"
+        return Damaged(what, where=finding.log, why=finding.what)
+    where = f"{finding.log}, entry {finding.entry}"
+    return Damaged("the store is not sound", where=where, why=finding.what, do="run `aeo fsck`")
 
 
 @contextmanager
@@ -333,6 +336,56 @@ def _progress(unit: str = "entries") -> Iterator[Callable[[str, int, int], None]
                 typer.echo(f"{what}: {done:,} of {of:,}, {rate}", err=True)
 
         yield told
+
+
+@cli.command(epilog="Example: aeo recover --home br")
+def recover(
+    home: Home = HERE,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything that is known again as JSON.")
+    ] = False,
+) -> None:
+    """Say what is lost if the store was put back, and what partners hold of it; changes nothing.
+
+    Exit code 1 when something is lost. The partners' nodes must be in reach.
+    """
+    report = recovery.recover(_reached(home))
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        _say_report(report)
+    raise typer.Exit(0 if report.is_whole else 1)
+
+
+def _say_report(report: recovery.Report) -> None:
+    for who, reasons in report.unheard.items():
+        for why in reasons:
+            typer.echo(f"Not heard, or not as signed: {who}: {why}")
+    if report.is_whole:
+        typer.echo("Nothing is missing of what this node is known to have signed.")
+        return
+    for log in report.lost:
+        typer.echo(
+            f"{log.origin}: {log.held} entries here, {log.signed} were signed, as {', '.join(log.shown_by)} "
+            f"show; {log.signed - log.held} are missing, of {log.again} of them the content is known again"
+        )
+    for contradiction in report.others:
+        typer.echo(f"This store was written on after it was put back: {contradiction}")
+    for each in report.entries[:MOST_TOLD]:
+        typer.echo(f"  entry {each.seq}: {_known(each)}")
+    if len(report.entries) > MOST_TOLD:
+        typer.echo("More entries; `--json` has them all.")
+    known = [each for each in report.entries if each.body is not None]
+    tins = sorted({each.fields["tin"] for each in known if "tin" in each.fields})
+    typer.echo(f"Known again: {len(known)} of {len(report.entries)} entries, about {len(tins)} operators.")
+    typer.echo(advice.pasted(recovery.HOW_TO_GO_ON))
+
+
+def _known(lost: recovery.Lost) -> str:
+    if lost.body is None:
+        return "only its hash is known" if lost.leaf else "nothing is known of it"
+    about = f" about {lost.fields['tin']}, {len(lost.fields)} fields" if "tin" in lost.fields else ""
+    return f"{lost.known}{about}, as {', '.join(lost.by)} holds it"
 
 
 @cli.command(epilog="Example: aeo openapi > docs/openapi.json")

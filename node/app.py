@@ -35,6 +35,7 @@ from node.ledger.policy import Policy
 from node.records.credential import es256_signer
 from node.service.answers import Answers
 from node.service.bell import Bell
+from node.service.bookmark import Bookmark
 from node.service.parts import Parts
 from node.service.presence import Presence
 from node.service.receipts import Receipts
@@ -68,6 +69,7 @@ def parts_of(home: Path) -> Parts:
         peers=Peers(),
         standings=Standings(told.country),
         bell=Bell(),
+        bookmark=Bookmark(home),
         workshop=Workshop(signatory, told.keys, home, told.signing_processes),
         given_policy=_given_policy(told.policy, home, own_card),
         now_ms=lambda: time.time_ns() // 1_000_000,

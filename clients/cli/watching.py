@@ -56,6 +56,8 @@ def channels(
     """Show each channel: its state, how many operators, how fresh it is, how far the partner has read."""
     if follow:
         _follow(session)
+    if why := session.node.behind():
+        warn(why)
     found = session.node.channels()
     if session.as_json:
         say_json(found)

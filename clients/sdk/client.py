@@ -132,11 +132,19 @@ class Node:
 
     def health(self) -> int:
         """The size of the node's ledger, when it serves."""
-        content = self._send("GET", "/healthz")
-        word, _, size = content.decode("ascii", "replace").strip().partition(" ")
-        if word != "ok" or not size.isdecimal():
+        return self._health()[0]
+
+    def behind(self) -> str:
+        """Why the node writes nothing, if it found that its store was put back; empty otherwise."""
+        return self._health()[1]
+
+    def _health(self) -> tuple[int, str]:
+        content = self._send("GET", "/healthz").decode("utf-8", "replace")
+        first, _, why = content.strip().partition("\n")
+        word, _, size = first.partition(" ")
+        if word not in ("ok", "behind") or not size.isdecimal():
             raise _not_ours(self.url)
-        return int(size)
+        return int(size), why
 
     def card(self) -> Card:
         """The node's signed card."""

@@ -9,11 +9,12 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import Response
 
 from node.api.edge import FromPeer, Node, json
-from node.errors import Malformed, problem
+from node.errors import Busy, Malformed, problem
 from node.exchange import serving
 from node.exchange.card import Card
 from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.ledger.encoding import parse_decimal
+from node.service import behind, holding
 from node.service.batch import open_body
 from node.service.parts import Parts
 
@@ -53,6 +54,8 @@ async def news(
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait when there is nothing new.")] = 0,
 ) -> Response:
     """What is new for the peer that signed this request; waits when there is nothing."""
+    if not request.app.state.sequencer.has_looked_back:
+        raise Busy("this node is asking its peers what they have seen of it", do="ask again in a moment")
     cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
     asked = asked_by(request.app)
     if wait or peer.country not in asked or asked[peer.country].is_reached_by(cursors):
@@ -63,6 +66,37 @@ async def news(
     return json(await node.database.read_out(partial(_news, node, peer, cursors)))
 
 
+@peers.get("/seen")
+async def seen(node: Node, peer: FromPeer) -> Response:
+    """The largest checkpoints seen here of the asking peer's ledger and channels, as the peer signed them."""
+    return json({"seen": await node.database.read_out(partial(_seen, node, peer))})
+
+
+@peers.get("/held")
+async def held(
+    node: Node,
+    peer: FromPeer,
+    ledger: Annotated[int, Query(ge=0, description="Entries of its own ledger that the peer still has.")],
+    at: Annotated[
+        list[str],
+        Query(max_length=CURSORS_LIMIT, description="agreement:size, for each of its channels to this node."),
+    ] = [],  # noqa: B006
+) -> Response:
+    """What is held here of the asking peer's own ledger and channels, behind what it still has of them."""
+    cursors = dict(_cursor(text) for text in at)
+    return json(await node.database.read_out(partial(_held, node, peer, ledger, cursors)))
+
+
+def _seen(node: Parts, peer: Card) -> list[str]:
+    with node.database.read() as connection:
+        return behind.seen_of(connection, node.country, peer)
+
+
+def _held(node: Parts, peer: Card, ledger: int, at: dict[str, int]) -> dict[str, object]:
+    with node.database.read() as connection:
+        return holding.held(node, connection, peer, ledger, at)
+
+
 def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
     with node.database.read() as connection:
         standings = node.standings.current(connection)
@@ -71,6 +105,8 @@ def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
 
 def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
     with node.database.read() as connection:
+        if why := behind.told(node, connection):
+            raise Busy("this node has no news: its store is older than what it has signed", why=why)
         standings = node.standings.current(connection)
         return serving.news(
             connection,

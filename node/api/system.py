@@ -13,6 +13,7 @@ from node.errors import Busy, NotFound
 from node.ledger import moment
 from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64
+from node.service import behind
 from node.service.answers import Answers, Reach
 from node.service.failures import CloseIncident
 from node.service.parts import Parts
@@ -28,17 +29,21 @@ router = APIRouter(tags=["node"])
 
 @router.get("/healthz", response_class=PlainTextResponse)
 async def health(request: Request, node: Node) -> Response:
-    """Whether the node serves: `ok` and the size of its ledger; 503 when a part or its store does not."""
+    """Whether the node serves: `ok` and the size of its ledger; 503 when a part or its store does not.
+
+    A node whose store was put back answers questions and writes nothing: `behind`, the size, and why.
+    """
     state = request.app.state
     if not (state.sequencer.is_alive and state.replication.is_alive and state.presence.is_alive):
         raise Busy("a part of the node stands still", do="read the node's log, and restart it")
-    return PlainTextResponse(f"ok {await node.database.ask(partial(_size, node), HEALTH_LIMIT_S)}\n")
+    return PlainTextResponse(await node.database.ask(partial(_health, node), HEALTH_LIMIT_S))
 
 
-def _size(node: Parts) -> int:
+def _health(node: Parts) -> str:
     with node.database.glance() as connection:
-        head = logs.head(connection, LEDGER)
-    return head.size if head else 0
+        head, why = logs.head(connection, LEDGER), behind.told(node, connection)
+    size = head.size if head else 0
+    return f"behind {size}\n{why}\n" if why else f"ok {size}\n"
 
 
 @router.get("/v1/card")

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import sealing
 from node.exchange.card import Card
-from node.exchange.page import ChannelPart, EntryPart, LedgerPart
+from node.exchange.page import EntryPart, LedgerPart
 from node.exchange.serving import LEAVES_LIMIT
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
@@ -203,14 +203,14 @@ def check_not_older(proven: Proven, last: Head) -> None:
 
 
 def epoch_keys(
-    held: Mapping[int, bytes], page: ChannelPart, own: X25519PrivateKey, origin: str
+    held: Mapping[int, bytes], brought: Mapping[str, str], own: X25519PrivateKey, origin: str
 ) -> dict[int, bytes]:
-    """The epoch keys of a page: those we hold, and those it brings, of which nothing is proven yet.
+    """The epoch keys of a page: those we hold, and those brought with it, of which nothing is proven yet.
 
     An envelope that does not open leaves its epoch out: its entries are then set apart.
     """
     keys = dict(held)
-    for number, envelope in ((int(number), envelope) for number, envelope in page.epochs.items()):
+    for number, envelope in ((int(number), envelope) for number, envelope in brought.items()):
         if number not in held:
             try:
                 keys[number] = sealing.receive(unb64(envelope), own, origin, number)

@@ -1,6 +1,6 @@
 """The shape of what a peer answers when asked for news; anything else is refused before it is read."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -8,6 +8,7 @@ from node.errors import Malformed, problem
 
 Note = Annotated[str, Field(max_length=2**16)]
 Base64 = Annotated[str, Field(max_length=2**20)]
+Epochs = Annotated[dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")], Base64], Field(max_length=1000)]
 Hashes = Annotated[list[Annotated[str, Field(max_length=44)]], Field(max_length=128)]
 
 
@@ -19,6 +20,9 @@ ANSWER_LIMIT_BYTES = 8 * ENTRIES_LIMIT_BYTES
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Shape = TypeVar("Shape", bound=_Part)
 
 
 class LedgerPart(_Part):
@@ -43,9 +47,7 @@ class ChannelPart(_Part):
     agreement: Annotated[str, Field(max_length=64)]
     checkpoint: Note
     consistency: Hashes
-    epochs: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")], Base64], Field(max_length=1000)
-    ]
+    epochs: Epochs
     entries: Annotated[list[EntryPart], Field(max_length=2000)]
 
 
@@ -73,10 +75,45 @@ class News(_Part):
     channels: Annotated[list[ChannelPart], Field(max_length=1000)]
 
 
+class HeldChannel(_Part):
+    """What a peer holds of a channel of ours to it, of `size` entries, behind our own copy."""
+
+    agreement: Annotated[str, Field(max_length=64)]
+    size: Annotated[int, Field(ge=0)]
+    epochs: Epochs
+    entries: Annotated[list[EntryPart], Field(max_length=2000)]
+
+
+class OpenedEntry(_Part):
+    """An entry of our ledger, and the salt and body that open it."""
+
+    entry: Annotated[str, Field(max_length=2**16)]
+    salt: Annotated[str, Field(max_length=64)]
+    body: dict[str, Any]
+
+
+class Held(_Part):
+    """What a peer holds of our own logs: hashes of the ledger's entries, acts in it, channels to the peer."""
+
+    v: Annotated[int, Field(ge=1, le=1)]
+    leaves: Base64
+    acts: Annotated[list[OpenedEntry], Field(max_length=1000)]
+    channels: Annotated[list[HeldChannel], Field(max_length=1000)]
+
+
+def read_held(answer: object, peer: str) -> Held:
+    """A peer's answer in its shape; `Malformed` names what is out of form."""
+    return _read(Held, answer, peer)
+
+
 def read(answer: object, peer: str) -> News:
     """The answer in its shape; `Malformed` names what is out of form."""
+    return _read(News, answer, peer)
+
+
+def _read(shape: type[Shape], answer: object, peer: str) -> Shape:
     try:
-        return News.model_validate(answer)
+        return shape.model_validate(answer)
     except ValidationError as error:
         found = [problem(".".join(map(str, e["loc"])), e.get("input"), e["msg"]) for e in error.errors()[:10]]
         raise Malformed("a peer's answer is not of the agreed form", where=peer, problems=found) from None

@@ -20,6 +20,7 @@ from node.exchange import versions
 from node.exchange.card import Card, ledger_origin
 from node.ledger import moment
 from node.records import credential, identifiers, status
+from node.service import behind
 from node.service.names import fold
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records
@@ -253,6 +254,8 @@ class Answers:
         }
         partners = self._partners(connection, list(opened))
         origin, today = ledger_origin(self._parts.settings.name), self._parts.today()
+        why = behind.told(self._parts, connection)
+        alerts = [f"{behind.BEHIND}: {why}"] if why else []
         return {
             record_id: {
                 "tin": version.tin,
@@ -268,7 +271,7 @@ class Answers:
                     "version": version.number,
                 },
                 "freshness": None,
-                "alerts": [],
+                "alerts": alerts,
             }
             for record_id, version in opened.items()
         }

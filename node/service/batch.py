@@ -26,6 +26,7 @@ from node.service.workshop import Made
 from node.store import access, channels, logs, records
 from node.store.channels import StoredChannel
 from node.store.database import Row, add, put
+from node.store.logs import Head
 from node.store.tables import (
     LEDGER,
     Change,
@@ -54,7 +55,8 @@ class Batch:
             raise Damaged("the store has no ledger", do="run `aeo init` in an empty folder")
         self.now_ms = max(parts.now_ms(), moment.parse(logs.newest_time(connection, parts.settings.name)))
         self.time, self.today = moment.format(self.now_ms), moment.date_of(self.now_ms)
-        self.ledger = LogWriter(connection, head)
+        self.ledger, self._begun_at = LogWriter(connection, head), head.size
+        self._committed: Head | None = None
         self.after_commit: list[Callable[[], None]] = []
         self.additions = 0
         self._answers: list[Row] = []
@@ -271,7 +273,18 @@ class Batch:
         for writer in self._writers.values():
             add(self.connection, ChannelBody, writer.bodies)
             writer.writer.commit(self.time, self.parts.sign)
-        self.ledger.commit(self.time, self.parts.sign)
+        self._committed = self.ledger.commit(self.time, self.parts.sign)
+
+    def settle(self) -> None:
+        """The transaction has committed: keep how far the ledger has come, then do what waited for that.
+
+        If the process dies before, the record is behind the store, which contradicts nothing.
+        """
+        assert self._committed is not None, "it was committed"
+        if self._committed.size > self._begun_at:
+            self.parts.bookmark.keep(self._committed)
+        for act in self.after_commit:
+            act()
 
     def _put(self, model: type[SQLModel], key: object, row: Row) -> None:
         self._puts.setdefault(model, {})[key] = row

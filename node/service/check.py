@@ -6,8 +6,9 @@ a finding too: no check stops another.
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,6 +25,8 @@ from node.exchange.standing import Standing
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.merkle import leaf_hash
+from node.service import behind
+from node.service.bookmark import FILE
 from node.service.check_channels import check_whole
 from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
 from node.service.crew import Alone, Several
@@ -47,6 +50,7 @@ def check(
     What is written after it began is not looked at, also where `several` processes share the work.
     """
     crew = several or Alone()
+    recorded = record(parts)
     with ExitStack() as held:
         if several is None:
             on = held.enter_context(ground(parts))
@@ -55,6 +59,8 @@ def check(
                 several.begin()
                 on = held.enter_context(ground(parts))
         yield from on.attempt("store", _everything, LogCheck(on, crew, progress))
+        yield from on.attempt(FILE, recorded, on.connection)
+        yield from on.attempt("incidents", behind.check_incidents, parts, on.connection)
 
 
 def check_start(parts: Parts) -> Iterator[Finding]:
@@ -66,6 +72,7 @@ def check_start(parts: Parts) -> Iterator[Finding]:
 
 
 def _start(parts: Parts) -> Iterator[Finding]:
+    recorded = record(parts)
     with parts.database.read() as connection:
         head = logs.head(connection, LEDGER)
         if head is None:
@@ -73,6 +80,17 @@ def _start(parts: Parts) -> Iterator[Finding]:
             return
         yield from check_head(head, ledger_origin(parts.settings.name), parts.card, is_own=True)
         yield from check_tail(connection, head)
+        yield from recorded(connection)
+
+
+def record(parts: Parts) -> Callable[[Connection], Iterator[Finding]]:
+    """Read the record that is kept apart from the store; gives the check of a later state against it."""
+    try:
+        note = parts.bookmark.note()
+    except OSError as error:
+        what = f"it cannot be read: {error.strerror or error}"
+        return lambda connection: iter([Finding(FILE, -1, what)])
+    return partial(behind.check_record, parts, note)
 
 
 def entry_count(parts: Parts) -> int:

@@ -20,3 +20,4 @@ def start_ledger(parts: Parts) -> None:
         batch = Batch(parts, connection)
         batch.append_body("key", {"v": 1, "card": parts.card.text})
         batch.commit()
+    batch.settle()

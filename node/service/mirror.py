@@ -184,7 +184,7 @@ def _checked(
         page.entries, held.head, ChannelEntry.decode(last[0]).time if last else 0, latest_ms
     )
     incoming.check_not_older(proven, held.head)
-    keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
+    keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
     before: dict[str, Mirrored] = {}
     newest = _newest(connection, held.head.log, held.head.size, before)
     by = Reading(peer, _fields(parts, peer, standing), keys)
@@ -430,7 +430,7 @@ def _read_again(
     rows: list[Row],
 ) -> ReadAgain:
     held, items = _held(parts, connection, peer, page), {item.entry: item for item in page.entries}
-    keys = incoming.epoch_keys(held.keys, page, parts.keys.seal, held.head.origin)
+    keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
     log, fields, entries = held.head.log, _fields(parts, peer, standing), list[Late]()
     before: dict[str, Mirrored] = {}
     for row in rows:

@@ -17,6 +17,7 @@ from node.ledger.encoding import b64u
 from node.ledger.note import Signer, cosign, cosigner, ed25519_signer, ml_dsa_cosigner
 from node.ledger.policy import Policy
 from node.service.bell import Bell
+from node.service.bookmark import Bookmark
 from node.service.workshop import Workshop
 from node.settings import Settings
 from node.store import channels
@@ -34,6 +35,7 @@ class Parts:
     peers: Peers
     standings: Standings
     bell: Bell
+    bookmark: Bookmark
     workshop: Workshop
     given_policy: Policy | None
     now_ms: Callable[[], int]

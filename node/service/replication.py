@@ -21,7 +21,7 @@ from node.exchange.page import News
 from node.exchange.peers import PeerClient
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import accusing, failures, mirror
+from node.service import accusing, behind, failures, mirror
 from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
@@ -105,7 +105,7 @@ class Follower:
             threading.Thread(target=self._follow, name=f"follow {peer.name}", daemon=True),
             threading.Thread(target=self._audit, name=f"audit {peer.name}", daemon=True),
         ]
-        self._rev = 0
+        self._rev, self._has_looked_back = 0, False
         self._progress = Progress()
         self._unread_since_ms: int | None = None
 
@@ -151,6 +151,7 @@ class Follower:
         with parts.database.read() as connection:
             if accusing.is_accused(connection, peer):
                 return Took(more=False, moved=False)
+        self._look_back()
         at, known = self._reached()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
         news = None
@@ -170,6 +171,16 @@ class Follower:
         moved = known != now_known or (at.ledger, at.channels) != (now_at.ledger, now_at.channels)
         return Took(taken.more or news.agreements is not None, moved)
 
+    def _look_back(self) -> None:
+        """Before its first news, hear what the peer has seen of us; it may have been away at our start."""
+        if self._has_looked_back:
+            return
+        try:
+            behind.ask(self._parts, self._client)
+            self._has_looked_back = True
+        except Refusal as refusal:  # its news are not worth less for it, and it is asked again
+            log.info("a peer does not say what it has seen", peer=self.peer.name, why=refusal.sentence())
+
     def _reached(self) -> tuple[Cursors, int]:
         """How far we have come with the peer, and the revision of the agreements that we hold."""
         with self._parts.database.read() as connection:
@@ -177,7 +188,9 @@ class Follower:
             return at, agreements.rev(connection)
 
     def _merge(self, news: News) -> None:
-        if news.agreements is None:
+        with self._parts.database.read() as connection:
+            is_behind = bool(behind.told(self._parts, connection))
+        if news.agreements is None or is_behind:
             return
         refused = self._sequencer.submit(Merge(self.peer, tuple(news.agreements))).result(
             self._parts.settings.request_timeout_s

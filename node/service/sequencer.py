@@ -7,6 +7,7 @@ brings outgoing channels into line with the state of their agreements and with t
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -16,11 +17,12 @@ from typing import Any, Protocol
 import structlog
 
 from node.errors import Busy, Refusal
-from node.service import line
+from node.service import behind, line
 from node.service.batch import Batch
 from node.service.parts import Parts
 
 IDLE_S = 0.5
+PAUSE_S = 0.5
 STOP_S = 4.0
 """How long a store may take to write what is queued when the node stops; what it has not by then was promised
 to nobody."""
@@ -59,6 +61,7 @@ class Sequencer:
         self._keeper = line.Keeper()
         self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
         self._open = True
+        self.has_looked_back = False
         self.leads = False
 
     def start(self) -> None:
@@ -91,11 +94,30 @@ class Sequencer:
         return item.future
 
     def _run(self) -> None:
+        self._look_back()
         while (items := self._drain()) is not None:
+            if not self.has_looked_back:
+                for item in items:
+                    _answer(item.future, Busy("the node is stopping", do="repeat the request in a moment"))
+                continue
             if items:
                 self._settle(items)
             if self.leads:
                 self._keep_in_line(more_waits=not self._queue.empty())
+
+    def _look_back(self) -> None:
+        """Before anything is written, ask peers whether the store was put back; a dead one stops nobody.
+
+        Each process of a node does so. A store that cannot be read is waited for: nothing could be written.
+        """
+        while self._open and not self.has_looked_back:
+            try:
+                behind.look_back(self._parts)
+                self.has_looked_back = True
+            except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever the store does
+                log.error("what peers have seen could not be asked for", why=repr(error))
+                time.sleep(PAUSE_S)
+        self._parts.bell.ring()
 
     def _drain(self) -> list[_Item] | None:
         """The next batch; empty when nothing came for a while; None to stop."""
@@ -139,12 +161,13 @@ class Sequencer:
     def _written(self, items: list[_Item]) -> list[Any]:
         """The answers of a batch that is durable."""
         with self._parts.database.write() as connection:
+            if (refusal := behind.refusal(self._parts, connection)) is not None:
+                return [refusal] * len(items)
             batch = Batch(self._parts, connection)
             batch.prepare(tin for item in items for tin in item.work.tins)
             answers = [_attempt(item.work, batch) for item in items]
             batch.commit()
-        for act in batch.after_commit:
-            act()
+        batch.settle()
         return answers
 
     def _keep_in_line(self, *, more_waits: bool) -> None:
@@ -153,9 +176,13 @@ class Sequencer:
             if not self._keeper.is_due(self._parts):
                 return
             with self._parts.database.write() as connection:
+                if behind.told(self._parts, connection):
+                    self._keeper.rest()
+                    return
                 batch = Batch(self._parts, connection)
                 self._keeper.step(batch, 50 if more_waits else 250)
                 batch.commit()
+            batch.settle()
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
             self._parts.standings.forget()
             log.error("channels could not be brought into line", why=repr(error))

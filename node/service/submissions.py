@@ -26,6 +26,7 @@ from node.ledger.note import Verifier, open_note
 from node.ledger.policy import Policy
 from node.ledger.tiles import Tree
 from node.ledger.witness import SIZE_TYPE, request
+from node.service import behind
 from node.service.parts import Parts
 from node.store import logs, witnessed
 from node.store.logs import Head
@@ -59,6 +60,7 @@ class Target:
     old: int = 0
     pause_s: float = 0.0
     again_s: float = 0.0
+    contradicts: bool = False
     busy: threading.Lock = field(default_factory=threading.Lock)
 
     def is_free(self) -> bool:
@@ -73,10 +75,11 @@ class Target:
             except Refusal as refusal:
                 self.pause_s = min(max(2 * self.pause_s, FIRST_PAUSE_S), retry_s)
                 self.again_s = time.monotonic() + self.pause_s
+                self.contradicts = isinstance(refusal, Unproven) or self.old > tree.size
                 tell = log.warning if isinstance(refusal, Unproven) else log.info
                 tell("no cosignature", witness=self.url, why=refusal.sentence())
                 return ""
-            self.pause_s = 0.0
+            self.pause_s, self.contradicts = 0.0, False
             return lines
 
     def _cosigned(self, note: str, tree: Tree, timeout_s: float) -> str:
@@ -144,6 +147,8 @@ class Submissions:
         """Ask about the newest checkpoint of the own ledger, once, and keep what is cosigned."""
         parts = self._parts
         with parts.database.read() as connection:
+            if behind.told(parts, connection):
+                return
             head, policy = logs.head(connection, LEDGER), parts.policy(connection)
             kept = witnessed.cosigned(connection, head.origin) if head else None
         if head is None or (kept and kept.size >= head.size and is_quorum(policy, kept.note)):
@@ -168,7 +173,24 @@ class Submissions:
 
     def _asking(self, target: Target, head: Head) -> Callable[[], str]:
         settings, tree = self._parts.settings, self._tree(head)
-        return lambda: target.ask(head.checkpoint, tree, settings.peer_timeout_s, settings.retry_s)
+
+        def asked() -> str:
+            lines = target.ask(head.checkpoint, tree, settings.peer_timeout_s, settings.retry_s)
+            if head.log == LEDGER and target.contradicts:
+                self._look_back(target)
+            return lines
+
+        return asked
+
+    def _look_back(self, target: Target) -> None:
+        """A witness says that it has seen more of our ledger, or another: only our signature shows it."""
+        with self._parts.database.read() as connection:
+            peers = list(self._parts.peers.by_country(connection).values())
+        for peer in peers:
+            if peer.address + WITNESS_PATH == target.url:
+                behind.look_back_at(self._parts, peer)
+                return
+        log.warning("a witness claims to have seen another ledger", witness=target.url, size=target.old)
 
     def _keep(self, gathered: "Gathered") -> None:
         """Keep a cosigned checkpoint; not in place of one with a quorum if this has none."""

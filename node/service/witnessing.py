@@ -13,6 +13,7 @@ from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import signed_part
 from node.ledger.checkpoint import stated
 from node.ledger.witness import Accepted, Rejected, Watch, Watched, examine
+from node.service import behind
 from node.service.accusing import copied_root, is_accused, see, weigh
 from node.service.batch import Batch
 from node.service.parts import Parts
@@ -25,6 +26,8 @@ def considered(parts: Parts, body: bytes, sender: Card | None) -> "AddCheckpoint
     `sender` signed the request; a channel's log is known to its issuer only.
     """
     with parts.database.read() as connection:
+        if why := behind.told(parts, connection):
+            return Rejected(503, why)
         verdict = examine(body, _watch(parts, connection, sender))
         if isinstance(verdict, Rejected):
             return verdict

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
 
 from node.ledger.encoding import b64u
 from node.store.channels import told_of
-from node.store.database import Row, add, table
+from node.store.database import Prepared, Row, add, table
 from node.store.tables import Incident
 
 INCIDENT = table(Incident)
@@ -26,6 +26,17 @@ PEER_EVIDENCE_LIMIT_BYTES = 32 * 2**20
 """Evidence kept of one incident; of one peer's answers as a whole, and again of its entries."""
 BEGINNING_BYTES = 2**10
 _SAME = ("peer", "log", "seq", "kind", "evidence_digest")
+_OPEN_DETAIL = Prepared(
+    select(INCIDENT.c.detail)
+    .where(
+        INCIDENT.c.peer == bindparam("of"),
+        INCIDENT.c.log == WHOLE_PEER,
+        INCIDENT.c.kind == bindparam("what"),
+        INCIDENT.c.closed.is_(None),
+    )
+    .order_by(INCIDENT.c.incident)
+    .limit(1)
+)
 _CLAIMLESS = b64u(hashlib.sha256().digest())
 REASON_LIMIT = 1_000
 """Characters kept of why something failed: a peer's words may be in it."""
@@ -187,9 +198,16 @@ def is_open(connection: Connection, peer: str, kind: str) -> bool:
     return connection.execute(found).first() is not None
 
 
+def open_detail(connection: Connection, peer: str, kind: str) -> str:
+    """What the first open incident of this kind about a peer as a whole says; empty when there is none."""
+    rows = _OPEN_DETAIL.rows(connection, {"of": peer, "what": kind})
+    return str(rows[0][0]) if rows else ""
+
+
 def open_of_kind(connection: Connection, peer: str, kind: str) -> list[Row]:
     """The open incidents of this kind about a peer as a whole, with their evidence bytes."""
     found = select(INCIDENT).where(*_open_about(peer), INCIDENT.c.kind == kind)
+    found = found.order_by(INCIDENT.c.incident)
     return [dict(row) for row in connection.execute(found).mappings()]
 
 

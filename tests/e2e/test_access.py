@@ -30,7 +30,7 @@ OPEN = {
     "GET /log/tile/{level}/{place}",
     "POST /witness/add-checkpoint",
 }
-SIGNED = {"GET /v1/peer/news"}
+SIGNED = {"GET /v1/peer/news", "GET /v1/peer/seen", "GET /v1/peer/held"}
 CHANNEL = "GET /channel/{agreement}/{issuer}/{partner}"
 PERMISSIONS = {
     f"{CHANNEL}/checkpoint": "look-up",

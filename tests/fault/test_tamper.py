@@ -155,6 +155,9 @@ def forked(new_pair: Pair, tmp_path: Path) -> Pair:
     admit(new_pair, OPERATORS[5:10])
     new_pair.br.stop()
     restore(new_pair.br, tmp_path / "older")
+    # It would notice by this, and by what its partner tells it, whose answers it gives no time to come.
+    (new_pair.br.home / "last-checkpoint").unlink()
+    new_pair.br.environment = {**new_pair.br.environment, "AEO_PEER_TIMEOUT_S": "0.0001"}
     return new_pair
 
 

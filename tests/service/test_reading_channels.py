@@ -71,7 +71,7 @@ def whole_channel(known: World) -> Channel:
     assert root(leaves) == ledger.root
     head = Head(0, channel_origin(peer.name, known.agreement, "UY"), 0, EMPTY_ROOT, None, NEVER, "")
     entries = incoming.check_entries(part.entries, head, 0, known.clock.ms)
-    keys = incoming.epoch_keys({}, part, known.uy.parts.keys.seal, head.origin)
+    keys = incoming.epoch_keys({}, part.epochs, known.uy.parts.keys.seal, head.origin)
     with known.uy.parts.database.read() as connection:
         standing = known.uy.parts.standings.current(connection)[known.agreement]
     fields = tuple(standing.agreement.terms["directions"]["BR-UY"]["fields"])

@@ -100,8 +100,7 @@ class Node:
             except Refusal as refusal:
                 answer = refusal
             batch.commit()
-        for act in batch.after_commit:
-            act()
+        batch.settle()
         self.parts.bell.ring()
         if isinstance(answer, Refusal):
             raise answer
@@ -116,6 +115,7 @@ class Node:
                 batch = Batch(self.parts, connection)
                 self.keeper.step(batch, limit)
                 batch.commit()
+            batch.settle()
         raise AssertionError("the channels never came into line")
 
     def admit(self, operator: Json, key: str | None = None) -> Outcome:
