@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import is_normalized
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
@@ -41,6 +42,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 
 Json = Any
+DATING_MS: Final = 60_000
+"""How far the issuer's clocks may differ from each other."""
 EVIDENCE: Final = "aeo-evidence/v1"
 ACCUSATION: Final = "aeo-accusation/v1"
 LIMIT_BYTES: Final = 64 << 20
@@ -105,11 +108,28 @@ def parsed(encoded: bytes) -> Json:
     """The value of canonical JSON; anything that would be written otherwise is refused."""
     try:
         value = json.loads(encoded, parse_float=_no_fraction, parse_constant=_no_fraction)
+        _check_plain(value, 0)
         again = canonical(value)
     except (ValueError, RecursionError) as error:
         raise Failed("JSON", error) from None
     need(again == encoded, "canonical JSON", encoded[:80])
     return value
+
+
+def _check_plain(value: Json, depth: int) -> None:
+    """Whole numbers within 2^53, text in Unicode normal form C, names in ASCII, not too deep."""
+    need(depth <= 32, "at most 32 levels", depth)
+    if isinstance(value, dict):
+        for name, each in value.items():
+            need(name.isascii(), "names in ASCII", name)
+            _check_plain(each, depth + 1)
+    elif isinstance(value, list):
+        for each in value:
+            _check_plain(each, depth + 1)
+    elif isinstance(value, str):
+        need(is_normalized("NFC", value), "text in normal form C", value)
+    elif isinstance(value, int):
+        need(abs(value) < 1 << 53, "numbers within 2^53", value)
 
 
 def _no_fraction(text: str) -> None:
@@ -174,7 +194,10 @@ def included(seq: int, size: int, leaf: bytes, proof: Sequence[bytes], root: byt
 
 def begins(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """The tree of `new` entries begins with the tree of `old` entries."""
-    need(0 < old <= new, f"a tree of 1 to {new} entries", old)
+    need(0 <= old <= new, f"a tree of at most {new} entries", old)
+    if old == 0:
+        need(not proof and old_root == sha256().digest(), "the root of the empty tree", old_root.hex())
+        return
     if old == new:
         need(not proof and old_root == new_root, f"one tree of {old} entries", "two")
         return
@@ -321,6 +344,8 @@ class Policy:
     def of(cls, text: str) -> "Policy":
         """Read line by line; what is named must stand on a line before."""
         made = cls()
+        strange = re.search("[\x00-\x08\x0b-\x1f\x7f]", text)
+        need(strange is None, "no control characters but tab and newline", ascii(text[:80]))
         for line in text.split("\n"):
             words = line.split()
             if words and not words[0].startswith("#"):
@@ -411,7 +436,9 @@ class Case:
     state: str = ""
     channel: Checkpoint = field(init=False)
     proven_ms: int = 0
+    proven_size: int = 0
     entries: list[tuple[dict[str, Json], Json]] = field(default_factory=list)
+    shown: dict[str, Json] = field(default_factory=dict)
     fields: dict[str, Json] | None = None
 
     @property
@@ -423,6 +450,12 @@ class Case:
     def reader(self) -> str:
         """The country that was told."""
         return str(self.file["reader"])
+
+    @property
+    def disclosed(self) -> Json:
+        """What the last disclosure opened; None when there is none."""
+        found = [content for frame, content in self.entries if frame["kind"] == "disclosure"]
+        return found[-1] if found else None
 
     @property
     def age_s(self) -> int:
@@ -572,6 +605,7 @@ def _channel(case: Case) -> str:
     origin = f"{case.card['name']}/channel/{agreement}/{case.reader}"
     case.channel, _ = _stood_by(case, case.file["channel"], origin)
     then, case.proven_ms = _stood_by(case, case.file["heartbeat"], origin)
+    case.proven_size = then.size
     need(case.proven_ms <= case.at_ms, f"a checkpoint by {case.file['at']}", moment(case.proven_ms))
     proof = [unb64(each) for each in case.file["heartbeat_proof"]]
     begins(then.size, case.channel.size, then.root, case.channel.root, proof)
@@ -592,7 +626,6 @@ def _stood_by(case: Case, note: Json, origin: str) -> tuple[Checkpoint, int]:
 @step("every entry stands in the channel, opens, and was written by that moment")
 def _told(case: Case) -> str:
     last = -1
-    need(case.file["told"], "at least one entry", "none")
     for given in case.file["told"]:
         entry, key, sealed, proof, _ = members(given, "entry key sealed proof ledger_proof")
         frame = parsed(entry.encode())
@@ -603,6 +636,9 @@ def _told(case: Case) -> str:
             (channel, seq),
         )
         need(milliseconds(time) <= case.at_ms, f"written by {case.file['at']}", time)
+        is_behind = seq >= case.proven_size
+        dated_ms = milliseconds(time) + DATING_MS
+        need(not is_behind or dated_ms >= case.proven_ms, f"dated after {moment(case.proven_ms)}", time)
         included(
             seq,
             case.channel.size,
@@ -619,7 +655,10 @@ def _told(case: Case) -> str:
         last = seq
     records = {content.get("record_id") for _, content in case.entries}
     need(len(records) == 1, "entries about one record", records)
-    return f"{len(case.entries)} entries, the last of {case.entries[-1][0]['time']}"
+    need(case.disclosed is not None, "a disclosure, which says who it is about", "none")
+    behind = sum(frame["seq"] >= case.proven_size for frame, _ in case.entries)
+    more = f"; {behind} of them after that checkpoint" if behind else ""
+    return f"{len(case.entries)} entries, the last of {case.entries[-1][0]['time']}{more}"
 
 
 def _unsealed(key: bytes, sealed: bytes, header: bytes) -> bytes:
@@ -683,11 +722,9 @@ def _credential_digest(case: Case, credential: Json) -> str:
     return b64u(sha256(f"{signed}.{b64u(signature)}".encode()).digest())
 
 
-@step("the credential of the last disclosure is signed by the issuer, and every field hangs on the signature")
+@step("the last disclosure is of this operator: signed by the issuer, every field hanging on the signature")
 def _credential(case: Case) -> str:
-    if case.entries[-1][0]["kind"] == "tombstone":
-        return "the record had left the reader's view"
-    credential = case.entries[-1][1]["credential"]
+    credential, record_id = case.disclosed["credential"], case.disclosed["record_id"]
     signed, digests, signature = _signed_part(case, credential)
     es256(
         case.card["keys"]["credential"], signature, signed.encode(), f"{case.card['name']} on the credential"
@@ -696,6 +733,8 @@ def _credential(case: Case) -> str:
         b64u(sha256(b64u(canonical(each)).encode()).digest()): each for each in credential["disclosures"]
     }
     need(len(closed) == len(credential["disclosures"]), "each disclosure once", "one stands twice")
+    salts = [len(unb64u(each[0])) for each in credential["disclosures"]]
+    need(all(size >= 16 for size in salts), "salts of 16 bytes or more", min(salts, default=0))
     fields = {}
     for digest in digests:
         if digest in closed:
@@ -705,16 +744,19 @@ def _credential(case: Case) -> str:
     for name in ("identifiers", "roles", "sites"):
         if isinstance(fields.get(name), list):
             places = [each["..."] for each in fields[name]]
-            shown = [closed.pop(place)[1] for place in places if place in closed]
-            fields[name] = sorted(shown, key=canonical)
+            shown = [closed.pop(place) for place in places if place in closed]
+            need(all(len(each) == 2 for each in shown), "[salt, element]", name)
+            fields[name] = sorted((each[1] for each in shown), key=canonical)
     need(not closed, "no disclosure that the signature does not reach", len(closed))
-    record_id = case.entries[-1][1]["record_id"]
     need(
         (fields.get("record_id"), fields.get("country")) == (record_id, case.card["country"]),
         record_id,
         fields,
     )
     need(fields.get("tin") == case.file["tin"], case.file["tin"], fields.get("tin"))
+    case.shown = fields
+    if case.entries[-1][0]["kind"] == "tombstone":
+        return f"{case.file['tin']}; the record had left the reader's view since"
     case.fields = fields
     return ", ".join(
         f"{name} {fields[name]}" for name in ("legal_name", "status", "valid_to") if name in fields
@@ -724,8 +766,8 @@ def _credential(case: Case) -> str:
 @step("no field goes beyond what the agreement lets the issuer disclose")
 def _bounds(case: Case) -> str:
     allowed = case.direction["fields"]
-    paths = {name for name in case.fields or {} if name != "identifiers"}
-    paths |= {f"identifiers.{each['scheme']}" for each in (case.fields or {}).get("identifiers", [])}
+    paths = {name for name in case.shown if name != "identifiers"}
+    paths |= {f"identifiers.{each['scheme']}" for each in case.shown.get("identifiers", [])}
     beyond = [path for path in sorted(paths) if path not in allowed and path.partition(".")[0] not in allowed]
     need(not beyond, "fields of the agreement", ", ".join(beyond))
     return f"{len(paths)} of {len(allowed)} fields"
@@ -790,6 +832,7 @@ def accused(file: dict[str, Json], policy: Policy) -> list[tuple[str, Callable[[
             newer.origin,
         )
         if older.size == newer.size:
+            need((file["root"], file["proof"]) == (None, []), "nothing to prove", file["root"])
             need(older.root != newer.root, "two trees of one size", "one tree")
             return f"two trees of {older.size} entries were signed"
         root, proof = unb64(file["root"]), [unb64(each) for each in file["proof"]]
@@ -833,6 +876,9 @@ def verify(encoded: bytes, policy_text: str) -> list[Result]:
     return _run([(title, lambda function=function: function(case)) for title, function in STEPS])  # type: ignore[misc]
 
 
+BROKEN: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError)
+
+
 def _run(steps: Sequence[tuple[str, Callable[[], str]]]) -> list[Result]:
     results: list[Result] = []
     for number, (title, function) in enumerate(steps, 1):
@@ -843,23 +889,30 @@ def _run(steps: Sequence[tuple[str, Callable[[], str]]]) -> list[Result]:
             results.append(Result(number, title, True, "", function()))
         except Failed as failed:
             results.append(Result(number, title, False, failed.expected, failed.found))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except BROKEN as error:
             results.append(Result(number, title, False, "the form of such a file", repr(error)[:300]))
     return results
 
 
 def told(results: Sequence[Result]) -> str:
-    """The results as lines for a person."""
+    """The results as lines for a person; nothing in a file can end a line or drive a terminal."""
     lines = []
     for each in results:
         mark = {True: "passed", False: "FAILED", None: "not reached"}[each.passed]
         lines.append(f"{each.number:2}. {mark}: {each.title}")
         if each.passed is False:
-            lines += [f"      expected: {each.expected}", f"      found:    {each.found}"]
+            lines += [
+                f"      expected: {_printable(each.expected)}",
+                f"      found:    {_printable(each.found)}",
+            ]
         elif each.passed:
-            lines.append(f"      {each.found}")
+            lines.append(f"      {_printable(each.found)}")
     holds = all(each.passed for each in results)
     return "\n".join([*lines, "", "It holds." if holds else "It does NOT hold."])
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def main() -> int:
@@ -868,7 +921,7 @@ def main() -> int:
         print(__doc__)
         return 2
     try:
-        results = verify(Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_text(encoding="utf-8"))
+        results = verify(Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Node, durable, sender_of
 from node.api.problems import UNKEPT
-from node.ledger.witness import LIMIT_BYTES, SIZE_TYPE, Rejected
+from node.ledger.witness import LIMIT_BYTES, SIZE_TYPE, Accepted, Rejected
 from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 
 router = APIRouter(prefix="/witness", tags=["witness"])
@@ -38,9 +38,9 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     sequencer = request.app.state.sequencer
     if isinstance(verdict, AddCheckpoint):
         refused: Rejected | None = await durable(node, sequencer, verdict)
-        if refused is None:
-            return PlainTextResponse(node.witness(verdict.accepted.checkpoint.text()), headers=UNKEPT)
-        verdict = refused
+        verdict = refused or verdict.accepted
+    if isinstance(verdict, Accepted):
+        return PlainTextResponse(node.witness(verdict.checkpoint.text()), headers=UNKEPT)
     if verdict.signed is not None:
         await durable(node, sequencer, KeepRefused(verdict.signed))
     if verdict.size is not None:

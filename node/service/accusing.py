@@ -8,6 +8,7 @@ peer is believed until people close the incident, and answers go on from what wa
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -17,6 +18,7 @@ from node.exchange.incoming import Proven, signed_part
 from node.ledger import moment, tiles
 from node.ledger.accusation import Accusation, between
 from node.ledger.checkpoint import Checkpoint, stated
+from node.ledger.merkle import EMPTY_ROOT
 from node.ledger.note import read_note
 from node.ledger.tiles import ReadTile
 from node.service.parts import Parts
@@ -46,20 +48,30 @@ class Forked(Unproven):
 def hold(connection: Connection, peer: Card, proven: Proven, now_ms: int, skew_s: float) -> None:
     """Our copy of a log is whole under this checkpoint: what was seen before must begin it, else `Forked`.
 
-    A smaller one than was seen may have been on its way; `Unproven` if the log stands by it later than that.
+    A smaller one than was seen may have been on its way; `Unproven` if the log stands by it much later.
     """
-    checkpoint, origin = proven.checkpoint, proven.checkpoint.origin
+    checkpoint, origin, time = proven.checkpoint, proven.checkpoint.origin, moment.format(now_ms)
     seen = witnessed.seen(connection, origin)
-    if seen is None or seen.size < checkpoint.size:
-        if seen is not None:
-            _check_begins(connection, peer, origin, seen, proven)
-        see(connection, peer, checkpoint, proven.note, moment.format(now_ms))
-    elif seen.size == checkpoint.size:
+    if seen is not None and seen.size <= checkpoint.size:
         _check_begins(connection, peer, origin, seen, proven)
-    elif 1000 * (proven.time_s - skew_s) > moment.parse(seen.time):
-        why = f"{seen.size} entries were signed by {seen.time}, and now {checkpoint.size} are all there is"
+    if seen is None or seen.size < checkpoint.size:
+        see(connection, peer, checkpoint, proven.note, time)
+    elif seen.mark <= checkpoint.size < seen.size:
+        witnessed.see(connection, origin, replace(seen, mark=seen.size, time=time))
+    elif checkpoint.size < seen.mark and 1000 * (proven.time_s - skew_s) > moment.parse(seen.time):
+        why = f"{seen.mark} entries were signed by {seen.time}, and now {checkpoint.size} are all there is"
         raise Unproven("a log has become shorter than it was signed", where=origin, why=why)
-    settle(connection, peer, origin, checkpoint.size, moment.format(now_ms))
+    settle(connection, peer, origin, checkpoint.size, time)
+
+
+def recorded(connection: Connection, origin: str) -> tuple[int, bytes]:
+    """The size and root that whatever is cosigned next must begin with.
+
+    Those of the largest checkpoint seen, or of our copy where that is larger: what was signed begins with it.
+    """
+    seen, head = witnessed.seen(connection, origin), logs.head_of(connection, origin)
+    known = (seen.size, seen.root) if seen else (0, EMPTY_ROOT)
+    return (head.size, head.root) if head and head.size > known[0] else known
 
 
 def _check_begins(connection: Connection, peer: Card, origin: str, seen: Seen, proven: Proven) -> None:
@@ -73,8 +85,12 @@ def _check_begins(connection: Connection, peer: Card, origin: str, seen: Seen, p
 
 def see(connection: Connection, peer: Card, new: Checkpoint, note: str, time: str) -> None:
     """Keep a checkpoint that follows what was seen before, with what the peer signed of its note."""
-    seen = Seen(new.size, new.root, _signed(peer, new.origin, note), time)
-    witnessed.see(connection, new.origin, seen)
+    before, head = witnessed.seen(connection, new.origin), logs.head_of(connection, new.origin)
+    mark, since = new.size, time
+    if before is not None and before.mark > (head.size if head else 0):
+        mark, since = before.mark, before.time  # our copy has not come that far yet
+    kept = Seen(new.size, new.root, _signed(peer, new.origin, note), mark, since)
+    witnessed.see(connection, new.origin, kept)
 
 
 def _signed(peer: Card, origin: str, note: str) -> str:
@@ -89,10 +105,11 @@ def weigh(connection: Connection, peer: Card, origin: str, note: str, time: str)
     new, seen, head = stated(note), witnessed.seen(connection, origin), logs.head_of(connection, origin)
     if seen is not None and seen.size == new.size and seen.root != new.root:
         accuse(connection, peer, Accusation(seen.note, note), time)
-    elif head is None or new.size > head.size:
-        what = f"{origin}: a checkpoint of size {new.size} did not follow; our copy does not reach it yet"
-        _note(connection, peer, UNPROVEN, what, note.encode(), new.text().encode(), time)
-    elif head.is_whole:
+    elif head is None or new.size > head.size or not head.is_whole:
+        if copied_root(connection, origin, new.size) != new.root:
+            what = f"{origin}: a checkpoint of size {new.size} did not follow; our copy is not whole yet"
+            _note(connection, peer, UNPROVEN, what, note.encode(), new.text().encode(), time)
+    else:
         whole, read_tile = _signed(peer, origin, head.checkpoint), logs.tile_reader(connection, head.log)
         found = between(note, whole, peer.verifiers(origin), read_tile)
         if found is not None:

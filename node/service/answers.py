@@ -21,6 +21,7 @@ from node.exchange.card import Card, ledger_origin
 from node.ledger import moment
 from node.records import credential, identifiers, status
 from node.service import behind
+from node.service.accusing import UNPROVEN
 from node.service.names import fold
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records
@@ -344,6 +345,7 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
         own = incidents.still_open(connection, peer.name, channel.log)
         about = [*own, *incidents.still_open(connection, peer.name, incidents.WHOLE_PEER)]
+        about = [row for row in about if row["kind"] != UNPROVEN]  # anybody may have shown it to us
         about.sort(key=lambda row: int(row["incident"]), reverse=True)
         found[channel.log] = Reach(
             channel,

@@ -3,7 +3,7 @@
 One file with everything that `clients/sdk/verifier.py` checks: the disclosures with the keys that open them
 and nothing else, the proofs that they stand in the issuer's channel and ledger, both checkpoints, the
 agreement with every act that counted, the contract's text, how new the proof was, and what follows from that.
-An entry counts from the time that its issuer wrote into it. What follows is a function of the file alone: the
+An entry counts from when it was received. What follows is a function of the file alone: the
 node's own answer may have known more reasons, such as an entry that failed verification.
 """
 
@@ -77,7 +77,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     rows = [
         row
         for row in channels.mirror_history(connection, head.log, found.record_id)
-        if row["kind"] in TOLD and moment.parse(row["time"]) <= at_ms
+        if row["kind"] in TOLD and moment.parse(row["received_at"]) <= at_ms
     ]
     if not rows:
         raise NotFound("nothing had been told about this operator by then", where=moment.format(at_ms))
@@ -85,7 +85,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     age_s = (at_ms - moment.parse(proven_at)) // 1000
     content = {
         "kind": KIND,
-        "tin": tin,
+        "tin": identifiers.plain(tin),
         "at": moment.format(at_ms),
         "reader": parts.country,
         "issuer": found.issuer.text,

@@ -134,10 +134,13 @@ def take(parts: Parts, peer: Card, news: News) -> Taken:
         if ledger.is_whole:
             accusing.hold(connection, peer, ledger.proven, now_ms, skew_s)
         for each in checked:
-            log = _take_channel(parts, connection, peer, each, time)
+            log = _take_channel(
+                parts, connection, peer, each, time, is_whole=each.is_whole and ledger.is_whole
+            )
             if each.is_whole:
                 incidents.close_kinds(connection, peer.name, log, STRUCTURAL, time)
                 accusing.hold(connection, peer, each.proven, now_ms, skew_s)
+            if each.is_whole and ledger.is_whole:
                 _keep_heartbeat(connection, log, each)
         incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     is_whole = ledger.is_whole
@@ -180,9 +183,10 @@ def _checked(
     proven = incoming.prove(page.checkpoint, peer, held.head.origin, _latest_s(parts, now_ms))
     last = logs.entries(connection, held.head.log, held.head.size - 1, held.head.size)
     latest_ms = 1000 * proven.time_s + int(1000 * parts.settings.clock_skew_s)
-    entries = incoming.check_entries(
-        page.entries, held.head, ChannelEntry.decode(last[0]).time if last else 0, latest_ms
-    )
+    # What was all there is at a time leaves nothing to be dated before it.
+    proven_ms = moment.parse(held.head.time) - int(1000 * parts.settings.clock_skew_s)
+    last_ms = max(proven_ms, ChannelEntry.decode(last[0]).time if last else 0)
+    entries = incoming.check_entries(page.entries, held.head, last_ms, latest_ms)
     incoming.check_not_older(proven, held.head)
     keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
     before: dict[str, Mirrored] = {}
@@ -234,7 +238,9 @@ def _take_ledger(connection: Connection, ledger: Followed) -> None:
     writer.keep(ledger.grown, moment.format(proven.time_s * 1000), proven.note)
 
 
-def _take_channel(parts: Parts, connection: Connection, peer: Card, each: Checked, time: str) -> int:
+def _take_channel(
+    parts: Parts, connection: Connection, peer: Card, each: Checked, time: str, *, is_whole: bool
+) -> int:
     """Copy the entries, mirror what they say, and note what was set apart; gives the log."""
     held, proven = each.held, each.proven
     _check_unmoved(connection, held.head)
@@ -243,8 +249,9 @@ def _take_channel(parts: Parts, connection: Connection, peer: Card, each: Checke
     writer = LogWriter(connection, held.head)
     for entry in each.entries:
         writer.append(entry)
-    # Only a whole copy is as new as its proof: who keeps entries back must not look up to date.
-    is_new = each.is_whole or held.head.time == NEVER
+    # Only whole copies, of channel and ledger, are as new as their proof: who keeps entries back must not
+    # look up to date.
+    is_new = is_whole or held.head.time == NEVER
     proven_at = moment.format(proven.time_s * 1000) if is_new else held.head.time
     writer.copy(proven.checkpoint, proven.note, incoming.hashes(each.page.consistency), proven_at)
     _keep_epochs(parts, connection, held, each.keys, each.found.epochs)

@@ -22,7 +22,7 @@ from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import Answered, Caller
 from node.exchange.trust import WITNESS_PATH
 from node.ledger.encoding import parse_decimal
-from node.ledger.note import Verifier, open_note
+from node.ledger.note import Verifier, open_note, read_note
 from node.ledger.policy import Policy
 from node.ledger.tiles import Tree
 from node.ledger.witness import SIZE_TYPE, request
@@ -96,6 +96,8 @@ class Target:
         opened = open_note(
             note + told, self.verifiers
         )  # raises unless one of its keys signed, all of them well
+        if opened.text != read_note(note)[0]:
+            raise Unproven("a witness answers with more than signature lines", where=self.url)
         return "".join(each.line() for each in opened.signatures)
 
     def _posted(self, note: str, tree: Tree, timeout_s: float) -> Answered:

@@ -14,14 +14,16 @@ from node.exchange.incoming import signed_part
 from node.ledger.checkpoint import stated
 from node.ledger.witness import Accepted, Rejected, Watch, Watched, examine
 from node.service import behind
-from node.service.accusing import copied_root, is_accused, see, weigh
+from node.service.accusing import is_accused, recorded, see, weigh
 from node.service.batch import Batch
 from node.service.parts import Parts
-from node.store import channels, witnessed
+from node.store import channels
 
 
-def considered(parts: Parts, body: bytes, sender: Card | None) -> "AddCheckpoint | Rejected":
+def considered(parts: Parts, body: bytes, sender: Card | None) -> "Accepted | AddCheckpoint | Rejected":
     """What a request for a cosignature comes to, on the newest state of the store; nothing is kept.
+
+    `Accepted`: the size that is recorded already, so that nothing needs to be.
 
     `sender` signed the request; a channel's log is known to its issuer only.
     """
@@ -30,6 +32,8 @@ def considered(parts: Parts, body: bytes, sender: Card | None) -> "AddCheckpoint
             return Rejected(503, why)
         verdict = examine(body, _watch(parts, connection, sender))
         if isinstance(verdict, Rejected):
+            return verdict
+        if verdict.checkpoint.size == verdict.old > 0:
             return verdict
         peer = _owner(parts, connection, verdict.checkpoint.origin, sender)
         assert peer is not None, "its log is watched"
@@ -43,9 +47,7 @@ def _watch(parts: Parts, connection: Connection, sender: Card | None) -> Watch:
             return None
         if is_accused(connection, peer):
             return Watched(())  # none of its keys is trusted
-        seen = witnessed.seen(connection, origin)
-        known = peer.verifiers(origin)
-        return Watched(known) if seen is None else Watched(known, seen.size, seen.root)
+        return Watched(peer.verifiers(origin), *recorded(connection, origin))
 
     return watched
 
@@ -74,13 +76,9 @@ class AddCheckpoint:
     def run(self, batch: Batch) -> Rejected | None:
         """Keep it, unless another came first or our copy contradicts it; gives why not."""
         new, connection = self.accepted.checkpoint, batch.connection
-        seen = witnessed.seen(connection, new.origin)
-        size = seen.size if seen else 0
+        size, _ = recorded(connection, new.origin)
         if size != self.accepted.old:
             return Rejected(409, f"the size recorded is {size}", size=size)
-        copied = copied_root(connection, new.origin, new.size)
-        if copied is not None and copied != new.root:
-            return Rejected(422, "it is another tree than the one we hold", signed=self.accepted.note)
         see(connection, self.peer, new, self.accepted.note, batch.time)
         return None
 

@@ -64,7 +64,8 @@ class Heartbeat(SQLModel, table=True):
 class Witnessed(SQLModel, table=True):
     """The largest checkpoint of a peer's log that is proven to begin with every one before it.
 
-    It is what this node cosigned or may cosign; our copy of the log must hold to it. `time`: when it came.
+    It is what this node cosigned or may cosign; our copy of the log must hold to it. `mark` is the oldest
+    size seen that our copy has not reached, and `time` when that was seen.
     """
 
     __tablename__ = "witnessed"
@@ -72,6 +73,7 @@ class Witnessed(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)
     root: bytes = Field(sa_column=_blob())
     note: str
+    mark: int = Field(sa_type=BigInteger)
     time: str
 
 

@@ -10,7 +10,7 @@ from node.store.logs import Head
 from node.store.tables import Cosigned, Heartbeat, Witnessed
 
 WITNESSED, COSIGNED, HEARTBEAT = table(Witnessed), table(Cosigned), table(Heartbeat)
-_SEEN_COLUMNS = (WITNESSED.c.size, WITNESSED.c.root, WITNESSED.c.note, WITNESSED.c.time)
+_SEEN_COLUMNS = (WITNESSED.c.size, WITNESSED.c.root, WITNESSED.c.note, WITNESSED.c.mark, WITNESSED.c.time)
 _SEEN = Prepared(select(*_SEEN_COLUMNS).where(WITNESSED.c.origin == bindparam("of")))
 _COSIGNED = Prepared(select(COSIGNED.c.size, COSIGNED.c.note).where(COSIGNED.c.origin == bindparam("of")))
 _BEATS = select(HEARTBEAT.c.time, HEARTBEAT.c.note).where(HEARTBEAT.c.log == bindparam("of"))
@@ -23,11 +23,15 @@ EVER = "9"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The largest checkpoint of a peer's log that is proven to begin with every one before it, since when."""
+    """The largest checkpoint of a peer's log that is proven to begin with every one before it.
+
+    `mark`: the oldest size seen that our copy has not reached; `time`: when that was seen.
+    """
 
     size: int
     root: bytes
     note: str
+    mark: int
     time: str
 
 
@@ -47,8 +51,8 @@ def seen(connection: Connection, origin: str) -> Seen | None:
 
 def see(connection: Connection, origin: str, new: Seen) -> None:
     """Keep a checkpoint that follows what was seen before."""
-    row = {"origin": origin, "size": new.size, "root": new.root, "note": new.note, "time": new.time}
-    put(connection, Witnessed, [row])
+    row = {"origin": origin, "size": new.size, "root": new.root, "note": new.note}
+    put(connection, Witnessed, [row | {"mark": new.mark, "time": new.time}])
 
 
 def cosigned(connection: Connection, origin: str) -> CosignedNote | None:

@@ -127,6 +127,38 @@ def test_a_record_that_left_the_view_is_shown_as_that(known: World) -> None:
     assert not answered(encoded)["applies"]
 
 
+def test_a_tombstone_alone_says_of_whom_it_is(known: World) -> None:
+    """Nobody shows that one operator left the view by the marker of another."""
+    known.br.amend(TWO, mra_consent={"given": False, "scope": "GENERAL", "withdrawn_on": "2026-11-22"})
+    known.exchange()
+    content = json.loads(of(known, TWO))
+    assert_holds(known, canonical.encode(content))
+    assert failed(verifier.verify(canonical.encode(content | {"tin": ONE}), policy(known))) == [9]
+    alone = content | {"told": content["told"][-1:]}
+    assert failed(verifier.verify(canonical.encode(alone), policy(known))) == [7]
+
+
+def test_what_came_later_was_not_known_then(known: World) -> None:
+    known.clock.ms += 60_000
+    known.br.amend(ONE, status="SUSPENDED")
+    known.clock.ms += 120_000
+    before = known.clock.ms
+    assert answered(of(known))["applies"] == known.uy.look_up(ONE)["recognition"]["applies"] is True
+    known.clock.ms += 1_000
+    known.exchange()
+    assert answered(of(known, at_ms=before))["applies"]
+    assert_holds(known, of(known, at_ms=before))
+    assert not answered(of(known))["applies"]
+
+
+def test_nothing_in_a_file_writes_lines_of_its_own(known: World) -> None:
+    content = json.loads(of(known)) | {"tin": "x\n 2. passed: all\n\nIt holds.\x1b[8m"}
+    said = verifier.told(verifier.verify(canonical.encode(content), policy(known)))
+    assert "It holds." not in said.splitlines()
+    assert "\x1b" not in said
+    assert said.endswith("It does NOT hold.")
+
+
 def test_a_proof_that_is_too_old_is_a_reason(known: World) -> None:
     known.clock.ms += 3 * DAY_MS
     encoded = of(known)

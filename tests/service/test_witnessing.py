@@ -10,16 +10,17 @@ from node.exchange.card import channel_origin, ledger_origin
 from node.ledger import tiles
 from node.ledger.accusation import Accusation
 from node.ledger.checkpoint import Checkpoint
+from node.ledger.encoding import b64
 from node.ledger.merkle import EMPTY_ROOT
 from node.ledger.note import open_note
 from node.ledger.tiles import Tree
-from node.ledger.witness import Rejected, request
+from node.ledger.witness import Accepted, Rejected, request
 from node.service.accusing import FORKED, UNPROVEN, is_accused, pursue
 from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 from node.store import incidents, logs, witnessed
 from node.store.tables import LEDGER
 from tests.service.test_incoming import ONE, signed
-from tests.service.world import Node, World, operator
+from tests.service.world import Json, Node, Tamper, World, operator
 
 ORIGIN = "aeo.br.example/ledger"
 
@@ -62,10 +63,10 @@ def add(node: Node, body: bytes, sender: Any = None) -> str | Rejected:
     """What a node answers to a request for its cosignature, as its route does."""
     verdict = considered(node.parts, body, sender)
     if isinstance(verdict, AddCheckpoint):
-        refused: Rejected | None = node.settle(verdict)
-        if refused is None:
-            return node.parts.witness(verdict.accepted.checkpoint.text())
-        verdict = refused
+        verdict = node.settle(verdict) or verdict.accepted
+    if isinstance(verdict, Accepted):
+        return node.parts.witness(verdict.checkpoint.text())
+    assert isinstance(verdict, Rejected)
     if verdict.signed is not None:
         node.settle(KeepRefused(verdict.signed))
     return verdict
@@ -255,6 +256,67 @@ def test_a_log_that_signed_more_than_it_has_is_not_believed(known: World) -> Non
     assert kinds(known) == ["replaced"]
 
 
+def held_back(world: World, size: int) -> Tamper:
+    """BR's ledger as it is signed, without its last leaves, rightly proven."""
+
+    def tamper(page: Json) -> None:
+        with world.br.parts.database.read() as connection:
+            head = logs.head(connection, LEDGER)
+            assert head is not None
+            tree = Tree(logs.tile_reader(connection, LEDGER), head.size)
+            page["ledger"]["leaves"] = b64(tiles.leaf_hashes(tree.read_tile, size, head.size - 1))
+            page["ledger"]["consistency"] = [b64(each) for each in tree.consistency_proof(head.size - 1)]
+
+    return tamper
+
+
+def test_who_keeps_the_last_leaf_back_looks_neither_fresh_nor_whole(known: World) -> None:
+    limit_s = known.uy.look_up(ONE)["freshness"]["limit_s"]
+    for number in (4, 5):
+        known.br.admit(operator(number))
+        known.clock.ms += 1000 * limit_s
+        known.take(known.uy, tampered(known, copy_size(known)))
+    answer = known.uy.look_up(ONE)
+    assert not answer["freshness"]["fresh"]
+    assert not answer["recognition"]["applies"]
+    forged, copy = lie(known, 3, copy_size(known) + 2), copy_size(known)
+    assert status(add(known.uy, forged.body(copy, copy + 1))) == 422, "it must follow our copy too"
+    known.uy.settle(KeepRefused(forged.note(copy)))
+    assert UNPROVEN in kinds(known)
+    known.exchange()
+    assert FORKED in kinds(known), "weighed once our copy is whole"
+
+
+def copy_size(world: World) -> int:
+    with world.uy.parts.database.read() as connection:
+        head = logs.head_of(connection, ORIGIN)
+    assert head is not None
+    return head.size
+
+
+def tampered(world: World, size: int) -> Json:
+    page = world.page(world.uy)
+    held_back(world, size)(page)
+    return page
+
+
+def test_a_log_that_is_cosigned_again_and_again_ahead_of_what_it_serves_is_found(known: World) -> None:
+    size = seen_size(known.uy)
+    old = known.page(known.uy)
+    for more in range(1, 5):
+        forged = lie(known, size, size + 10)
+        assert status(add(known.uy, forged.body(seen_size(known.uy), size + more))) == 200
+        known.clock.ms += 30_000
+    assert old["ledger"]["checkpoint"]
+    with pytest.raises(Unproven, match="shorter than it was signed"):
+        known.carry(known.uy)
+
+
+def test_the_same_checkpoint_again_takes_no_turn_of_the_writer(known: World) -> None:
+    history, size = truth(known), seen_size(known.uy)
+    assert isinstance(considered(known.uy.parts, request(size, (), history.note(size)), None), Accepted)
+
+
 def test_what_others_wrote_under_a_checkpoint_is_not_kept(known: World) -> None:
     """So that no note grows until an accusation finds no room."""
     known.br.admit(operator(4))
@@ -282,10 +344,14 @@ def test_a_checkpoint_that_our_copy_contradicts_is_not_cosigned(known: World) ->
         witnessed.see(
             connection,
             ORIGIN,
-            witnessed.Seen(size, old.tree(size).root(), old.note(size), "2026-11-22T12:00:00.000Z"),
+            witnessed.Seen(size, old.tree(size).root(), old.note(size), size, "2026-11-22T12:00:00.000Z"),
         )
-    forged = lie(known, size, size + 1)
-    assert status(add(known.uy, forged.body(size, size + 1))) == 422
+    forged, copy = lie(known, size, size + 3), size + 2
+    assert status(add(known.uy, forged.body(size, size + 1))) == 409, "our copy is longer"
+    assert status(add(known.uy, forged.body(copy, copy + 1))) == 422
+    assert kinds(known) == [UNPROVEN]
+    known.br.admit(operator(6))
+    known.carry(known.uy)
     assert_shown(known)
 
 

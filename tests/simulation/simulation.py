@@ -35,7 +35,7 @@ from node.service.accusing import FORKED
 from node.service.merging import Merge
 from node.service.receipts import Receipts
 from node.service.witnessing import AddCheckpoint, KeepRefused
-from node.store import channels, incidents, logs, witnessed
+from node.store import channels, incidents, logs
 from node.store.tables import LEDGER
 from tests.service.world import CNPJS, Clock, Json, Node, _news, open_node, operator
 
@@ -253,7 +253,7 @@ class Simulation:
             body = request(old, tree.consistency_proof(old), head.checkpoint)
         verdict = witnessing.considered(self.nodes[witness].parts, body, None)
         with self.disk(witness) as node:
-            refused = node.settle(verdict) if isinstance(verdict, AddCheckpoint) else verdict
+            refused: Any = node.settle(verdict) if isinstance(verdict, AddCheckpoint) else verdict
             if isinstance(refused, Rejected) and refused.signed is not None:
                 node.settle(KeepRefused(refused.signed))
         self.answer()
@@ -261,8 +261,7 @@ class Simulation:
     def _known_to(self, witness: str, origin: str) -> int:
         """What its 409 would say."""
         with self.nodes[witness].parts.database.read() as connection:
-            seen = witnessed.seen(connection, origin)
-        return seen.size if seen else 0
+            return accusing.recorded(connection, origin)[0]
 
     # What must hold
 

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("root", sa.LargeBinary(), nullable=False),
         sa.Column("note", sa.String(), nullable=False),
+        sa.Column("mark", sa.BigInteger(), nullable=False),
         sa.Column("time", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("origin"),
     )
