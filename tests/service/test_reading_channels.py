@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import pytest
 from sqlalchemy import event
+from starlette.requests import Request
 
-from node.api import exchange
+from node.api import logs as routes
 from node.errors import Busy, Conflict, Unproven
 from node.exchange import incoming, page, serving
 from node.exchange.card import channel_origin, ledger_origin
@@ -22,13 +23,13 @@ from node.exchange.serving import Cursors
 from node.ledger import canonical
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT, root
-from node.service import mirror, replication
+from node.service import behind, mirror, replication
 from node.service.replication import Follower
 from node.service.signing import Sign
 from node.store import incidents
 from node.store.database import add
 from node.store.logs import Head, LeafAt
-from node.store.tables import Incident
+from node.store.tables import LEDGER, Incident
 from tests.service.test_incoming import (
     FOUR,
     ONE,
@@ -226,21 +227,19 @@ class Wire:
     """Answers UY's requests as BR's node does; `tamper` may damage news, `fault` stops the log."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self._world, self.peer = world, world.br.parts.card
         self.tamper: Tamper | None = None
         self.fault: Callable[[], None] = lambda: None
         self.asked = list[str]()
 
     def get_bytes(self, path: str) -> bytes:
         self.asked.append(path)
-        if path.startswith("/log/tile/entries/"):
-            self.fault()
-            place = path.removeprefix("/log/tile/entries/")
-            return bytes(asyncio.run(exchange.bundle(place=place, node=self._world.br.parts)).body)
-        if path.startswith("/log/tile/"):
-            level, _, place = path.removeprefix("/log/tile/").partition("/")
-            parts = self._world.br.parts
-            return bytes(asyncio.run(exchange.tile(level=level, place=place, node=parts)).body)
+        if path == behind.SEEN_PATH:
+            with self._world.br.parts.database.read() as connection:
+                seen = behind.seen_of(connection, "BR", self._world.uy.parts.card)
+            return orjson.dumps({"seen": seen})
+        if path.startswith("/log/"):
+            return self._of_ledger(path.removeprefix("/log/"))
         pairs = parse_qsl(urlsplit(path).query)
         named = dict(pairs)
         at = {
@@ -250,6 +249,17 @@ class Wire:
         if self.tamper:
             self.tamper(answer)
         return orjson.dumps(answer)
+
+    def _of_ledger(self, place: str) -> bytes:
+        """A bundle or a tile, as the routes of the log give it to who takes no compression."""
+        node, shown = self._world.br.parts, routes.Shown(LEDGER, is_public=True)
+        if place.startswith("tile/entries/"):
+            self.fault()
+            request = Request({"type": "http", "headers": []})
+            place = place.removeprefix("tile/entries/")
+            return bytes(asyncio.run(routes.bundle(place=place, request=request, node=node, this=shown)).body)
+        level, _, place = place.removeprefix("tile/").partition("/")
+        return bytes(asyncio.run(routes.tile(level=level, place=place, node=node, this=shown)).body)
 
 
 def wire(follower: Follower) -> Wire:
