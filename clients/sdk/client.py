@@ -142,7 +142,7 @@ class Node:
         content = self._send("GET", "/healthz").decode("utf-8", "replace")
         first, _, why = content.strip().partition("\n")
         word, _, size = first.partition(" ")
-        if word not in ("ok", "behind") or not size.isdecimal():
+        if word not in ("ok", "behind") or not (size.isascii() and size.isdecimal()):
             raise _not_ours(self.url)
         return int(size), why
 
