@@ -100,6 +100,14 @@ async def on_refusal(_request: Request, refusal: Exception) -> Response:
     return problems.answer(refusal)
 
 
+async def on_failure(_request: Request, error: Exception) -> Response:
+    """The handler of whatever else went wrong; then the server logs it and breaks the connection off."""
+    do = "repeat the request, a change with the same idempotency key; if it fails again, read the node's log"
+    told = problems.answer(Refusal("the node failed at this request", why=type(error).__name__, do=do))
+    told.headers["connection"] = "close"
+    return told
+
+
 class StoredReplays:
     """The memory that the processes of one node share.
 

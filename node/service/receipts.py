@@ -18,6 +18,9 @@ class Receipts:
     def text(self, seq: int) -> str:
         """The receipt of one entry; `NotFound` when the ledger has none of this number."""
         checkpoint, tree = self._current()
+        if seq >= tree.size:  # a ring may have been lost
+            self._newest = None
+            checkpoint, tree = self._current()
         if not 0 <= seq < tree.size:
             raise NotFound("the ledger has no such entry", where=f"entry {seq}", why=f"it has {tree.size}")
         return TlogProof(seq, tree.inclusion_proof(seq), checkpoint).encode()

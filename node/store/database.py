@@ -31,7 +31,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
 
 from node.errors import Busy
-from node.store.engines import STATEMENT_MS, Attendance, Options, away, kind_of, unheld, unreached
+from node.store.engines import STATEMENT_MS, Attendance, Options, kind_of, unheld, unreached
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -220,9 +220,10 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, self._driver_error) as error:
-            if self._kind.is_away(error):
-                raise away(error) from error
-            raise
+            refusal = self._kind.refusal(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     @contextmanager
     def _asked(self) -> Iterator[None]:

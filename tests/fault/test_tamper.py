@@ -176,3 +176,18 @@ def test_a_shortened_and_then_rewritten_history_is_noticed_and_never_used(forked
     assert any(alert.startswith("replaced: ") for alert in kept["alerts"])
     assert uy.http.get(f"/v1/operators/{OPERATORS[15]['tin']}").status_code == 404
     assert uy.fsck() == []
+
+
+def test_what_nobody_foresaw_is_told_as_problem_details_and_the_node_goes_on(lone: Node) -> None:
+    with lone.store() as store:
+        store.execute("ALTER TABLE operator_name RENAME TO misplaced")
+    for _ in range(3):
+        answer = lone.http.get("/v1/search", params={"name": "anybody"})
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert (answer.json()["type"], answer.json()["why"]) == (
+            "urn:aeo:problem:refused",
+            "OperationalError",
+        )
+    with lone.store() as store:
+        store.execute("ALTER TABLE misplaced RENAME TO operator_name")
+    assert lone.get("/v1/search", name="anybody")["suggestions"] == []
