@@ -171,7 +171,6 @@ class Sqlite:
         if code not in self.away + self.damaged:
             return None
         why = str(getattr(cause, "sqlite_errorname", code))
-        log.error("the file of the store cannot be used", why=why)
         do = "repeat a change with the same idempotency key"
         if code in self.away:
             return Busy("the store cannot be used now", why=why, do=do)
@@ -392,13 +391,13 @@ def unheld(error: Exception) -> Malformed:
     return Malformed("the store can hold nothing of the kind", why=why, do="correct what you ask for")
 
 
-def unreached(url: URL, refusal: Busy) -> Busy:
+def unreached(url: URL, refusal: Busy | Damaged) -> Refusal:
     """How whoever runs the node is told the same: with the driver's words, and without the password."""
     cause = refusal.__cause__
     driver = cause.orig if isinstance(cause, DBAPIError) else cause
-    return Busy(
-        "the database cannot be used now",
-        where=url.render_as_string(hide_password=True),
-        why=str(driver or refusal.what).partition("\n")[0],
-        do="see that it runs and takes connections from here, and that its URL is right",
-    )
+    where, why = url.render_as_string(hide_password=True), str(driver or refusal.what).partition("\n")[0]
+    if isinstance(refusal, Damaged):
+        do = "keep it as it is, look after the disk, and restore from a backup that holds everything"
+        return Damaged(refusal.what, where=where, why=why, do=do)
+    do = "see that it runs and takes connections from here, and that its URL is right"
+    return Busy("the database cannot be used now", where=where, why=why, do=do)

@@ -191,3 +191,18 @@ def test_what_nobody_foresaw_is_told_as_problem_details_and_the_node_goes_on(lon
     with lone.store() as store:
         store.execute("ALTER TABLE misplaced RENAME TO operator_name")
     assert lone.get("/v1/search", name="anybody")["suggestions"] == []
+
+
+@pytest.mark.parametrize("command", [("fsck",), ("fsck", "--json"), ("serve",), ("token", "list")])
+def test_a_file_that_is_no_database_is_refused_in_words(lone: Node, command: tuple[str, ...]) -> None:
+    lone.stop()
+    for file in lone.home.glob(f"{DATABASE}*"):
+        file.unlink()
+    (lone.home / DATABASE).write_bytes(b"no database" * 1000)
+    said = lone.command(*command)
+    assert said.returncode == 2
+    assert "file is not a database" in said.stdout + said.stderr
+    assert "restore from a backup" in said.stdout + said.stderr
+    assert "Traceback" not in said.stdout + said.stderr
+    if "--json" in command:
+        assert json.loads(said.stdout)["type"] == "urn:aeo:problem:damaged"
