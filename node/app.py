@@ -125,6 +125,7 @@ def build(parts: Parts) -> FastAPI:
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)
+    app.add_exception_handler(Exception, edge.on_failure)
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, Request
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.api import problems
-from node.errors import Busy, Refusal, TooMuch
+from node.errors import Busy, Damaged, Refusal, TooMuch
 from node.exchange import requests
 from node.exchange.card import Card
 from node.exchange.requests import Message, RememberedReplays, Replays
@@ -30,6 +31,8 @@ from node.store.database import Database
 WINDOW_S = 60
 BELIEVED = "aeo.caller"
 """In a request's scope: whom its token was found to belong to a moment ago."""
+
+log = structlog.get_logger()
 
 
 class BodyLimit(RequestBodyLimitMiddleware):
@@ -97,7 +100,17 @@ async def on_refusal(_request: Request, refusal: Exception) -> Response:
     """The handler that turns refusals into problem details."""
     if not isinstance(refusal, Refusal):
         raise refusal
+    if isinstance(refusal, Damaged):
+        log.error("a request met what is damaged", why=refusal.sentence())
     return problems.answer(refusal)
+
+
+async def on_failure(_request: Request, error: Exception) -> Response:
+    """The handler of whatever else went wrong; then the server logs it and breaks the connection off."""
+    do = "repeat the request, a change with the same idempotency key; if it fails again, read the node's log"
+    told = problems.answer(Refusal("the node failed at this request", why=type(error).__name__, do=do))
+    told.headers["connection"] = "close"
+    return told
 
 
 class StoredReplays:

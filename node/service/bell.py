@@ -6,7 +6,7 @@ Rung from any thread after a commit; a ring says only "look again", never what h
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from node.errors import Busy
 
@@ -29,7 +29,7 @@ class Bell:
             self._lock.notify_all()
             waiting, self._waiting = self._waiting, set()
         for loop, event in waiting:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits there any more
                 loop.call_soon_threadsafe(event.set)
 
     def wait(self, heard: int, timeout_s: float) -> None:

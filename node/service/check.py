@@ -98,7 +98,7 @@ def entry_count(parts: Parts) -> int:
     try:
         with parts.database.read(at_length=True) as connection:
             return logs.entry_count(connection)
-    except (SQLAlchemyError, Busy, TypeError):
+    except (SQLAlchemyError, Busy, Damaged, TypeError):
         return 0
 
 

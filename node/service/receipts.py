@@ -37,6 +37,9 @@ class Receipts:
     def newest(self, seq: int) -> Receipt:
         """The receipt against the newest checkpoint; `NotFound` when the ledger has no such entry."""
         tree, found = self._current()
+        if seq >= tree.size:  # a ring may have been lost
+            self._newest = None
+            tree, found = self._current()
         return self._receipt(seq, tree, found)
 
     def witnessed(self, seq: int) -> Receipt | None:

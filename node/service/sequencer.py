@@ -147,14 +147,14 @@ class Sequencer:
         try:
             answers = self._written(items)
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
-            self._parts.standings.forget()
+            self._forget()
             log.error("batch failed", why=repr(error), changes=len(items))
             if len(items) > 1 and not isinstance(error, Busy):
                 for item in items:
                     self._settle([item])
                 return
             answers = [_not_stored(error)] * len(items)
-        self._parts.bell.ring()
+        self._ring()
         for item, answer in zip(items, answers, strict=True):
             _answer(item.future, answer)
 
@@ -184,10 +184,22 @@ class Sequencer:
                 batch.commit()
             batch.settle()
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever a change does
-            self._parts.standings.forget()
+            self._forget()
             log.error("channels could not be brought into line", why=repr(error))
             self._keeper.rest()
-        self._parts.bell.ring()
+        self._ring()
+
+    def _forget(self) -> None:
+        """What is remembered of the store may be what did not commit, or lack what did, though it failed."""
+        self._parts.standings.forget()
+        self._parts.peers.forget()
+
+    def _ring(self) -> None:
+        """Wake who waits; where that fails they look again by themselves, and what is durable is answered."""
+        try:
+            self._parts.bell.ring()
+        except Exception as error:  # noqa: BLE001  # the one writer must outlive it
+            log.error("the bell did not ring", why=repr(error))
 
 
 def _not_stored(error: Exception) -> Refusal:

@@ -30,8 +30,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import SQLModel
 
-from node.errors import Busy
-from node.store.engines import STATEMENT_MS, Attendance, Options, away, kind_of, unheld, unreached
+from node.errors import Busy, Damaged
+from node.store.engines import STATEMENT_MS, Attendance, Options, kind_of, unheld, unreached
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -179,17 +179,17 @@ class Database:
             yield
 
     def reach(self) -> None:
-        """`Busy`, in the driver's words, unless the database can be used now."""
+        """`Busy` or `Damaged`, in the driver's words, unless the database can be used now."""
         try:
             with self.glance():
                 pass
-        except Busy as refusal:
+        except (Busy, Damaged) as refusal:
             raise unreached(self.url, refusal) from None
 
     def migrate(self) -> None:
         """Bring the schema to the newest version.
 
-        `Busy` when the database cannot be reached.
+        `Busy` when the database cannot be reached, `Damaged` when its file cannot be read.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
@@ -197,7 +197,7 @@ class Database:
             with self.write() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-        except Busy as refusal:
+        except (Busy, Damaged) as refusal:
             raise unreached(self.url, refusal) from None
 
     def close(self) -> None:
@@ -220,9 +220,10 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, self._driver_error) as error:
-            if self._kind.is_away(error):
-                raise away(error) from error
-            raise
+            refusal = self._kind.refusal(error)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     @contextmanager
     def _asked(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ which of its errors only mean "not now". Everything else in `node/store` is the 
 
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +17,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from node.errors import Busy, Damaged, Malformed, problem
+from node.errors import Busy, Damaged, Malformed, Refusal, problem
 
 Options = Mapping[str, Any]
 
@@ -62,8 +63,8 @@ class Kind(Protocol):
     def attend(self, engine: Engine) -> AbstractContextManager["Attendance"]:
         """Take part among the processes of this node for as long as the context lasts."""
 
-    def is_away(self, error: Exception) -> bool:
-        """Whether an error means that the database cannot be reached or is changing hands."""
+    def refusal(self, error: Exception) -> Refusal | None:
+        """How a caller is told of an error that no request is to blame for; None for any other."""
 
     def cannot_hold(self, error: Exception) -> bool:
         """Whether an error means that no column could have a value that was given."""
@@ -115,6 +116,8 @@ class Sqlite:
         "secure_delete=ON",
         "busy_timeout=10000",
     )
+    away = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+    damaged = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
     def open(self, url: URL, home: Path) -> Engine:
         """An engine in which SQLAlchemy, not the driver, says when a transaction begins."""
@@ -158,9 +161,21 @@ class Sqlite:
         """Alone."""
         yield Alone()
 
-    def is_away(self, error: Exception) -> bool:
-        """A file is never away."""
-        return False
+    def refusal(self, error: Exception) -> Refusal | None:
+        """The disk is full or fails, or somebody held the file for longer than `busy_timeout`.
+
+        SQLite tells of a disk that could not be read as of a file that is no database (`SQLITE_CORRUPT`).
+        """
+        cause = _cause(error)
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code not in self.away + self.damaged:
+            return None
+        why = str(getattr(cause, "sqlite_errorname", code))
+        do = "repeat a change with the same idempotency key"
+        if code in self.away:
+            return Busy("the store cannot be used now", why=why, do=do)
+        do += "; whoever runs the node looks after its disk and runs `aeo fsck`"
+        return Damaged("the file of the store cannot be read", why=why, do=do)
 
     def cannot_hold(self, error: Exception) -> bool:
         """Whatever the routes let through can be looked for."""
@@ -265,18 +280,19 @@ class Postgresql:
             finally:
                 connection.invalidate()  # its lock and its listening end with it
 
-    def is_away(self, error: Exception) -> bool:
+    def refusal(self, error: Exception) -> Refusal | None:
         """By the SQLSTATE class; an error without one came from the connection, not from the server."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause = _cause(error)
         state = getattr(cause, "sqlstate", None)
         if state is None:
-            return type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
-        return str(state)[:2] in self.away
+            is_away = type(cause).__name__ in ("OperationalError", "InterfaceError", "TimeoutError")
+        else:
+            is_away = str(state)[:2] in self.away
+        return away(error) if is_away else None
 
     def cannot_hold(self, error: Exception) -> bool:
         """A text with a NUL, a number beyond its column."""
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        return "DataError" in (each.__name__ for each in type(cause).__mro__)
+        return "DataError" in (each.__name__ for each in type(_cause(error)).__mro__)
 
 
 class Attending:
@@ -364,20 +380,24 @@ def away(error: Exception) -> Busy:
     )
 
 
+def _cause(error: Exception) -> BaseException | None:
+    """What the driver raised."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
 def unheld(error: Exception) -> Malformed:
     """How a caller is told that nothing of the kind can be here."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    why = str(cause).partition("\n")[0]
+    why = str(_cause(error)).partition("\n")[0]
     return Malformed("the store can hold nothing of the kind", why=why, do="correct what you ask for")
 
 
-def unreached(url: URL, refusal: Busy) -> Busy:
+def unreached(url: URL, refusal: Busy | Damaged) -> Refusal:
     """How whoever runs the node is told the same: with the driver's words, and without the password."""
     cause = refusal.__cause__
     driver = cause.orig if isinstance(cause, DBAPIError) else cause
-    return Busy(
-        "the database cannot be used now",
-        where=url.render_as_string(hide_password=True),
-        why=str(driver or refusal.what).partition("\n")[0],
-        do="see that it runs and takes connections from here, and that its URL is right",
-    )
+    where, why = url.render_as_string(hide_password=True), str(driver or refusal.what).partition("\n")[0]
+    if isinstance(refusal, Damaged):
+        do = "keep it as it is, look after the disk, and restore from a backup that holds everything"
+        return Damaged(refusal.what, where=where, why=why, do=do)
+    do = "see that it runs and takes connections from here, and that its URL is right"
+    return Busy("the database cannot be used now", where=where, why=why, do=do)

@@ -179,3 +179,33 @@ def test_a_shortened_and_then_rewritten_history_is_noticed_and_never_used(forked
     assert any(alert.startswith("replaced: ") for alert in kept["alerts"])
     assert uy.http.get(f"/v1/operators/{OPERATORS[15]['tin']}").status_code == 404
     assert uy.fsck() == []
+
+
+def test_what_nobody_foresaw_is_told_as_problem_details_and_the_node_goes_on(lone: Node) -> None:
+    with lone.store() as store:
+        store.execute("ALTER TABLE operator_name RENAME TO misplaced")
+    for _ in range(3):
+        answer = lone.http.get("/v1/search", params={"name": "anybody"})
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert (answer.json()["type"], answer.json()["why"]) == (
+            "urn:aeo:problem:refused",
+            "OperationalError",
+        )
+    with lone.store() as store:
+        store.execute("ALTER TABLE misplaced RENAME TO operator_name")
+    assert lone.get("/v1/search", name="anybody")["suggestions"] == []
+
+
+@pytest.mark.parametrize("command", [("fsck",), ("fsck", "--json"), ("serve",), ("token", "list")])
+def test_a_file_that_is_no_database_is_refused_in_words(lone: Node, command: tuple[str, ...]) -> None:
+    lone.stop()
+    for file in lone.home.glob(f"{DATABASE}*"):
+        file.unlink()
+    (lone.home / DATABASE).write_bytes(b"no database" * 1000)
+    said = lone.command(*command)
+    assert said.returncode == 2
+    assert "file is not a database" in said.stdout + said.stderr
+    assert "restore from a backup" in said.stdout + said.stderr
+    assert "Traceback" not in said.stdout + said.stderr
+    if "--json" in command:
+        assert json.loads(said.stdout)["type"] == "urn:aeo:problem:damaged"

@@ -1,0 +1,522 @@
+"""The fault table: each effect of the write path fails once, lost or applied but reported as failed.
+
+Two nodes with their real stores, keys, writer, ledgers and channels; what fails is the effect itself, at the
+edge where it is handed in. The caller then repeats the request under its key, to the same process or to one
+that was started again. Every row ends in the same: one version at the issuer, one entry in its ledger and in
+its channel, one in the partner's copy, nothing that `fsck` finds at either, and every receipt holds.
+
+`docs/faults.md` shows both tables of this file; a test keeps them the same.
+"""
+
+import errno
+import importlib
+import pkgutil
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from sqlalchemy import Connection, event
+
+from contracts import rules, terms
+from node import service
+from node.errors import Refusal, Unproven
+from node.exchange import card, page
+from node.exchange.versions import Signatory
+from node.ledger import merkle, tiles
+from node.ledger.proof import TlogProof
+from node.records import model
+from node.records.credential import es256_signer
+from node.service import mirror
+from node.service.admission import AdmitPeer
+from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
+from node.service.bell import Bell
+from node.service.failures import CloseIncident
+from node.service.merging import Merge
+from node.service.receipts import Receipts
+from node.service.sequencer import Sequencer, Work
+from node.service.signing import Draft, Sign, Withdraw
+from node.service.workshop import Workshop
+from node.store import logs
+from node.store.database import Database
+from node.store.tables import LEDGER
+from tests.service import stores
+from tests.service.world import CNPJS, OFFICER, Json, Node, World, asking, make_world, open_world, operator
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+ONE, TWO = (f"BR{cnpj}" for cnpj in CNPJS[1:3])
+KEY = "one request"
+WAIT_S = 20
+
+Kind = Literal["lost", "applied"]
+
+
+class Row(NamedTuple):
+    """What fails, how, what comes then; what the caller heard, if it was written by then, what is true."""
+
+    effect: str
+    fault: Kind
+    then: Literal["retry", "restart"]
+    heard: Literal["refused", "answered", "nothing"]
+    written: Literal["no", "yes"]
+    afterwards: str
+
+
+# Where a write is to wait for a witness, that is one more effect: its rows, `cosign`, belong behind `commit`.
+TABLE = (
+    Row("load", "lost", "retry", "refused", "no", "the repeated request is the first that is looked at"),
+    Row("load", "lost", "restart", "refused", "no", "the repeated request is the first that is looked at"),
+    Row("load", "applied", "retry", "refused", "no", "what was read is forgotten and read again"),
+    Row("load", "applied", "restart", "refused", "no", "what was read is forgotten and read again"),
+    Row("sign version", "lost", "retry", "refused", "no", "no number was used up"),
+    Row("sign version", "lost", "restart", "refused", "no", "no number was used up"),
+    Row(
+        "sign version",
+        "applied",
+        "retry",
+        "refused",
+        "no",
+        "one signature stands nowhere, another in the ledger",
+    ),
+    Row(
+        "sign version",
+        "applied",
+        "restart",
+        "refused",
+        "no",
+        "one signature stands nowhere, another in the ledger",
+    ),
+    Row("sign checkpoint", "lost", "retry", "refused", "no", "what was written before it is undone"),
+    Row("sign checkpoint", "lost", "restart", "refused", "no", "what was written before it is undone"),
+    Row(
+        "sign checkpoint",
+        "applied",
+        "retry",
+        "refused",
+        "no",
+        "nobody was handed it, and another takes its place",
+    ),
+    Row(
+        "sign checkpoint",
+        "applied",
+        "restart",
+        "refused",
+        "no",
+        "nobody was handed it, and another takes its place",
+    ),
+    Row("commit", "lost", "retry", "refused", "no", "the heads stand where they stood"),
+    Row("commit", "lost", "restart", "refused", "no", "the heads stand where they stood"),
+    Row("commit", "applied", "retry", "refused", "yes", "the repeated request gets the first outcome"),
+    Row("commit", "applied", "restart", "refused", "yes", "the repeated request gets the first outcome"),
+    Row("ring", "lost", "retry", "answered", "yes", "who waits looks again by itself; the receipt is whole"),
+    Row(
+        "ring", "lost", "restart", "answered", "yes", "who waits looks again by itself; the receipt is whole"
+    ),
+    Row("ring", "applied", "retry", "answered", "yes", "the writer goes on"),
+    Row("ring", "applied", "restart", "answered", "yes", "the writer goes on"),
+    Row("answer", "lost", "retry", "nothing", "yes", "the repeated request gets the first outcome"),
+    Row("answer", "lost", "restart", "nothing", "yes", "the repeated request gets the first outcome"),
+    Row("answer", "applied", "retry", "answered", "yes", "the repeated request gets the same outcome"),
+    Row("answer", "applied", "restart", "answered", "yes", "the repeated request gets the same outcome"),
+    Row("fetch", "lost", "retry", "answered", "yes", "the partner's cursors stand; it asks again"),
+    Row("fetch", "lost", "restart", "answered", "yes", "the partner's cursors stand; it asks again"),
+    Row(
+        "fetch",
+        "applied",
+        "retry",
+        "answered",
+        "yes",
+        "a page that did not arrive bound nobody; it asks again",
+    ),
+    Row(
+        "fetch",
+        "applied",
+        "restart",
+        "answered",
+        "yes",
+        "a page that did not arrive bound nobody; it asks again",
+    ),
+    Row("take over", "lost", "retry", "answered", "yes", "copy and cursors stand, together"),
+    Row("take over", "lost", "restart", "answered", "yes", "copy and cursors stand, together"),
+    Row(
+        "take over",
+        "applied",
+        "retry",
+        "answered",
+        "yes",
+        "copy and cursors moved together; nothing comes twice",
+    ),
+    Row(
+        "take over",
+        "applied",
+        "restart",
+        "answered",
+        "yes",
+        "copy and cursors moved together; nothing comes twice",
+    ),
+)
+
+
+@dataclass
+class Fault:
+    """Strikes the first time: before the effect, which is lost, or behind it, which was applied."""
+
+    kind: Kind
+    has_struck: bool = False
+
+    def before(self) -> None:
+        self._strike("lost")
+
+    def behind(self) -> None:
+        self._strike("applied")
+
+    def _strike(self, kind: Kind) -> None:
+        if kind == self.kind and not self.has_struck:
+            self.has_struck = True
+            raise OSError(errno.EIO, "struck")
+
+
+class StruckDatabase(Database):
+    """A store of which the first look at a record fails, or the first commit."""
+
+    def __init__(self, node: Node, fault: Fault, *, loads: bool) -> None:
+        super().__init__(node.parts.database.url.render_as_string(hide_password=False), node.home)
+        self._fault, self._loads = fault, loads
+        event.listen(self._engine, "before_cursor_execute", lambda *told: self._load(fault.before, told[2]))
+        event.listen(self._engine, "after_cursor_execute", lambda *told: self._load(fault.behind, told[2]))
+
+    def _load(self, strike: Callable[[], None], statement: str) -> None:
+        if self._loads and "FROM record " in statement:
+            strike()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with super().write() as connection:
+            yield connection
+            if not self._loads:
+                self._fault.before()
+        if not self._loads:
+            self._fault.behind()
+
+
+class StruckKey:
+    """A private key that does not sign, or does not hand over what it signed, as one in a device may."""
+
+    def __init__(self, key: Any, fault: Fault) -> None:
+        self._key, self._fault = key, fault
+
+    def sign(self, *asked: Any) -> bytes:
+        self._fault.before()
+        made: bytes = self._key.sign(*asked)
+        self._fault.behind()
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._key, name)
+
+
+class StruckBell(Bell):
+    """A bell that fails before it rings, or behind that."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__()
+        self._fault = fault
+
+    def ring(self) -> None:
+        self._fault.before()
+        super().ring()
+        self._fault.behind()
+
+
+def struck(node: Node, effect: str, fault: Fault) -> Node:
+    """The node, with the one part that fails in place of its own, where the effect is one of a part."""
+    parts, keys = node.parts, node.parts.keys
+    changed: dict[str, Any] = {}
+    if effect in ("load", "commit", "take over"):
+        parts.database.close()
+        changed = {"database": StruckDatabase(node, fault, loads=effect == "load")}
+    elif effect == "sign version":
+        by = Signatory(parts.settings.name, parts.kid, es256_signer(StruckKey(keys.credential, fault)))
+        changed = {"workshop": Workshop(by, parts.settings.keys, node.home, 0)}
+    elif effect == "sign checkpoint":
+        changed = {"keys": replace(keys, log=StruckKey(keys.log, fault))}
+    elif effect == "ring":
+        changed = {"bell": StruckBell(fault)}
+    return replace(node, parts=replace(parts, **changed))
+
+
+@pytest.fixture(scope="session")
+def _operating(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, str]:
+    if stores.ON_POSTGRESQL:
+        stores.servers.append(request.getfixturevalue("postgres"))
+    folder = tmp_path_factory.mktemp("operating")
+    made = make_world(folder)
+    made.operate()
+    made.br.admit(operator(1))
+    made.exchange()
+    made.close()
+    return folder, made.agreement
+
+
+@pytest.fixture
+def world(_operating: tuple[Path, str], tmp_path: Path) -> Iterator[World]:
+    """BR and UY with an agreement in operation; UY knows BR's operator 1."""
+    shutil.copytree(_operating[0], tmp_path, dirs_exist_ok=True)
+    for home in (tmp_path / "br", tmp_path / "uy"):
+        stores.part(home)
+    opened = open_world(tmp_path, _operating[1], seed=1)
+    yield opened
+    opened.close()
+    for node in opened.nodes:
+        stores.drop(node.home)
+
+
+def started_again(world: World) -> None:
+    """Everything that was in memory is gone: the nodes are opened anew from what they hold."""
+    world.close()
+    opened = open_world(world.br.home.parent, world.agreement, seed=2, ms=world.clock.ms)
+    world.br, world.uy, world.clock = opened.br, opened.uy, opened.clock
+
+
+@contextmanager
+def writing(node: Node) -> Iterator[Sequencer]:
+    """The node's own writer, at work."""
+    sequencer = Sequencer(node.parts)
+    sequencer.start()
+    try:
+        yield sequencer
+    finally:
+        sequencer.stop()
+
+
+def fields_of(number: int) -> Json:
+    """An operator as it is recorded."""
+    return model.to_json(model.parse(operator(number)))
+
+
+class Caller:
+    """Somebody who records operator 2 at a node, always under the same key, and keeps the receipts."""
+
+    def __init__(self, node: Node, sequencer: Sequencer, receipts: list[str]) -> None:
+        self._sequencer, self._receipts, self._kept = sequencer, Receipts(node.parts), receipts
+        self._receipts.newest(0)  # so that it knows the ledger as it was
+
+    def asks(self) -> Outcome:
+        """Ask, and hear the answer."""
+        outcome: Outcome = self._sequencer.submit(AdmitOne(fields_of(2), OFFICER, KEY)).result(WAIT_S)
+        assert outcome.ledger_seq is not None
+        self._kept.append(self._receipts.newest(outcome.ledger_seq).text)
+        return outcome
+
+    def asks_and_leaves(self) -> None:
+        """Ask, and be gone when the answer comes."""
+        wait([self._sequencer.submit(AdmitOne(fields_of(2), OFFICER, KEY))], WAIT_S)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.effect}, {row.fault}, {row.then}")
+def test_what_fails_once_leaves_the_change_there_once(row: Row, world: World) -> None:
+    before, fault, receipts = sizes(world), Fault(row.fault), list[str]()
+    at = "uy" if row.effect == "take over" else "br"
+    setattr(world, at, struck(getattr(world, at), row.effect, fault))
+    with writing(world.br) as sequencer:
+        caller = Caller(world.br, sequencer, receipts)
+        assert heard(row.effect, caller, world, fault) == row.heard
+        assert fault.has_struck
+        assert (world.br.ledger().size > before[0]) == (row.written == "yes")
+        outcome = caller.asks() if row.then == "retry" else None
+    if outcome is None:
+        started_again(world)
+        with writing(world.br) as sequencer:
+            outcome = Caller(world.br, sequencer, receipts).asks()
+    assert (outcome.kind, outcome.version, outcome.ledger_seq) == ("new", 1, before[0])
+    world.exchange()
+    assert sizes(world) == tuple(size + 1 for size in before)
+    check_once_everywhere(world, before[0])
+    check_receipts(world.br, receipts)
+
+
+def heard(effect: str, caller: Caller, world: World, fault: Fault) -> str:
+    """Let it happen; gives what the caller heard of the change."""
+    try:
+        if effect == "answer":
+            return heard_of_an_answer(caller, fault)
+        caller.asks()
+    except Refusal:
+        return "refused"
+    if effect in ("fetch", "take over"):
+        with pytest.raises(OSError, match="struck"):
+            page_to_uruguay(world, fault, fails=effect == "fetch")
+    return "answered"
+
+
+def heard_of_an_answer(caller: Caller, fault: Fault) -> str:
+    """Nobody is there for it, or it gets lost behind the caller."""
+    try:
+        fault.before()
+        caller.asks()
+        fault.behind()
+    except OSError:
+        return "answered" if fault.kind == "applied" else caller.asks_and_leaves() or "nothing"
+    raise AssertionError("nothing was struck")
+
+
+def page_to_uruguay(world: World, fault: Fault, *, fails: bool) -> None:
+    """One page, which may get lost before it is made or behind that."""
+    if fails:
+        fault.before()
+    answer = world.page(world.uy)
+    if fails:
+        fault.behind()
+    world.take(world.uy, answer)
+
+
+def sizes(world: World) -> tuple[int, ...]:
+    """Of Brazil's ledger, of its channel, and of Uruguay's copy of that."""
+    return world.br.ledger().size, *(node.channel_size("BR", "UY") for node in world.nodes)
+
+
+def check_once_everywhere(world: World, seq: int) -> None:
+    """One version of operator 2 here and one there, and nothing that a check finds."""
+    for node in world.nodes:
+        assert node.findings() == []
+        assert node.incidents() == []
+        with asking(node) as (connection, answers):
+            [version] = answers.history(connection, answers.tellers(), TWO)["versions"]
+        assert node.look_up(TWO)["provenance"]["ledger"]["seq"] == seq, version
+
+
+def check_receipts(node: Node, receipts: list[str]) -> None:
+    """Each holds under the node's key, and its checkpoint is the beginning of the newest ledger."""
+    assert receipts
+    newest, origin = node.ledger(), card.ledger_origin(node.parts.settings.name)
+    with node.parts.database.read() as connection:
+        tree = tiles.Tree(logs.tile_reader(connection, LEDGER), newest.size)
+        for text in receipts:
+            proof = TlogProof.decode(text)
+            [entry] = logs.entries(connection, LEDGER, proof.index, proof.index + 1)
+            old = proof.verify(merkle.leaf_hash(entry), origin, node.parts.card.verifiers(origin))
+            proven = tree.consistency_proof(old.size)
+            merkle.verify_consistency(old.size, newest.size, old.root, newest.root, proven)
+
+
+# Every kind of work
+
+
+class Repeated(NamedTuple):
+    """Work whose commit was applied but reported failed, and is asked for again.
+
+    What it added to the ledger, what it adds when it is repeated, and what whoever repeats it hears.
+    """
+
+    work: type[Any]
+    entries: int
+    more: int
+    again: str
+
+
+REPEATED = (
+    Repeated(AdmitOne, 1, 0, "new: the first outcome, by its key"),
+    Repeated(Amend, 1, 0, "changed: the first outcome, by its key"),
+    Repeated(AdmitList, 2, 0, "unchanged: each is as the list says"),
+    Repeated(AdmitPeer, 1, 0, "pinned: it is already"),
+    Repeated(Draft, 0, 0, "drafted: a second draft, so take one of them back"),
+    Repeated(Sign, 1, 1, "signed: a second suspension, and one resumption lifts both"),
+    Repeated(Withdraw, 1, 0, "conflict: it is withdrawn already"),
+    Repeated(Merge, 1, 0, "merged: what is known is not added"),
+    Repeated(CloseIncident, 0, 0, "not-found: none of this number is open"),
+)
+
+
+def test_every_kind_of_work_has_its_row() -> None:
+    modules = [
+        importlib.import_module(f"node.service.{each.name}")
+        for each in pkgutil.iter_modules(service.__path__)
+    ]
+    found = {
+        each
+        for module in modules
+        for each in vars(module).values()
+        if isinstance(each, type) and each is not Work and {"run", "weight", "tins"} <= set(dir(each))
+    }
+    assert found == {row.work for row in REPEATED}
+
+
+@pytest.mark.parametrize("then", ["retry", "restart"])
+@pytest.mark.parametrize("row", REPEATED, ids=lambda row: str(row.work.__name__))
+def test_work_that_was_applied_but_reported_failed_is_not_done_twice(
+    row: Repeated, then: str, world: World
+) -> None:
+    at, work = prepared(row.work, world)
+    before, fault = getattr(world, at).ledger().size, Fault("applied")
+    setattr(world, at, struck(getattr(world, at), "commit", fault))
+    with writing(getattr(world, at)) as sequencer:
+        assert answered(sequencer, work) == "busy"
+        assert fault.has_struck
+        assert getattr(world, at).ledger().size == before + row.entries
+        again = answered(sequencer, work) if then == "retry" else ""
+    if then == "restart":
+        started_again(world)
+        with writing(getattr(world, at)) as sequencer:
+            again = answered(sequencer, work)
+    assert again == row.again.partition(":")[0]
+    assert getattr(world, at).ledger().size == before + row.entries + row.more
+    world.exchange()
+    assert [node.findings() for node in world.nodes] == [[], []]
+
+
+def answered(sequencer: Sequencer, work: Any) -> str:
+    """What whoever asks for a piece of work hears, in a word or two."""
+    try:
+        answer = sequencer.submit(work).result(WAIT_S)
+    except Refusal as refusal:
+        return refusal.code
+    if isinstance(work, Merge):
+        assert answer == []
+    told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged"}
+    outcomes = answer if isinstance(answer, list) else [answer]
+    return told.get(type(work)) or "/".join({outcome.kind for outcome in outcomes})
+
+
+def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
+    """A piece of work of this kind, and the node at which it can be done now."""
+    br, uy = world.br, world.uy
+    if kind is Merge:
+        br.settle(Sign(world.agreement, "suspend", "BR", "UY"))
+        news = page.read(world.page(uy), br.parts.card.name)
+        mirror.take(uy.parts, br.parts.card, news)
+        assert news.agreements is not None
+        return "uy", Merge(br.parts.card, tuple(news.agreements))
+    if kind is CloseIncident:
+        with pytest.raises(Unproven):
+            world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))
+        return "uy", CloseIncident(uy.incidents()[0]["incident"])
+    if kind is AdmitPeer:
+        told = uy.parts.settings
+        moved = card.write(
+            told.name, told.country, told.administration, "http://elsewhere.example", uy.parts.keys
+        )
+        return "br", AdmitPeer(moved.text, moved.fingerprint)
+    drafted = Draft("BR-UY", ("BR", "UY"), terms.terms("br_uy"), rules.text("mra_v1"))
+    changes = {"legal_name": "Outro Nome S/A"}
+    made: dict[type[Any], Callable[[], Any]] = {
+        AdmitOne: lambda: AdmitOne(fields_of(2), OFFICER, KEY),
+        AdmitList: lambda: AdmitList([fields_of(2), fields_of(3)], OFFICER),
+        Amend: lambda: Amend(ONE, changes, changes, OFFICER, KEY),
+        Draft: lambda: drafted,
+        Sign: lambda: Sign(world.agreement, "suspend", "BR", "UY"),
+        Withdraw: lambda: Withdraw(br.settle(drafted)),
+    }
+    return "br", made[kind]()
+
+
+def test_the_page_shows_these_tables() -> None:
+    found = re.findall(r"^\| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = [tuple(row.split(" | ")) for row in found]
+    assert [row for row in shown if len(row) == len(Row._fields)][1:] == [tuple(row) for row in TABLE]
+    works = [(f"`{row.work.__name__}`", str(row.entries), str(row.more), row.again) for row in REPEATED]
+    assert [row for row in shown if len(row) == len(Repeated._fields)][1:] == works
