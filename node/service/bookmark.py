@@ -29,6 +29,8 @@ from node.store.logs import Head
 FILE: Final = "last-checkpoint"
 LOCK: Final = "last-checkpoint.lock"
 SLOT_BYTES: Final = 1 << 13
+PLACES: Final = (0, SLOT_BYTES)
+DIGEST_BYTES: Final = 64
 TELL_AGAIN_S: Final = 60.0
 EMPTY: Final = "\0\n "
 
@@ -43,6 +45,8 @@ class Bookmark:
         self.path = home / FILE
         self._lock_path = home / LOCK
         self._turn = threading.Lock()
+        self._digests: list[bytes] = []
+        self._sizes = [-1, -1]
         self._told_s: float | None = None
 
     def note(self) -> str:
@@ -55,7 +59,7 @@ class Bookmark:
                 kept = file.read(2 * SLOT_BYTES)
         except FileNotFoundError:
             return ""
-        whole = [note for at in (0, SLOT_BYTES) if (note := _unslotted(kept[at : at + SLOT_BYTES]))]
+        whole = [note for at in PLACES if (note := _unslotted(kept[at : at + SLOT_BYTES]))]
         return max(whole, key=_size) if whole else kept.decode(errors="replace").strip(EMPTY)
 
     def keep(self, head: Head) -> None:
@@ -65,20 +69,25 @@ class Bookmark:
         """
         try:
             with self._turn, self._alone():
-                if _size(self.note()) < head.size:
-                    self._write(head)
+                self._write(head)
             self._told_s = None
         except OSError as error:
             self._warn(error)
 
     def _write(self, head: Head) -> None:
-        """Write the slot that does not hold the newest: sizes need not alternate, so by what is kept."""
-        slot = _slotted(head.checkpoint)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        """Write the slot that does not hold the newest; read are the notes only if somebody else wrote."""
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
-            first, second = (_size(_unslotted(_read(file, at))) for at in (0, SLOT_BYTES))
-            if _put(file, SLOT_BYTES if first > second else 0, slot) < len(slot):
+            if self._digests != [_read(file, at, DIGEST_BYTES) for at in PLACES]:
+                self._sizes = [_size(_unslotted(_read(file, at, SLOT_BYTES))) for at in PLACES]
+            if head.size <= max(self._sizes):
+                return
+            older, slot = self._sizes.index(min(self._sizes)), _slotted(head.checkpoint)
+            self._digests = []
+            if _put(file, PLACES[older], slot) < len(slot):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
+            self._sizes[older] = head.size
+            self._digests = [_read(file, at, DIGEST_BYTES) for at in PLACES]
         finally:
             os.close(file)
 
@@ -109,9 +118,9 @@ class Bookmark:
             )
 
 
-def _read(file: int, at: int) -> bytes:
+def _read(file: int, at: int, count: int) -> bytes:
     os.lseek(file, at, os.SEEK_SET)
-    return os.read(file, SLOT_BYTES)
+    return os.read(file, count)
 
 
 def _put(file: int, at: int, slot: bytes) -> int:
