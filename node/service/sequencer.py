@@ -117,7 +117,7 @@ class Sequencer:
             except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever the store does
                 log.error("what peers have seen could not be asked for", why=repr(error))
                 time.sleep(PAUSE_S)
-        self._parts.bell.ring()
+        self._ring()
 
     def _drain(self) -> list[_Item] | None:
         """The next batch; empty when nothing came for a while; None to stop."""

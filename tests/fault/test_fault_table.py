@@ -41,11 +41,13 @@ from node.service.merging import Merge
 from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer, Work
 from node.service.signing import Draft, Sign, Withdraw
+from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 from node.service.workshop import Workshop
 from node.store import logs
 from node.store.database import Database
 from node.store.tables import LEDGER
 from tests.service import stores
+from tests.service import test_witnessing as witnessed
 from tests.service.world import CNPJS, OFFICER, Json, Node, World, asking, make_world, open_world, operator
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
@@ -429,6 +431,8 @@ REPEATED = (
     Repeated(Withdraw, 1, 0, "conflict: it is withdrawn already"),
     Repeated(Merge, 1, 0, "merged: what is known is not added"),
     Repeated(CloseIncident, 0, 0, "not-found: none of this number is open"),
+    Repeated(AddCheckpoint, 0, 0, "409: it is recorded, which the answer says"),
+    Repeated(KeepRefused, 0, 0, "kept: the same incident, renewed"),
 )
 
 
@@ -477,7 +481,9 @@ def answered(sequencer: Sequencer, work: Any) -> str:
         return refusal.code
     if isinstance(work, Merge):
         assert answer == []
-    told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged"}
+    told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
+    if isinstance(work, AddCheckpoint):
+        return "cosigned" if answer is None else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
     return told.get(type(work)) or "/".join({outcome.kind for outcome in outcomes})
 
@@ -491,6 +497,13 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         mirror.take(uy.parts, br.parts.card, news)
         assert news.agreements is not None
         return "uy", Merge(br.parts.card, tuple(news.agreements))
+    if kind is AddCheckpoint:
+        br.admit(operator(4))
+        history = witnessed.truth(world)
+        body = history.body(witnessed.seen_size(uy), len(history.leaves))
+        return "uy", considered(uy.parts, body, None)
+    if kind is KeepRefused:
+        return "uy", KeepRefused(witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
     if kind is CloseIncident:
         with pytest.raises(Unproven):
             world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))

@@ -1,10 +1,10 @@
 """A node keeps how far it has signed its ledger apart from its store, and notices an older copy of that."""
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,9 +62,9 @@ def head_of(node: Node, size: int, root: bytes) -> Head:
 
 def test_the_record_is_the_newest_checkpoint_of_the_ledger_and_for_this_account_only(known: World) -> None:
     for node in known.nodes:
-        assert record_of(node).read_text(encoding="utf-8") == node.ledger().checkpoint
+        assert node.parts.bookmark.note() == node.ledger().checkpoint
     known.br.admit(operator(4))
-    assert record_of(known.br).read_text(encoding="utf-8") == known.br.ledger().checkpoint
+    assert known.br.parts.bookmark.note() == known.br.ledger().checkpoint
     assert record_of(known.br).stat().st_mode & 0o777 == 0o600
     assert found(known.br) == []
 
@@ -107,7 +107,21 @@ def test_what_a_loss_of_power_may_leave_counts_as_no_record(known: World, text: 
     record_of(known.br).write_text(text, encoding="utf-8")
     assert found(known.br) == []
     known.br.admit(operator(4))
-    assert record_of(known.br).read_text(encoding="utf-8") == known.br.ledger().checkpoint
+    assert known.br.parts.bookmark.note() == known.br.ledger().checkpoint
+
+
+def test_a_slot_that_was_torn_leaves_the_checkpoint_before(known: World) -> None:
+    before = known.br.ledger().checkpoint
+    known.br.admit(operator(4))
+    kept = record_of(known.br).read_bytes()
+    newest = known.br.ledger().checkpoint.encode()
+    for at in (0, 60, 1000, len(newest) - 1):
+        place = kept.index(newest) + at
+        record_of(known.br).write_bytes(kept[:place] + b"#" * 512 + kept[place + 512 :])
+        assert known.br.parts.bookmark.note() == before
+        assert found(known.br) == []
+    known.br.admit(operator(5))
+    assert known.br.parts.bookmark.note() == known.br.ledger().checkpoint
 
 
 def other_key(world: World) -> str:
@@ -131,7 +145,8 @@ def a_channels(world: World) -> str:
 @pytest.mark.parametrize("written", [other_key, other_size, no_note, a_channels])
 def test_a_record_that_this_node_did_not_sign_is_a_finding_of_its_own(known: World, written: object) -> None:
     assert callable(written)
-    record_of(known.br).write_text(written(known), encoding="utf-8")
+    record_of(known.br).unlink()
+    known.br.parts.bookmark.keep(replace(known.br.ledger(), checkpoint=written(known)))
     [finding] = found(known.br)
     assert (finding.log, "no checkpoint that this node signed" in finding.what) == (FILE, True)
 
@@ -156,24 +171,24 @@ def test_an_older_checkpoint_never_replaces_a_newer_one(known: World) -> None:
     for thread in threads:
         thread.join()
     marks[0].keep(heads[3])
-    assert record_of(known.br).read_text(encoding="utf-8") == heads[-1].checkpoint
+    assert known.br.parts.bookmark.note() == heads[-1].checkpoint
     left = {path.name for path in known.br.home.iterdir() if path.name.startswith(FILE)}
     assert left == {FILE, bookmark.LOCK}
 
 
 def test_where_the_record_cannot_be_written_the_log_says_so_and_writing_goes_on(known: World) -> None:
-    """A disk that is full and a folder that stands in the way fail at the same place."""
+    """A disk that is full and a folder that stands in the way are refused alike."""
     old = record_of(known.br).read_bytes()
-    blocked = known.br.home / f"{FILE}.{os.getpid()}"
-    blocked.mkdir()
+    record_of(known.br).unlink()
+    record_of(known.br).mkdir()
     with capture_logs() as logged:
         for number in (4, 5):
             known.br.admit(operator(number))
     [told] = logged
     assert (told["log_level"], told["where"]) == ("error", str(record_of(known.br)))
     assert "could not be written" in told["event"]
-    assert record_of(known.br).read_bytes() == old
+    record_of(known.br).rmdir()
+    record_of(known.br).write_bytes(old)
     assert found(known.br) == []
-    blocked.rmdir()
     known.br.admit(operator(6))
-    assert record_of(known.br).read_text(encoding="utf-8") == known.br.ledger().checkpoint
+    assert known.br.parts.bookmark.note() == known.br.ledger().checkpoint
