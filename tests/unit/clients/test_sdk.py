@@ -26,7 +26,7 @@ from tests import nodes
 from tests.nodes import brazilian
 
 OPENAPI = Path(__file__).parents[3] / "docs" / "openapi.json"
-SPOKEN_ELSEWHERE = ("/log/", "/channel/", "/v1/peer/")
+SPOKEN_ELSEWHERE = ("/log/", "/channel/", "/v1/peer/", "/witness/")
 """Read by verifiers and by peers, not by a client of one's own node."""
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -289,6 +289,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
         assert br.find(tin) == br.look_up_list([tin])[tin] == [br.look_up(tin)]
         assert br.history(tin)["tin"] == tin
         assert tin in br.register()
+        assert br.receipt(admitted["ledger_seq"] or 0).startswith(b"c2sp.org/tlog-proof@v1\n")
         assert br.search("Inventada")["suggestions"]
         next(br.changes(after=0))
         br.change_status(tin, "SUSPENDED")
@@ -303,6 +304,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.add_peer("no card", ""),
             lambda: br.close_incident(1),
             lambda: br.incident(1),
+            lambda: br.evidence(tin),
         ):
             with pytest.raises(NodeError):
                 ask_in_vain()
