@@ -21,6 +21,7 @@ from node.errors import Malformed, NotFound, TooMuch, Unproven
 from node.ledger import note, policy
 from node.ledger.accusation import Accusation
 from node.ledger.tiles import encode_bundle
+from node.service import bookmark
 from tests.fault.test_tamper import change_byte, restore
 from tests.nodes import ROOT, Node, brazilian, origin_of
 from tests.tlogs import Book, Place, ledger, packed, served, signer
@@ -461,6 +462,7 @@ def test_a_node_put_back_to_an_older_store_is_accused_once_it_has_written_over_i
     assert audited(lone, key, tmp_path)[0] == 0
     lone.stop()
     restore(lone, tmp_path / "older")
+    (lone.home / bookmark.FILE).unlink()  # what would keep an honest node from writing over its history
     lone.run()
     assert audited(lone, key, tmp_path)[0] == 1
     lone.post("/v1/operators/import", {"operators": [brazilian(number) for number in range(10, 20)]})
