@@ -118,7 +118,7 @@ def test_an_answer_without_an_end_is_too_much(monkeypatch: pytest.MonkeyPatch) -
 def test_a_dripping_peer_holds_a_request_no_longer_than_its_time(start: bytes, again: bytes) -> None:
     with hostile(drip(start, again)) as address, asking(address) as client:
         begun = time.monotonic()
-        with pytest.raises(Busy, match="aeo.uy.example cannot be reached in time"):
+        with pytest.raises(Busy, match=r"aeo\.uy\.example cannot be reached in time"):
             client.get_bytes("/v1/peer/news")
         assert time.monotonic() - begun < TIMEOUT_S + 0.5
 
