@@ -132,7 +132,7 @@ def test_a_changed_entry_is_named_each_time_until_it_is_put_back(
     place.book.change_entry(300)
     place.bundles()
     assert audit().found is None
-    assert place.bundles() == [1, 2]
+    assert set(place.bundles()) == {1, 2}  # one of an audit that ended may still have been on its way
 
 
 def fork(book: Book, seq: int, size: int) -> Book:
