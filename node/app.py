@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,7 +28,7 @@ from node.api import (
 )
 from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
 from node.exchange import card
-from node.exchange.peers import Peers
+from node.exchange.peers import OwnCard, Peers
 from node.exchange.standing import Standings
 from node.exchange.versions import Signatory
 from node.ledger import policy
@@ -44,6 +45,7 @@ from node.service.sequencer import Sequencer
 from node.service.submissions import Submissions
 from node.service.tokens import Gate
 from node.service.workshop import Workshop
+from node.store import access
 from node.store.database import Database
 
 DESCRIPTION = """
@@ -59,22 +61,39 @@ def parts_of(home: Path) -> Parts:
     """The parts of the node whose home folder is `home`; `Refusal` says what is missing."""
     told = settings.load(home)
     own_keys = keys.load(told.keys, home)
-    signatory = Signatory(told.name, card.credential_kid(told.name), es256_signer(own_keys.credential))
-    own_card = card.write(told.name, told.country, told.administration, told.address, own_keys)
+    signing = own_keys.credential[0]
+    signatory = Signatory(
+        told.name, card.credential_kid(told.name, card.jwk_of(signing)), es256_signer(signing)
+    )
+    database, peers = Database(told.database_url, home), Peers()
+    own = OwnCard(_own_card(database, told, own_keys))
+
+    def cards(connection: Connection) -> dict[str, card.Card]:
+        return {**peers.by_country(connection), told.country: own.card}
+
     return Parts(
         settings=told,
-        database=Database(told.database_url, home),
+        database=database,
         keys=own_keys,
-        card=own_card,
-        peers=Peers(),
-        standings=Standings(told.country),
+        own=own,
+        peers=peers,
+        standings=Standings(told.country, cards),
         bell=Bell(),
         bookmark=Bookmark(home),
         workshop=Workshop(signatory, told.keys, home, told.signing_processes),
-        given_policy=_given_policy(told.policy, home, own_card),
+        given_policy=_given_policy(told.policy, home, own.card),
         now_ms=lambda: time.time_ns() // 1_000_000,
         entropy=os.urandom,
     )
+
+
+def _own_card(database: Database, told: settings.Settings, own_keys: keys.NodeKeys) -> card.Card:
+    """The newest card that the ledger holds; before there is one, the card that will be its first."""
+    with database.glance() as connection:
+        text = access.own_card(connection) if access.has_cards(connection) else ""
+    if text:
+        return card.read(text)
+    return card.write(told.name, told.country, told.administration, told.address, own_keys)
 
 
 def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
@@ -87,7 +106,7 @@ def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed("the trust policy cannot be read", where=str(place), why=str(error)) from None
     origin = card.ledger_origin(own.name)
-    if own.verifiers(origin)[0] not in given.logs.get(origin, ()):
+    if not set(own.verifiers(origin)) & set(given.logs.get(origin, ())):
         do = "give it the `log` line that `aeo log policy` prints"
         raise Malformed("the trust policy does not name this ledger", where=str(place), why=origin, do=do)
     return given

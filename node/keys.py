@@ -1,13 +1,15 @@
-"""The private keys of one node: made once, kept outside the database, loaded at start.
+"""The private keys of one node: made once, kept outside the database, loaded at start, rotated one by one.
 
 `file:FOLDER` keeps one PEM file a key, mode 0600, in a folder of mode 0700; a key that others may
-read is refused. `env:PREFIX` reads the same PEM texts from environment variables. No key appears in
-a `repr`, a log line or an error.
+read is refused. `env:PREFIX` reads the same PEM texts from environment variables. While a key is being
+rotated the one before stands beside it, as `NAME.old.pem` or `PREFIXNAME_OLD`, and both are in use.
+No key appears in a `repr`, a log line or an error.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from node.errors import Damaged, NotFound
+from node.errors import Conflict, Damaged, NotFound
 
 PrivateKey = (
     ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
@@ -30,14 +32,22 @@ PrivateKey = (
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
     """Ed25519 for checkpoints and requests, Ed25519 and ML-DSA-44 for cosignatures, P-256 for credentials
-    and agreements, X25519 for sealing, and 32 bytes that wrap the record keys of the store."""
+    and agreements, X25519 for sealing, and 32 bytes that wrap the record keys of the store.
 
-    log: ed25519.Ed25519PrivateKey = field(repr=False)
-    cosign: ed25519.Ed25519PrivateKey = field(repr=False)
-    cosign_pq: mldsa.MLDSA44PrivateKey = field(repr=False)
-    credential: ec.EllipticCurvePrivateKey = field(repr=False)
-    seal: x25519.X25519PrivateKey = field(repr=False)
-    store: bytes = field(repr=False)
+    Of each the newest first, and behind it the one before while that is in use too.
+    """
+
+    log: tuple[ed25519.Ed25519PrivateKey, ...] = field(repr=False)
+    cosign: tuple[ed25519.Ed25519PrivateKey, ...] = field(repr=False)
+    cosign_pq: tuple[mldsa.MLDSA44PrivateKey, ...] = field(repr=False)
+    credential: tuple[ec.EllipticCurvePrivateKey, ...] = field(repr=False)
+    seal: tuple[x25519.X25519PrivateKey, ...] = field(repr=False)
+    store: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def known_to_peers(self) -> ed25519.Ed25519PrivateKey:
+        """The log key that signs requests: the older one, which every peer has heard of."""
+        return self.log[-1]
 
 
 MAKERS: dict[str, tuple[type, Callable[[], PrivateKey]]] = {
@@ -53,11 +63,34 @@ MAKERS: dict[str, tuple[type, Callable[[], PrivateKey]]] = {
 def make(folder: Path) -> None:
     """Make all keys as new files in `folder`; refuses to replace one."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, (_, generate) in MAKERS.items():
-        pem = generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        handle = os.open(folder / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
+    for name in MAKERS:
+        _write_new(folder / f"{name}.pem", name)
+
+
+def rotate(folder: Path, name: str) -> None:
+    """Put a new key beside one in use, which goes on being used; `Conflict` while an older one is.
+
+    Whenever this is cut short, what is there works, and the same call completes it.
+    """
+    current, old, new = (folder / f"{name}{end}" for end in (".pem", ".old.pem", ".new.pem"))
+    load_one("file:.", folder, name)
+    if old.exists() and not old.samefile(current):
+        do = f"`aeo keys retire {name}` first, once every partner knows the newer one"
+        raise Conflict("this key is being rotated already", where=str(old), do=do)
+    new.unlink(missing_ok=True)
+    _write_new(new, name)
+    if not old.exists():
+        os.link(current, old)
+    new.replace(current)
+
+
+def retire(folder: Path, name: str) -> None:
+    """Delete the older one of two keys in use; `NotFound` when there is only one."""
+    old = folder / f"{name}.old.pem"
+    if not old.exists():
+        do = f"`aeo keys rotate {name}` begins a rotation"
+        raise NotFound("there is no older key to retire", where=str(old), do=do)
+    old.unlink()
 
 
 def load(uri: str, home: Path) -> NodeKeys:
@@ -66,10 +99,25 @@ def load(uri: str, home: Path) -> NodeKeys:
     return NodeKeys(**found)
 
 
-def load_one(uri: str, home: Path, name: str) -> Any:
-    """One of them, for a process that needs no other."""
+def load_one(uri: str, home: Path, name: str) -> tuple[Any, ...]:
+    """One of them, for a process that needs no other: the newest, and the one before while it is in use."""
     scheme, _, place = uri.partition(":")
-    return _usable(name, _from_file(home / place, name) if scheme == "file" else _from_env(place, name))
+    read = partial(_from_file, home / place) if scheme == "file" else partial(_from_env, place)
+    current, old = read(name), read(name, old=True)
+    if current is None:
+        where = str(home / place / f"{name}.pem") if scheme == "file" else f"variable {place}{name.upper()}"
+        raise NotFound("a private key is missing", where=where, do="restore it from your key backup")
+    pems = (current,) if old in (None, current) else (current, old)
+    return tuple(_usable(name, pem) for pem in pems)
+
+
+def folder_of(uri: str, home: Path) -> Path:
+    """The folder of a `file:` URI; `Conflict` for keys that are kept elsewhere."""
+    scheme, _, place = uri.partition(":")
+    if scheme != "file":
+        do = f"put the older PEM text into {place}NAME_OLD and a new one into {place}NAME, and start again"
+        raise Conflict("these keys are not kept in files", where=f"keys = {uri}", do=do)
+    return home / place
 
 
 def public_raw(
@@ -96,21 +144,26 @@ def _usable(name: str, pem: bytes) -> PrivateKey | bytes:
     return key  # type: ignore[return-value]  # isinstance above holds it to this name's kind
 
 
-def _from_file(folder: Path, name: str) -> bytes:
-    path = folder / f"{name}.pem"
+def _write_new(path: Path, name: str) -> None:
+    _, generate = MAKERS[name]
+    pem = generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _from_file(folder: Path, name: str, *, old: bool = False) -> bytes | None:
+    path = folder / f"{name}{'.old' if old else ''}.pem"
     if not path.is_file():
-        raise NotFound("a private key is missing", where=str(path), do="restore it from your key backup")
+        return None
     if path.stat().st_mode & 0o077:
-        raise Damaged(
-            "a private key may be read by others", where=str(path), do=f"chmod 600 {path}, and rotate the key"
-        )
+        do = f"chmod 600 {path}, and rotate the key: `aeo keys rotate {name}`"
+        raise Damaged("a private key may be read by others", where=str(path), do=do)
     return path.read_bytes()
 
 
-def _from_env(prefix: str, name: str) -> bytes:
-    variable = f"{prefix}{name.upper()}"
-    if variable not in os.environ:
-        raise NotFound(
-            "a private key is missing", where=f"environment variable {variable}", do="set it to the PEM text"
-        )
-    return os.environ[variable].encode()
+def _from_env(prefix: str, name: str, *, old: bool = False) -> bytes | None:
+    told = os.environ.get(f"{prefix}{name.upper()}{'_OLD' if old else ''}")
+    return None if told is None else told.encode()

@@ -383,12 +383,11 @@ class Policy:
         else:
             raise Failed("a line of a trust policy", f"{word} {' '.join(rest)}")
 
-    def check(self, note: Json) -> tuple[Opened, dict[str, int]]:
-        """A checkpoint that a trusted log signed and a quorum cosigned, and by whom as of when."""
-        found = opened(note, [*self.logs, *self.witnesses.values()])
-        own = [key for key in self.logs if key.name == found.checkpoint.origin]
-        need(own, "a log that the policy names", found.checkpoint.origin)
-        need(found.signed & set(own), f"a signature of {found.checkpoint.origin}", "none")
+    def check(self, note: Json, log: Sequence[Key]) -> tuple[Opened, dict[str, int]]:
+        """A checkpoint that one of these keys signed and a quorum cosigned, and by whom as of when."""
+        found = opened(note, [*log, *self.witnesses.values()])
+        need(found.checkpoint.origin == log[0].name, log[0].name, found.checkpoint.origin)
+        need(found.signed & set(log), f"a signature of {found.checkpoint.origin}", "none")
         times = {name: found.times[key] for name, key in self.witnesses.items() if key in found.times}
         held = {"none", *times}
         for name, (count, listed) in self.groups.items():
@@ -431,6 +430,8 @@ class Case:
     ledger: Checkpoint = field(init=False)
     cosigned: dict[str, int] = field(default_factory=dict)
     card: dict[str, Json] = field(default_factory=dict)
+    log: list[Key] = field(default_factory=list)
+    signing: dict[str, list[Json]] = field(default_factory=dict)
     agreement: dict[str, Json] = field(default_factory=dict)
     direction: dict[str, Json] = field(default_factory=dict)
     state: str = ""
@@ -477,7 +478,9 @@ def step(title: str) -> Callable[[Step], Step]:
     return add
 
 
-NAMES: Final = "kind tin at reader issuer agreement acts ledger channel heartbeat heartbeat_proof told answer"
+NAMES: Final = (
+    "kind tin at reader issuer later_keys agreement acts ledger channel heartbeat heartbeat_proof told answer"
+)
 
 
 @step("the file is evidence in its form, about one operator at one moment")
@@ -493,40 +496,56 @@ def _form(case: Case) -> str:
     return f"{case.file['tin']} at {case.file['at']}, as {case.reader} was told"
 
 
-@step("the issuer's ledger is one that the policy trusts, signed and cosigned as the policy wants")
-def _ledger(case: Case) -> str:
-    found, case.cosigned = case.policy.check(case.file["ledger"])
-    case.ledger = found.checkpoint
-    by = (
-        ", ".join(f"{name} at {moment(1000 * at)}" for name, at in case.cosigned.items())
-        or "nobody, which suffices"
-    )
-    return f"{case.ledger.origin}, {case.ledger.size} entries, cosigned by {by}"
-
-
-@step("the issuer's card is signed with the key of that ledger, which its other keys signed too")
+@step(
+    "the issuer's card is signed with a key that the policy names for its ledger, or one that followed that"
+)
 def _card(case: Case) -> str:
     parts = case.file["issuer"].split(".")
     need(len(parts) == 3, "a card", case.file["issuer"][:80])
     need(parsed(unb64u(parts[0])) == {"alg": "Ed25519", "typ": "aeo-card+jws"}, "a card's header", parts[0])
-    content = parsed(unb64u(parts[1]))
-    _, name, country, _, _, keys = members(content, "v name country administration address keys")
-    need(f"{name}/ledger" == case.ledger.origin, f"the card of {case.ledger.origin}", name)
-    raw = unb64u(keys["log"])
+    case.card = parsed(unb64u(parts[1]))
+    members(case.card, "v name country administration address number keys succeeds")
+    origin = f"{case.card['name']}/ledger"
+    case.log = [Key(origin, LOG, unb64u(each["key"])) for each in case.card["keys"]["log"]]
+    trusted = [number for number, key in enumerate(case.log) if key in case.policy.logs]
     need(
-        Key(case.ledger.origin, LOG, raw) in case.policy.logs,
-        "the ledger key that the policy names",
-        keys["log"],
+        trusted,
+        f"a log that the policy names, with its key for {origin}",
+        ", ".join(k.raw.hex() for k in case.log),
     )
+    for before, after in zip(
+        case.log[trusted[0] :], case.card["keys"]["log"][trusted[0] + 1 :], strict=False
+    ):
+        ed25519_holds(before.raw, unb64u(after["by"]), _endorsement(case.card, "log", after["key"]))
+    case.log = case.log[trusted[0] :]
+    ed25519_holds(case.log[-1].raw, unb64u(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+    followed = f", {len(case.log)} keys, each signed by the one before" if len(case.log) > 1 else ""
+    return f"{case.card['name']}, {case.card['country']}{followed}"
+
+
+def ed25519_holds(key: bytes, signature: bytes, message: bytes) -> None:
+    """An Ed25519 signature (RFC 8032) holds."""
     try:
-        ed25519.Ed25519PublicKey.from_public_bytes(raw).verify(
-            unb64u(parts[2]), f"{parts[0]}.{parts[1]}".encode()
-        )
+        ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError):
-        raise Failed("a card signed with its ledger key", "a bad signature") from None
-    case.card = content
+        raise Failed("a good signature of the log's key", "a bad one") from None
+
+
+def _endorsement(card: Json, use: str, key: Json) -> bytes:
+    """What the older of two keys of a node signs: that this one follows it."""
+    return canonical({"v": 1, "endorses": use, "key": key, "name": card["name"]})
+
+
+@step("the issuer's ledger is signed with one of these keys, cosigned as the policy wants and by the issuer")
+def _ledger(case: Case) -> str:
+    found, case.cosigned = case.policy.check(case.file["ledger"], case.log)
+    case.ledger = found.checkpoint
     _, stood_by_ms = _stood_by(case, case.file["ledger"], case.ledger.origin)
-    return f"{name}, {country}; it stood by the ledger at {moment(stood_by_ms)}"
+    by = (
+        ", ".join(f"{name} at {moment(1000 * at)}" for name, at in case.cosigned.items())
+        or "nobody, which suffices"
+    )
+    return f"{case.ledger.size} entries, cosigned by {by}; the issuer stood by it at {moment(stood_by_ms)}"
 
 
 @step("the agreement is between the two and names the issuer as its card does")
@@ -539,8 +558,13 @@ def _agreement(case: Case) -> str:
     need(sha256(text.encode()).hexdigest() == sha, "the hash of the contract's text", sha)
     party = {each["country"]: each for each in parties}
     own = party.get(case.card["country"], {})
-    named = (own.get("name"), own.get("key")) == (case.card["name"], case.card["keys"]["credential"])
-    need(named, "the issuer with the name and key of its card", own.get("name"))
+    need(own.get("name") == case.card["name"], f"{case.card['name']} as the issuer", own.get("name"))
+    keys = [each["key"] for each in case.card["keys"]["credential"]]
+    need(own["key"] in keys, "the issuer with a key of its card", own["key"])
+    later = case.card["keys"]["credential"][keys.index(own["key"]) + 1 :]
+    for country, each in party.items():
+        given = later if each is own else case.file["later_keys"].get(country, [])
+        case.signing[country] = _followed(each, given)
     case.agreement = document
     case.direction = terms["directions"].get(f"{case.card['country']}-{case.reader}") or {}
     need(case.direction and case.reader in party, f"a direction to {case.reader}", list(terms["directions"]))
@@ -552,6 +576,16 @@ def _acts(case: Case) -> str:
     acts = [_act(case, each) for each in case.file["acts"]]
     case.state = _state(acts, case)
     return f"{len(acts)} acts; the direction was {case.state}"
+
+
+def _followed(party: Json, later: Json) -> list[Json]:
+    """The key that the agreement names for a party, and those after it, each signed by the one before."""
+    keys = [party["key"]]
+    for each in later:
+        message = _endorsement(party, "credential", each["key"])
+        es256(keys[-1], unb64u(each["by"]), message, f"{party['country']} on its next key")
+        keys.append(each["key"])
+    return keys
 
 
 def _act(case: Case, given: Json) -> Json:
@@ -569,9 +603,9 @@ def _act(case: Case, given: Json) -> Json:
         protected, signature = members(each, "protected signature")
         country, _, name = str(parsed(unb64u(protected)).get("kid")).partition(":")
         need(country in party, "a signature of a party", country)
-        key = party[country]["key"]
-        wanted = {"alg": "ES256", "kid": f"{country}:{thumbprint(key)}", "typ": "aeo-act+jws"}
-        need(parsed(unb64u(protected)) == wanted, "a signature with the party's key", name)
+        key = next((each for each in case.signing[country] if thumbprint(each) == name), None)
+        wanted = {"alg": "ES256", "kid": f"{country}:{name}", "typ": "aeo-act+jws"}
+        need(key and parsed(unb64u(protected)) == wanted, "a signature with the party's key", name)
         es256(key, unb64u(signature), f"{protected}.{payload}".encode(), f"{country} on {act['act']}")
         signed.add(country)
     bound = {act["issuer"], act["partner"]} if act["issuer"] else set(party)
@@ -614,13 +648,15 @@ def _channel(case: Case) -> str:
 
 def _stood_by(case: Case, note: Json, origin: str) -> tuple[Checkpoint, int]:
     """A checkpoint with all the issuer's signatures, and when the issuer last stood by it."""
-    keys, name = case.card["keys"], f"{case.card['name']}/witness"
-    log = Key(origin, LOG, unb64u(keys["log"]))
-    now, made = Key(name, COSIGNATURE, unb64u(keys["cosign"])), Key(name, LASTING, unb64u(keys["cosign_pq"]))
-    found = opened(note, [log, now, made])
+    name = f"{case.card['name']}/witness"
+    keys = [Key(origin, LOG, key.raw) for key in case.log]
+    for kind, use in ((COSIGNATURE, "cosign"), (LASTING, "cosign_pq")):
+        keys += [Key(name, kind, unb64u(each["key"])) for each in case.card["keys"][use]]
+    found = opened(note, keys)
     need(found.checkpoint.origin == origin, origin, found.checkpoint.origin)
-    need(found.signed == {log, now, made}, "three signatures of the issuer", len(found.signed))
-    return found.checkpoint, 1000 * found.times[now]
+    kinds = {key.kind for key in found.signed}
+    need(kinds == {LOG, COSIGNATURE, LASTING}, "signatures of the issuer of three kinds", sorted(kinds))
+    return found.checkpoint, 1000 * max(at for key, at in found.times.items() if key.kind == COSIGNATURE)
 
 
 @step("every entry stands in the channel, opens, and was written by that moment")
@@ -726,9 +762,9 @@ def _credential_digest(case: Case, credential: Json) -> str:
 def _credential(case: Case) -> str:
     credential, record_id = case.disclosed["credential"], case.disclosed["record_id"]
     signed, digests, signature = _signed_part(case, credential)
-    es256(
-        case.card["keys"]["credential"], signature, signed.encode(), f"{case.card['name']} on the credential"
-    )
+    seq = parsed(case.disclosed["ledger"]["entry"].encode())["seq"]
+    key = _key_at(case, credential["kid"], seq)
+    es256(key, signature, signed.encode(), f"{case.card['name']} on the credential")
     closed = {
         b64u(sha256(b64u(canonical(each)).encode()).digest()): each for each in credential["disclosures"]
     }
@@ -761,6 +797,16 @@ def _credential(case: Case) -> str:
     return ", ".join(
         f"{name} {fields[name]}" for name in ("legal_name", "status", "valid_to") if name in fields
     )
+
+
+def _key_at(case: Case, kid: Json, seq: int) -> Json:
+    """The issuer's key of this name, if it counted at this entry of the ledger."""
+    for each in case.card["keys"]["credential"]:
+        if kid == f"{case.card['name']}#{thumbprint(each['key'])}":
+            counts = each["from"] <= seq and (each["until"] is None or seq < each["until"])
+            need(counts, f"a key that counted at ledger entry {seq}", f"{each['from']} to {each['until']}")
+            return each["key"]
+    raise Failed("a key of the issuer's card", kid)
 
 
 @step("no field goes beyond what the agreement lets the issuer disclose")

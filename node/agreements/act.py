@@ -1,16 +1,18 @@
 """Acts on an agreement, and the signatures that make them count.
 
 Guarantees that a signature counts for exactly one act, on exactly one agreement text, by exactly one
-party, under the key that the agreement names for it (promise P8). Refuses (`Unproven`) a signature over
-another act, by another party, with another key or with any protected header but the expected one.
+party, under the key that the agreement names for it or one that followed that (promise P8). Refuses
+(`Unproven`) a signature over another act, by another party, with another key or with any protected header but
+the expected one.
 
 Signed form: JWS General JSON Serialization (RFC 7515, 7.2.1), payload the act's canonical JSON, one
 entry for each party, protected header {"alg":"ES256","kid":"<country>:<thumbprint>","typ":"aeo-act+jws"}.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -39,6 +41,10 @@ ALGORITHM = "ES256"
 DIGEST_BYTES = 32
 MOST_LISTED = 64
 MOST_SIGNATURES = 64
+
+LaterKeys = Mapping[str, Sequence[Mapping[str, str]]]
+"""By country: the keys (JWK) of a party that followed the one which an agreement names, and sign too."""
+NO_LATER: LaterKeys = MappingProxyType({})
 
 _KEYS = frozenset(
     {"v", "agreement", "act", "issuer", "partner", "mode", "effective", "lifts", "reason"}
@@ -126,17 +132,24 @@ class Instrument:
         entries = [{"protected": s.protected, "signature": s.signature} for s in self.signatures]
         return {"payload": b64u(self.act.encode()), "signatures": entries}
 
-    def signed_by(self, agreement: Agreement) -> tuple[str, ...]:
+    def signed_by(self, agreement: Agreement, later: LaterKeys = NO_LATER) -> tuple[str, ...]:
         """Give the countries of the parties that validly signed this act on this agreement, in order.
 
         A signature that does not hold counts for nothing; an act on another text has no signatures here.
+        `later`: keys of a party that followed the one which the agreement names.
         """
         if self.act.agreement != agreement.digest():
             return ()
-        signed = {s.country for s in self.signatures if _holds(self.act, s, agreement)}
+        signed = {s.country for s in self.signatures if _holds(self.act, s, agreement, later)}
         return tuple(country for country in agreement.countries if country in signed)
 
-    def complete(self, agreement: Agreement, today: str, contract: Contract | None = None) -> Ruling:
+    def complete(
+        self,
+        agreement: Agreement,
+        today: str,
+        contract: Contract | None = None,
+        later: LaterKeys = NO_LATER,
+    ) -> Ruling:
         """Say whether these signatures are enough (day `YYYY-MM-DD`).
 
         No contract can lower the floor: nothing is agreed, started or resumed without the signature of
@@ -144,7 +157,7 @@ class Instrument:
         own contract decides. `contract` spares loading the text again; raises `Unproven` if it is not
         the agreement's.
         """
-        return ruling(self.act, self.signed_by(agreement), agreement, today, contract)
+        return ruling(self.act, self.signed_by(agreement, later), agreement, today, contract)
 
 
 def ruling(
@@ -179,12 +192,14 @@ def sign(act: Act, country: str, private_key: ECKey) -> Signature:
     return Signature(country, protected, signature)
 
 
-def verify(act: Act, signature: Signature, party: Party) -> None:
+def verify(act: Act, signature: Signature, party: Party, later: LaterKeys = NO_LATER) -> None:
     """Check that this party signed this act; raise `Unproven` otherwise."""
-    key = ECKey.import_key(dict(party.key))
     token = f"{signature.protected}.{b64u(act.encode())}.{signature.signature}"
-    # The header is compared, not read: nothing in it can choose an algorithm or a key.
-    if signature.country != party.country or _protected(token) != _header(party.country, key.thumbprint()):
+    keys = [ECKey.import_key(dict(each)) for each in (party.key, *later.get(party.country, ()))]
+    # The header is compared, not read: nothing in it can choose an algorithm, or a key but one of these.
+    told = _protected(token) if signature.country == party.country else None
+    key = next((each for each in keys if told == _header(party.country, each.thumbprint())), None)
+    if key is None:
         raise _unproven(act, party, "its header is not the one this party signs with")
     try:
         unb64u(signature.signature)
@@ -239,11 +254,11 @@ def _protected(token: str) -> object:
         return None
 
 
-def _holds(act: Act, signature: Signature, agreement: Agreement) -> bool:
+def _holds(act: Act, signature: Signature, agreement: Agreement, later: LaterKeys) -> bool:
     if signature.country not in agreement.countries:
         return False
     try:
-        verify(act, signature, agreement.party(signature.country))
+        verify(act, signature, agreement.party(signature.country), later)
     except Unproven:
         return False
     return True

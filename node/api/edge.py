@@ -151,9 +151,14 @@ class PeerGate:
         message = Message(request.method, url, dict(request.headers))
         with parts.database.glance() as connection:
             cards = {card.name: card for card in parts.peers.by_country(connection).values()}
-        keys = {name: card.log_key for name, card in cards.items()}
+        keys = {name: card.log_keys for name, card in cards.items()}
         name = requests.verify(
-            message, body, keys.get, self._replays, parts.now_ms() / 1000, parts.settings.clock_skew_s
+            message,
+            body,
+            lambda sender: keys.get(sender, ()),
+            self._replays,
+            parts.now_ms() / 1000,
+            parts.settings.clock_skew_s,
         )
         return cards[name]
 

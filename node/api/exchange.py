@@ -16,6 +16,7 @@ from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.ledger.encoding import parse_decimal
 from node.service import behind, holding
 from node.service.batch import open_body
+from node.service.introduction import NoteHeld
 from node.service.parts import Parts
 
 peers = APIRouter(prefix="/v1/peer", tags=["peers"])
@@ -45,6 +46,7 @@ async def news(
     request: Request,
     node: Node,
     peer: FromPeer,
+    card: Annotated[int, Query(ge=1, description="Number of this node's card that the peer has.")],
     rev: Annotated[int, Query(ge=0, description="Revision of the agreements the peer has seen.")],
     ledger: Annotated[int, Query(ge=0, description="Size of this ledger the peer has proven.")],
     at: Annotated[
@@ -56,8 +58,10 @@ async def news(
     """What is new for the peer that signed this request; waits when there is nothing."""
     if not request.app.state.sequencer.has_looked_back:
         raise Busy("this node is asking its peers what they have seen of it", do="ask again in a moment")
-    cursors = Cursors(rev, ledger, dict(_cursor(text) for text in at))
+    cursors = Cursors(card, rev, ledger, dict(_cursor(text) for text in at))
     asked = asked_by(request.app)
+    if peer.country not in asked or asked[peer.country].cursors.card != card:
+        request.app.state.sequencer.submit(NoteHeld(peer.name, min(card, node.card.number)))
     if wait or peer.country not in asked or asked[peer.country].is_reached_by(cursors):
         # Who neither waits nor has come further may be asking again for what came damaged.
         asked[peer.country] = Asked(node.now_ms(), cursors)
@@ -100,7 +104,7 @@ def _held(node: Parts, peer: Card, ledger: int, at: dict[str, int]) -> dict[str,
 def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
     with node.database.read() as connection:
         standings = node.standings.current(connection)
-        return serving.has_news(connection, standings, node.country, peer.country, cursors)
+        return serving.has_news(connection, standings, node.card, peer.country, cursors)
 
 
 def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
@@ -111,7 +115,7 @@ def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
         return serving.news(
             connection,
             standings,
-            node.country,
+            node.card,
             peer.country,
             cursors,
             node.settings.page_limit,

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from node.exchange.card import LIMIT_CHARACTERS
+
 Operator = dict[str, Any]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
@@ -79,7 +81,7 @@ class NewAct(Request):
 class NewPeer(Request):
     """A card to pin, and the fingerprint that was compared over another channel."""
 
-    card: str = Field(max_length=8_192)
+    card: str = Field(max_length=LIMIT_CHARACTERS)
     fingerprint: str = Field(max_length=64, description="As `aeo card` prints it at the peer.")
 
 

@@ -24,20 +24,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from node.errors import Malformed, Refusal, Unproven
-from node.exchange import sealing
+from node.exchange import card, sealing
 from node.exchange.card import Card
-from node.exchange.page import EntryPart, LedgerPart
+from node.exchange.page import CardPart, EntryPart, LedgerPart
 from node.exchange.serving import LEAVES_LIMIT
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
 from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
-from node.ledger.merkle import HASH_BYTES, leaf_hash
-from node.ledger.note import open_note
+from node.ledger.merkle import HASH_BYTES, leaf_hash, verify_inclusion
+from node.ledger.note import COSIGNATURE, ML_DSA_COSIGNATURE, open_note
 from node.records import credential, model
 from node.store.incidents import REASON_LIMIT
 from node.store.logs import Head, LeafAt
@@ -127,16 +126,18 @@ class Found:
     epochs: frozenset[int]
 
 
-def prove(note: str, peer: Card, origin: str, latest_s: float) -> Proven:
+def prove(note: str, peer: Card, origin: str, latest_s: float, *, ever: bool = False) -> Proven:
     """Checks 1 and 4 on one checkpoint note: who signed, and as of when (`latest_s` at the latest).
 
-    All the issuer's keys must have: that of the log, and both that cosign, ML-DSA-44 when the tree was made
-    and Ed25519 at the time that counts.
+    The issuer must have with a key of each kind: one of the log, and of those that cosign one of ML-DSA-44
+    when the tree was made and one of Ed25519 at the time that counts. `ever`: also with keys that it has
+    retired since, where a note is one that was kept.
     """
-    opened = open_note(note, peer.verifiers(origin))
+    opened = open_note(note, peer.verifiers(origin, ever=ever))
     checkpoint = opened_checkpoint(opened, origin)
-    times = {each.key_id: each.time_s for each in opened.signatures if each.time_s is not None}
-    now, made = (times.get(each.key_id) for each in peer.cosigners)
+    kinds = {each.key_id: each.kind for each in peer.cosigners(ever=ever)}
+    times = {kinds.get(each.key_id): each.time_s for each in opened.signatures}
+    now, made = times.get(COSIGNATURE), times.get(ML_DSA_COSIGNATURE)
     if now is None or made is None:
         kind = "Ed25519" if now is None else "ML-DSA-44"
         why = f"the issuer's {kind} cosignature is missing"
@@ -144,6 +145,26 @@ def prove(note: str, peer: Card, origin: str, latest_s: float) -> Proven:
     if max(now, made) > latest_s:
         raise Unproven("a checkpoint is from the future", where=origin, do="set the clocks of both nodes")
     return Proven(checkpoint, note, now)
+
+
+def newest_card(brought: CardPart | None, known: Card) -> Card:
+    """The peer's card as a page brings it; `Unproven` unless it follows the one that is pinned."""
+    if brought is None:
+        return known
+    new = card.read(brought.card)
+    card.check_follows(known, new)
+    return new
+
+
+def check_recorded(brought: CardPart, new: Card, signed: Checkpoint) -> None:
+    """`Unproven` unless the peer's ledger, under the checkpoint that came with the card, holds it."""
+    encoded = brought.entry.encode()
+    entry = LedgerEntry.decode(encoded)
+    if (entry.country, entry.type) != (new.country, "key"):
+        raise Unproven("a card is not recorded as one", where=new.name, why=f"entry {entry.seq}")
+    if commitment(unb64u(brought.salt), canonical.encode({"v": 1, "card": new.text})) != entry.commit:
+        raise Unproven("the ledger entry of a card commits to another", where=new.name)
+    verify_inclusion(entry.seq, signed.size, leaf_hash(encoded), hashes(brought.proof), signed.root)
 
 
 def signed_part(note: str, peer: Card, origin: str) -> str | None:
@@ -203,7 +224,7 @@ def check_not_older(proven: Proven, last: Head) -> None:
 
 
 def epoch_keys(
-    held: Mapping[int, bytes], brought: Mapping[str, str], own: X25519PrivateKey, origin: str
+    held: Mapping[int, bytes], brought: Mapping[str, str], own: Sequence[X25519PrivateKey], origin: str
 ) -> dict[int, bytes]:
     """The epoch keys of a page: those we hold, and those brought with it, of which nothing is proven yet.
 
@@ -221,18 +242,17 @@ def epoch_keys(
 
 def examined_here(entries: Sequence[ChannelEntry], items: Sequence[EntryPart], by: Reading) -> list[Examined]:
     """Checks 5 to 9 on each entry by itself."""
-    key = by.peer.credential_key
-    return [_examined(entry, item, by, key) for entry, item in zip(entries, items, strict=True)]
+    return [_examined(entry, item, by) for entry, item in zip(entries, items, strict=True)]
 
 
-def _examined(entry: ChannelEntry, item: EntryPart, by: Reading, key: EllipticCurvePublicKey) -> Examined:
+def _examined(entry: ChannelEntry, item: EntryPart, by: Reading) -> Examined:
     is_open, record_id = False, None
     try:
         body = unsealed(entry, item, by.keys)
         is_open = True
         each = _opened(entry, item, body)
         record_id = each.record_id
-        return Examined(is_open, _checked(each, by, key))
+        return Examined(is_open, _checked(each, by))
     except BROKEN as error:
         return Examined(is_open, _apart(entry, item, record_id, error))
 
@@ -299,7 +319,7 @@ def why(error: Exception) -> str:
     return error.sentence() if isinstance(error, Refusal) else f"it is out of form: {error!r}"
 
 
-def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey) -> Disclosed:
+def _checked(each: Opened, by: Reading) -> Disclosed:
     """Checks 6 to 9."""
     entry, content, record_id = each.entry, each.content, each.record_id
     time = moment.format(entry.time)
@@ -307,7 +327,7 @@ def _checked(each: Opened, by: Reading, key: EllipticCurvePublicKey) -> Disclose
     if record_id is None or entry.kind == "tombstone":
         return Disclosed(entry.seq, entry.kind, time, record_id, each.body)
     behind = check_commitment(content, by.peer)
-    verified = credential.verify_packed(content["credential"], key, issuer=by.peer.name)
+    verified = verify_credential(content["credential"], by.peer, behind.seq)
     digest = b64u(verified.digest)
     check_names_credential(content, digest)
     check_fields(verified, record_id, by.peer.country, by.fields)
@@ -333,6 +353,12 @@ def unsealed(entry: ChannelEntry, item: EntryPart, keys: Mapping[int, bytes]) ->
             "there is no key for an entry's epoch", where=f"entry {entry.seq}, epoch {entry.epoch}"
         )
     return sealing.unseal(sealing.entry_key(keys[entry.epoch], entry.seq), sealed, entry.header())
+
+
+def verify_credential(packed: Any, peer: Card, seq: int) -> credential.Verified:
+    """Check 8: the credential that an entry of the issuer's ledger is about, under the key of that time."""
+    kid = packed.get("kid") if isinstance(packed, dict) else None
+    return credential.verify_packed(packed, peer.credential_key(str(kid), seq), issuer=peer.name)
 
 
 def check_commitment(content: Row, peer: Card) -> LedgerEntry:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from contracts.evaluation import Answer, Contract
 from node.exchange import sealing
 from node.exchange.log_writer import LogWriter
-from node.exchange.sealing import Entropy
+from node.exchange.sealing import Entropy, StoreKeys
 from node.exchange.versions import Fields, Version
 from node.ledger import canonical
 from node.ledger.encoding import b64u
@@ -124,15 +124,15 @@ def epoch_owner(origin: str, epoch: int) -> str:
     return f"{origin}#{epoch}"
 
 
-def held_key(store_key: bytes, origin: str, stored: StoredEpoch) -> bytes:
+def held_key(store_keys: StoreKeys, origin: str, stored: StoredEpoch) -> bytes:
     """A channel's epoch key as it rests in the store; `Unproven` when it does not open."""
-    return sealing.unwrap(store_key, stored.wrapped, epoch_owner(origin, stored.epoch))
+    return sealing.unwrap(store_keys, stored.wrapped, epoch_owner(origin, stored.epoch))
 
 
 def new_epoch(
-    log: int, origin: str, epoch: int, store_key: bytes, partner: X25519PublicKey, entropy: Entropy
+    log: int, origin: str, epoch: int, store_keys: StoreKeys, partner: X25519PublicKey, entropy: Entropy
 ) -> tuple[bytes, StoredEpoch]:
     """A fresh epoch key, wrapped for the store and sealed for the partner."""
     key = entropy(sealing.KEY_BYTES)
-    wrapped = sealing.wrap(store_key, key, epoch_owner(origin, epoch), entropy(sealing.NONCE_BYTES))
+    wrapped = sealing.wrap(store_keys, key, epoch_owner(origin, epoch), entropy(sealing.NONCE_BYTES))
     return key, StoredEpoch(log, epoch, wrapped, sealing.deliver(key, partner, origin, epoch))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from node.errors import Malformed, problem
+from node.exchange.card import LIMIT_CHARACTERS
 
 Note = Annotated[str, Field(max_length=2**16)]
 Base64 = Annotated[str, Field(max_length=2**20)]
@@ -65,12 +66,22 @@ class AgreementPart(_Part):
     acts: Annotated[list[ActPart], Field(max_length=1000)]
 
 
+class CardPart(_Part):
+    """The issuer's newest card, and the proof that its ledger, as it was signed for this answer, holds it."""
+
+    card: Annotated[str, Field(max_length=LIMIT_CHARACTERS)]
+    entry: Annotated[str, Field(max_length=2**16)]
+    salt: Annotated[str, Field(max_length=64)]
+    proof: Hashes
+
+
 class News(_Part):
-    """The whole answer; `agreements` is None when the reader knows them all."""
+    """The whole answer; `agreements` and `card` are None when the reader knows them already."""
 
     v: Annotated[int, Field(ge=1, le=1)]
     rev: Annotated[int, Field(ge=0)]
     agreements: Annotated[list[AgreementPart], Field(max_length=1000)] | None
+    card: CardPart | None
     ledger: LedgerPart
     channels: Annotated[list[ChannelPart], Field(max_length=1000)]
 

@@ -37,6 +37,18 @@ REFUSALS: dict[int, type[Refusal]] = {
 }
 
 
+class OwnCard:
+    """The node's own card: what stands in its ledger, or will stand there once it is written."""
+
+    def __init__(self, card: Card) -> None:
+        """It is replaced when the keys or the address of the node have changed."""
+        self.card = card
+
+    def become(self, card: Card) -> None:
+        """Go by another card from now on."""
+        self.card = card
+
+
 class Peers:
     """The pinned cards, read from the store and kept until one is added."""
 

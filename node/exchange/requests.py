@@ -8,7 +8,7 @@ started is refused, so that a restart forgets nothing that matters.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -19,6 +19,7 @@ from http_message_signatures.algorithms import ED25519
 from http_message_signatures.exceptions import HTTPMessageSignaturesException
 
 from node.errors import Unauthenticated
+from node.exchange.card import MOST_VALID
 
 COVERED = ("@method", "@target-uri", "content-digest")
 LABEL = "aeo"
@@ -111,23 +112,29 @@ def sign(
 def verify(
     message: Message,
     body: bytes,
-    peer_key: Callable[[str], Ed25519PublicKey | None],
+    peer_keys: Callable[[str], Sequence[Ed25519PublicKey]],
     replays: Replays,
     now_s: float,
     skew_s: float,
 ) -> str:
-    """The name of the peer that signed this request; `Unauthenticated` says why it is nobody's."""
-    verifier = HTTPMessageVerifier(signature_algorithm=ED25519, key_resolver=_Keys(None, peer_key))
-    verifier.max_clock_skew = _ANY_TIME  # `_fresh` judges the time, by the clock it is handed
-    try:
-        [result] = verifier.verify(message, max_age=None, require_components=COVERED, body=body)
-    except (HTTPMessageSignaturesException, ValueError) as error:
-        raise Unauthenticated(
-            "the request's signature does not hold",
-            why=str(error),
-            do="sign it with the key on your pinned card",
-        ) from None
-    return _fresh(result.parameters, replays, now_s, skew_s)
+    """The name of the peer that signed this request with one of its keys in use.
+
+    `Unauthenticated` says why it is nobody's.
+    """
+    why = ""
+    for number in range(MOST_VALID):
+        keys = _Keys(None, lambda sender, at=number: next(iter(peer_keys(sender)[at:]), None))  # type: ignore[misc]
+        verifier = HTTPMessageVerifier(signature_algorithm=ED25519, key_resolver=keys)
+        verifier.max_clock_skew = _ANY_TIME  # `_fresh` judges the time, by the clock it is handed
+        try:
+            [result] = verifier.verify(message, max_age=None, require_components=COVERED, body=body)
+        except (HTTPMessageSignaturesException, ValueError) as error:
+            why = why or str(error)
+        else:
+            return _fresh(result.parameters, replays, now_s, skew_s)
+    raise Unauthenticated(
+        "the request's signature does not hold", why=why, do="sign it with the key on your pinned card"
+    )
 
 
 def _fresh(parameters: Mapping[str, object], replays: Replays, now_s: float, skew_s: float) -> str:

@@ -13,7 +13,8 @@ A *sealed* body is nonce (12 bytes) || ciphertext || tag, made from a plaintext 
 Random bytes are handed in by the caller, but for the ephemeral key that HPKE draws itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
@@ -32,6 +33,8 @@ CLASS_BYTES = 512
 SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 Entropy = Callable[[int], bytes]
+StoreKeys = Sequence[bytes]
+"""The newest key of the store, which wraps, and behind it the one before, which still opens."""
 
 
 def seal(key: bytes, plaintext: bytes, associated: bytes, nonce: bytes) -> bytes:
@@ -59,19 +62,27 @@ def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
     return _unpad(padded)
 
 
-def wrap(store_key: bytes, key: bytes, owner: str, nonce: bytes) -> bytes:
+def unseal_any(keys: StoreKeys, sealed: bytes, associated: bytes) -> bytes:
+    """The plaintext of what one of these keys sealed; `Unproven` as `unseal`."""
+    for each in keys[:-1]:
+        with suppress(Unproven):
+            return unseal(each, sealed, associated)
+    return unseal(keys[-1], sealed, associated)
+
+
+def wrap(store_keys: StoreKeys, key: bytes, owner: str, nonce: bytes) -> bytes:
     """Wrap a key for the store; `owner` names the record or the channel epoch it belongs to."""
-    return nonce + AESGCM(store_key).encrypt(nonce, key, owner.encode())
+    return nonce + AESGCM(store_keys[0]).encrypt(nonce, key, owner.encode())
 
 
-def unwrap(store_key: bytes, wrapped: bytes, owner: str) -> bytes:
-    """The wrapped key; `Unproven` when it belongs to somebody else or the store key is another."""
-    try:
-        return AESGCM(store_key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], owner.encode())
-    except (InvalidTag, ValueError):
-        raise Unproven(
-            "a stored key does not open", where=owner, why="the store key is not the one it was wrapped with"
-        ) from None
+def unwrap(store_keys: StoreKeys, wrapped: bytes, owner: str) -> bytes:
+    """The wrapped key; `Unproven` when it belongs to somebody else or the store keys are others."""
+    for each in store_keys:
+        with suppress(InvalidTag, ValueError):
+            return AESGCM(each).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], owner.encode())
+    raise Unproven(
+        "a stored key does not open", where=owner, why="the store key is not the one it was wrapped with"
+    )
 
 
 def salts(record_key: bytes, record_id: str, version: int) -> Callable[[str, int], list[bytes]]:
@@ -99,16 +110,18 @@ def deliver(epoch_key: bytes, partner: X25519PublicKey, channel: str, epoch: int
     return SUITE.encrypt(epoch_key, partner, _context(channel, epoch))
 
 
-def receive(envelope: bytes, own: X25519PrivateKey, channel: str, epoch: int) -> bytes:
-    """The epoch key out of its envelope; `Unproven` when it was made for another key, channel or epoch."""
-    try:
-        key = SUITE.decrypt(envelope, own, _context(channel, epoch))
-    except (InvalidTag, ValueError):
+def receive(envelope: bytes, own: Sequence[X25519PrivateKey], channel: str, epoch: int) -> bytes:
+    """The epoch key out of its envelope; `Unproven` when it was made for other keys, channel or epoch."""
+    key = b""
+    for each in own:
+        with suppress(InvalidTag, ValueError):
+            key = key or SUITE.decrypt(envelope, each, _context(channel, epoch))
+    if not key:
         raise Unproven(
             "an epoch key does not open",
             where=f"{channel}, epoch {epoch}",
             why="it was sealed for another key or channel",
-        ) from None
+        )
     if len(key) != KEY_BYTES:
         raise Unproven("an epoch key has the wrong length", where=f"{channel}, epoch {epoch}")
     return key

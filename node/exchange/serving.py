@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from node.agreements.act import Instrument
 from node.errors import Damaged
+from node.exchange.card import Card
 from node.exchange.page import ENTRIES_LIMIT_BYTES
 from node.exchange.standing import HeldAct, Standing
 from node.ledger import canonical
@@ -24,7 +25,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64, b64u
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree, leaf_hashes
-from node.store import channels, logs, witnessed
+from node.store import access, channels, logs, witnessed
 from node.store.channels import StoredChannel
 from node.store.logs import Head
 from node.store.tables import LEDGER
@@ -44,32 +45,35 @@ CURSORS_LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class Cursors:
-    """How far a peer has come: revision of agreements, size of our ledger, size of each channel."""
+    """How far a peer has come: number of our card, revision of agreements, size of our ledger and of each
+    channel."""
 
+    card: int
     rev: int
     ledger: int
     channels: Mapping[str, int]
 
 
 def has_news(
-    connection: Connection, standings: Mapping[str, Standing], own: str, peer: str, cursors: Cursors
+    connection: Connection, standings: Mapping[str, Standing], own: Card, peer: str, cursors: Cursors
 ) -> bool:
     """Whether there is anything behind a peer's cursors, or less here than the peer has proven."""
     if (
-        revision(shared_with(standings, own, peer)) != cursors.rev
+        own.number > cursors.card
+        or revision(shared_with(standings, own.country, peer)) != cursors.rev
         or _head(connection, LEDGER).size < cursors.ledger
     ):
         return True
     return any(
         _head(connection, channel.log).size != cursors.channels[channel.agreement]
-        for channel in _channels_to(connection, own, peer, cursors)
+        for channel in _channels_to(connection, own.country, peer, cursors)
     )
 
 
 def news(
     connection: Connection,
     standings: Mapping[str, Standing],
-    own: str,
+    own: Card,
     peer: str,
     cursors: Cursors,
     page_limit: int,
@@ -85,12 +89,12 @@ def news(
     tree = Tree(logs.tile_reader(connection, LEDGER), ledger.size)
     start = min(cursors.ledger, ledger.size)
     covered = min(start + LEAVES_LIMIT, ledger.size)
-    shared = shared_with(standings, own, peer)
+    shared = shared_with(standings, own.country, peer)
     rev = revision(shared)
     room = Room(page_limit, ENTRIES_LIMIT_BYTES)
     pages = [
         _page(connection, channel, cursors.channels[channel.agreement], room, covered, beat)
-        for channel in _channels_to(connection, own, peer, cursors)
+        for channel in _channels_to(connection, own.country, peer, cursors)
     ]
     return {
         "v": 1,
@@ -98,6 +102,7 @@ def news(
         "agreements": [_agreement(connection, each, tree, ledger, open_body) for each in shared]
         if rev != cursors.rev
         else None,
+        "card": _card(connection, own, tree, open_body) if own.number > cursors.card else None,
         "ledger": {
             "checkpoint": _beaten(ledger, beat, witnessed.published(connection, ledger)),
             "leaves": b64(leaf_hashes(tree.read_tile, start, covered)),
@@ -135,6 +140,17 @@ def receipt(
         "body": canonical.decode(content),
         "proof": proof.encode(),
     }
+
+
+def _card(connection: Connection, own: Card, tree: Tree, open_body: OpenBody) -> dict[str, Any] | None:
+    """The own card as the ledger holds it; None for one that is not there yet."""
+    seq, _ = access.own_cards(connection).get(own.number, (None, ""))
+    if seq is None:
+        return None
+    salt, _ = open_body(seq, logs.body(connection, seq))
+    [entry] = logs.entries(connection, LEDGER, seq, seq + 1)
+    proof = _texts(tree.inclusion_proof(seq))
+    return {"card": own.text, "entry": entry.decode(), "salt": b64u(salt), "proof": proof}
 
 
 def _agreement(

@@ -7,7 +7,7 @@ and a suspension never waits for anybody.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -15,9 +15,10 @@ from sqlalchemy import Connection
 from contracts.evaluation import Contract, Ruling
 from node.agreements import act as acts
 from node.agreements import document, state
-from node.agreements.act import Act, Instrument
+from node.agreements.act import Act, Instrument, LaterKeys
 from node.agreements.document import Agreement
 from node.errors import Malformed
+from node.exchange.card import Card
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry
@@ -150,16 +151,19 @@ class Standing:
 class Standings:
     """Every agreement of this node; what has moved is read again, what has not is not."""
 
-    def __init__(self, own: str) -> None:
-        """`own` is the node's country."""
-        self._own = own
+    def __init__(self, own: str, cards: Callable[[Connection], Mapping[str, Card]]) -> None:
+        """`own` is the node's country; `cards` reads all cards, by country."""
+        self._own, self._cards = own, cards
         self._known: tuple[int, dict[str, Standing]] = (-1, {})
 
     def current(self, connection: Connection) -> dict[str, Standing]:
         """The standings by agreement id."""
         rev, known = store.rev(connection), self._known
         if rev != known[0]:
-            known = self._known = (rev, load_standings(connection, self._own, known[1]))
+            known = self._known = (
+                rev,
+                load_standings(connection, self._own, self._cards(connection), known[1]),
+            )
         return known[1]
 
     def forget(self) -> None:
@@ -174,7 +178,10 @@ def directions_of(agreement: Agreement) -> tuple[tuple[str, str], ...]:
 
 
 def load_standings(
-    connection: Connection, own: str, before: Mapping[str, Standing] | None = None
+    connection: Connection,
+    own: str,
+    cards: Mapping[str, Card],
+    before: Mapping[str, Standing] | None = None,
 ) -> dict[str, Standing]:
     """Read every agreement and act from the store.
 
@@ -184,19 +191,35 @@ def load_standings(
     for each in store.acts(connection):
         stored[each.agreement].append(each)
     return {
-        number: _standing(content, stored[number], own, (before or {}).get(number))
+        number: _standing(content, stored[number], own, cards, (before or {}).get(number))
         for number, content in store.documents(connection).items()
     }
 
 
-def _standing(content: bytes, stored: Sequence[StoredAct], own: str, before: Standing | None) -> Standing:
+def later_keys(agreement: Agreement, cards: Mapping[str, Card]) -> LaterKeys:
+    """The keys of each party that followed the one which the agreement names for it."""
+    return {
+        party.country: cards[party.country].successors(party.key)
+        for party in agreement.parties
+        if party.country in cards
+    }
+
+
+def _standing(
+    content: bytes,
+    stored: Sequence[StoredAct],
+    own: str,
+    cards: Mapping[str, Card],
+    before: Standing | None,
+) -> Standing:
     """One agreement; its id names its text, so that what is known by this id is the same text."""
     if before and [each.stored for each in before.held] == stored:
         return before
     agreement = before.agreement if before else document.parse(canonical.decode(content))
     contract = before.contract if before else document.contract_of(agreement.contract_text)
     known = {each.stored.act: each for each in before.held} if before else {}
-    held = tuple(_held(each, agreement, own, known.get(each.act)) for each in stored)
+    later = later_keys(agreement, cards)
+    held = tuple(_held(each, agreement, own, later, known.get(each.act)) for each in stored)
     withdrawals: defaultdict[str, tuple[HeldAct, ...]] = defaultdict(tuple)
     for each in held:
         if each.act.act == "withdraw":
@@ -204,14 +227,16 @@ def _standing(content: bytes, stored: Sequence[StoredAct], own: str, before: Sta
     return Standing(agreement, contract, held, own, _told(agreement, held), dict(withdrawals))
 
 
-def _held(stored: StoredAct, agreement: Agreement, own: str, before: HeldAct | None) -> HeldAct:
+def _held(
+    stored: StoredAct, agreement: Agreement, own: str, later: LaterKeys, before: HeldAct | None
+) -> HeldAct:
     if before and before.stored == stored:
         return before
     signatures = [canonical.decode(text.encode()) for text in stored.signatures.values()]
     instrument = acts.parse({"payload": b64u(stored.content), "signatures": signatures})
     places = {country: place_in(text) for country, text in stored.receipts.items()} | {own: stored.ledger_seq}
     entered = {country: seq for country, seq in places.items() if seq is not None}
-    return HeldAct(stored, instrument, instrument.signed_by(agreement), entered)
+    return HeldAct(stored, instrument, instrument.signed_by(agreement, later), entered)
 
 
 def place_in(receipt: str) -> int | None:

@@ -16,6 +16,7 @@ import orjson
 
 from node.errors import Damaged
 from node.exchange import sealing
+from node.exchange.sealing import StoreKeys
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.entry import commitment
@@ -141,9 +142,9 @@ def signed(draft: Draft, by: Signed, known: tuple[Credential, Body] | None = Non
     return version
 
 
-def unseal(stored: StoredVersion, store_key: bytes) -> Version:
+def unseal(stored: StoredVersion, store_keys: StoreKeys) -> Version:
     """Open a stored version; `Unproven` when a byte or its key was changed, `Damaged` for an old form."""
-    key = sealing.unwrap(store_key, stored.wrapped_key, stored.record_id)
+    key = sealing.unwrap(store_keys, stored.wrapped_key, stored.record_id)
     content = orjson.loads(sealing.unseal(key, stored.sealed, _owner(stored.record_id, stored.version)))
     if "signed" not in content:
         raise Damaged(

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.errors import Conflict, Unproven
-from node.exchange import card
-from node.exchange.card import Card
+from node.exchange import card, sealing
+from node.exchange.card import Card, check_follows
+from node.exchange.outgoing import held_key, new_epoch
+from node.ledger.entry import ChannelEntry
 from node.service.batch import Batch
-from node.store import access
+from node.store import access, channels, logs
+from node.store.database import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +43,63 @@ class AdmitPeer:
         if any(each.name == peer.name and each.country != peer.country for each in pinned.values()):
             raise Conflict("a peer of this name is pinned for another country", where=peer.name)
         known = pinned.get(peer.country)
-        if known and (known.name, known.keys) != (peer.name, peer.keys):
-            raise Conflict(
-                "a card with another name or other keys is pinned for this country",
-                where=peer.country,
-                do="find out why the peer's card changed before anything else",
-            )
         if known and known.text == peer.text:
             return peer
-        batch.append_body("member", {"v": 1, "card": peer.text})
-        access.put_peer(
-            batch.connection,
-            {"name": peer.name, "country": peer.country, "card": peer.text, "pinned_at": batch.time},
-        )
-        batch.after_commit.append(batch.parts.peers.forget)
+        pin(batch, peer, known)
         return peer
+
+
+@dataclass(frozen=True, slots=True)
+class RenewPeer:
+    """A later card of a pinned peer, which came with news and was proven to stand in the peer's ledger."""
+
+    peer: Card
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> Card:
+        """Pin it in place of the earlier one; `Unproven` when it does not follow that."""
+        known = batch.parts.peers.by_country(batch.connection).get(self.peer.country)
+        if known is None:
+            raise Unproven("a card came of a peer that is not pinned", where=self.peer.name)
+        if known.text != self.peer.text:
+            pin(batch, self.peer, known)
+        return self.peer
+
+
+def pin(batch: Batch, peer: Card, known: Card | None) -> None:
+    """Pin a card and record that in the ledger; `Unproven` when it does not follow the one that is pinned.
+
+    Who has another key to seal to gets the epoch keys of its channels again under that, and new ones for what
+    comes: whoever stole the older one learns nothing of it.
+    """
+    if known is not None:
+        check_follows(known, peer)
+    batch.append_body("member", {"v": 1, "card": peer.text})
+    row: Row = {"name": peer.name, "country": peer.country, "card": peer.text, "pinned_at": batch.time}
+    row |= {"holds": access.held_by(batch.connection, peer.name)}
+    access.put_peer(batch.connection, row)
+    batch.after_commit.append(batch.parts.peers.forget)
+    if known is not None and known.of("seal")[0] != peer.of("seal")[0]:
+        _deliver_again(batch, peer)
+
+
+def _deliver_again(batch: Batch, peer: Card) -> None:
+    parts, connection = batch.parts, batch.connection
+    for channel in channels.channels(connection):
+        head = logs.head(connection, channel.log)
+        if (channel.issuer, channel.partner) != (parts.country, peer.country) or head is None:
+            continue
+        newest = channels.newest_epoch(connection, channel.log)
+        number = newest.epoch if newest else 0
+        for epoch in channels.epochs(connection, channel.log, range(1, number + 1)).values():
+            key = held_key(parts.keys.store, head.origin, epoch)
+            envelope = sealing.deliver(key, peer.seal_key, head.origin, epoch.epoch)
+            channels.set_envelope(connection, channel.log, epoch.epoch, envelope)
+        last = logs.entries(connection, channel.log, head.size - 1, head.size)
+        if last and ChannelEntry.decode(last[0]).epoch == number:
+            _, new = new_epoch(
+                channel.log, head.origin, number + 1, parts.keys.store, peer.seal_key, parts.entropy
+            )
+            channels.add_epoch(connection, new)

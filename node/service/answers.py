@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from node.agreements import recognition
 from node.agreements.document import direction_terms
 from node.errors import NotFound
-from node.exchange import versions
+from node.exchange import incoming, versions
 from node.exchange.card import Card, ledger_origin
 from node.ledger import moment
 from node.records import credential, identifiers, status
@@ -388,7 +388,7 @@ def _shown_then(body: Json, issuer: Card) -> Json:
     """What a disclosure said; a tombstone said nothing."""
     if "credential" not in body:
         return {}
-    shown = credential.verify_packed(body["credential"], issuer.credential_key, issuer=issuer.name)
     seq = orjson.loads(body["ledger"]["entry"])["seq"]
+    shown = incoming.verify_credential(body["credential"], issuer, seq)
     presentation = credential.unpack(body["credential"], issuer=issuer.name)
     return {"ledger_seq": seq, "fields": shown.fields, "presentation": presentation}

@@ -346,11 +346,11 @@ def index_row(fields: versions.Fields) -> Row:
 def seal_body(parts: Parts, seq: int, salt: bytes, content: bytes) -> bytes:
     """A ledger body and its salt as they rest in the store."""
     return sealing.seal(
-        parts.keys.store, salt + content, b"aeo/body/%d" % seq, parts.entropy(sealing.NONCE_BYTES)
+        parts.keys.store[0], salt + content, b"aeo/body/%d" % seq, parts.entropy(sealing.NONCE_BYTES)
     )
 
 
 def open_body(parts: Parts, seq: int, sealed: bytes) -> tuple[bytes, bytes]:
     """(salt, content) of a stored ledger body; `Unproven` when a byte of it was changed."""
-    opened = sealing.unseal(parts.keys.store, sealed, b"aeo/body/%d" % seq)
+    opened = sealing.unseal_any(parts.keys.store, sealed, b"aeo/body/%d" % seq)
     return opened[:32], opened[32:]

@@ -50,7 +50,7 @@ def opened(parts: Parts, note: str) -> Checkpoint:
     origin = read_note(note)[0].partition("\n")[0]
     if not origin.startswith(f"{parts.settings.name}/"):
         raise Unproven("a checkpoint is of no log of this node", where=origin)
-    return open_checkpoint(note, origin, parts.card.verifiers(origin))
+    return open_checkpoint(note, origin, parts.card.verifiers(origin, ever=True))
 
 
 def against(connection: Connection, signed: Checkpoint) -> str:
@@ -178,7 +178,9 @@ def look_back_at(parts: Parts, peer: Card) -> None:
 def client_of(parts: Parts, peer: Card, timeout_s: float = LOOK_BACK_S) -> PeerClient:
     """A client for this one question."""
     limit_s = min(timeout_s, parts.settings.peer_timeout_s)
-    return PeerClient(peer, parts.settings.name, parts.keys.log, limit_s, lambda: parts.now_ms() / 1000)
+    return PeerClient(
+        peer, parts.settings.name, parts.keys.known_to_peers, limit_s, lambda: parts.now_ms() / 1000
+    )
 
 
 # What follows

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,13 +20,13 @@ from node.agreements import document, state
 from node.agreements.act import Act
 from node.agreements.document import Agreement
 from node.errors import Busy, Damaged
-from node.exchange.card import Card, ledger_origin
+from node.exchange.card import Card, check_follows, ledger_origin
 from node.exchange.card import read as read_card
-from node.exchange.standing import Standing
+from node.exchange.standing import Standing, later_keys
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.merkle import leaf_hash
-from node.service import behind
+from node.service import behind, introduction
 from node.service.bookmark import FILE
 from node.service.check_channels import check_whole
 from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
@@ -34,7 +35,7 @@ from node.service.findings import Feed, Finding, Progress, guarded, unfinished, 
 from node.service.ground import Ground, ground
 from node.service.merging import receipt_entry
 from node.service.parts import Parts
-from node.store import agreements, channels, logs
+from node.store import access, agreements, channels, logs
 from node.store.agreements import StoredAct
 from node.store.channels import StoredChannel
 from node.store.tables import LEDGER
@@ -81,6 +82,7 @@ def _start(parts: Parts) -> Iterator[Finding]:
         yield from check_head(head, ledger_origin(parts.settings.name), parts.card, is_own=True)
         yield from check_tail(connection, head)
         yield from recorded(connection)
+        yield from introduction.check_keys(parts, connection)
 
 
 def record(parts: Parts) -> Callable[[Connection], Iterator[Finding]]:
@@ -125,6 +127,8 @@ def _contents(check: LogCheck) -> Iterator[Finding]:
         yield from on.attempt(origin, check.copy, origin, card)
     yield from on.attempt("logs", _other_logs, connection, on.cards)
     yield from on.attempt("agreements", _agreements, check, recorded)
+    yield from on.attempt("keys", introduction.check_keys, parts, connection)
+    yield from on.attempt("cards", _own_cards, parts, connection, recorded)
     yield from on.attempt("peers", _recorded_cards, parts, on.cards, recorded)
 
 
@@ -216,7 +220,7 @@ def _act(on: Ground, stored: StoredAct, agreement: Agreement | None, recorded: R
     if not is_named or act.agreement != agreement.digest():
         yield Finding(where, -1, "its content is not the one its id names under its agreement")
     for country, text in stored.signatures.items():
-        yield from guarded(where, -1, _signature, act, agreement, country, text)
+        yield from guarded(where, -1, _signature, on, act, agreement, country, text)
     for country, text in stored.receipts.items():
         yield from guarded(where, -1, _receipt, on, act, agreement, on.cards[country], text)
     seq, instrument = recorded.acts.get(stored.act, (None, None))
@@ -228,18 +232,31 @@ def _act(on: Ground, stored: StoredAct, agreement: Agreement | None, recorded: R
         yield Finding(where, -1, f"the ledger holds signatures that are gone: {', '.join(lacking)}")
 
 
-def _signature(act: Act, agreement: Agreement, country: str, text: str) -> None:
+def _signature(on: Ground, act: Act, agreement: Agreement, country: str, text: str) -> None:
     signed = {"payload": b64u(act.encode()), "signatures": [canonical.decode(text.encode())]}
-    acts.verify(act, acts.parse(signed).signatures[0], agreement.party(country))
+    acts.verify(
+        act, acts.parse(signed).signatures[0], agreement.party(country), later_keys(agreement, on.cards)
+    )
 
 
 def _receipt(on: Ground, act: Act, agreement: Agreement, peer: Card, text: str) -> None:
     """The receipt holds by itself, and our copy of the peer's ledger has its entry."""
     receipt: Any = canonical.decode(text.encode())
-    entry = receipt_entry(receipt, act, agreement, None, peer, on.parts.today())
+    entry = receipt_entry(receipt, act, agreement, None, peer, on.parts.today(), on.cards)
     head = logs.head_of(on.connection, ledger_origin(peer.name))
     if head is None or logs.leaf_reader(on.connection, head)(entry.seq) != leaf_hash(entry.encode()):
         raise Damaged("the peer's ledger has another entry at this place", where=f"entry {entry.seq}")
+
+
+def _own_cards(parts: Parts, connection: Connection, recorded: Recorded) -> Iterator[Finding]:
+    """The own cards that are kept are those that the ledger records, each following the one before."""
+    origin, kept = ledger_origin(parts.settings.name), access.own_cards(connection)
+    for number in sorted(kept.keys() | recorded.own_cards.keys()):
+        if kept.get(number) != recorded.own_cards.get(number):
+            seq, _ = recorded.own_cards.get(number, (-1, ""))
+            yield Finding(origin, seq, f"card {number} is kept as another than the ledger records")
+    for before, after in pairwise(read_card(text) for _, (_, text) in sorted(recorded.own_cards.items())):
+        check_follows(before, after)
 
 
 def _recorded_cards(parts: Parts, cards: dict[str, Card], recorded: Recorded) -> Iterator[Finding]:

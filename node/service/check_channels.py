@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from sqlalchemy import Connection
 
@@ -14,6 +13,7 @@ from node.errors import Damaged
 from node.exchange import incoming, outgoing, sealing, versions
 from node.exchange.card import Card, ledger_origin
 from node.exchange.page import EntryPart
+from node.exchange.sealing import StoreKeys
 from node.ledger import canonical, moment, tiles
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry, LedgerEntry
@@ -42,7 +42,7 @@ ENVELOPE_BYTES = POINT_BYTES + sealing.KEY_BYTES + 16
 class Keys:
     """The epoch keys of a channel, each opened once; with a seal key, as they are delivered too."""
 
-    store: bytes = field(repr=False)
+    store: StoreKeys = field(repr=False)
     connection: Connection
     seal: X25519PrivateKey | None = field(default=None, repr=False)
     _opened: dict[int, bytes | None] = field(default_factory=dict, repr=False)
@@ -79,6 +79,9 @@ def check_whole(
     """What only all entries of a channel together can show."""
     connection, log, where = ground.connection, channel.log, f"channel {channel.log}"
     seen["channel_epoch", log] += len(channels.epochs(connection, log, sorted(noted.epochs)))
+    if channel.issuer == ground.parts.country:  # one may wait for its first entry: the partner's key is new
+        waiting = max(noted.epochs, default=0) + 1
+        seen["channel_epoch", log] += len(channels.epochs(connection, log, [waiting]))
     if channel.issuer != ground.parts.country:
         _, counted = incidents.set_apart(connection, issuer.name, log)
         if counted and counted != noted.unaccounted:
@@ -107,7 +110,7 @@ def _heartbeats(ground: Ground, log: int, issuer: Card, seen: Seen) -> Iterator[
 
 
 def _heartbeat(connection: Connection, head: Head, issuer: Card, time: str, note: str) -> None:
-    proven = incoming.prove(note, issuer, head.origin, float("inf"))
+    proven = incoming.prove(note, issuer, head.origin, float("inf"), ever=True)
     new, read_tile = proven.checkpoint, logs.tile_reader(connection, head.log)
     if moment.format(1000 * proven.time_s) != time:
         raise Damaged("a kept checkpoint is of another time than it says", where=time)
@@ -150,7 +153,7 @@ class Outgoing:
     def on(cls, ground: Ground, channel: StoredChannel) -> "Outgoing":
         """Its keys are also held against what was delivered of them."""
         parts = ground.parts
-        keys = Keys(parts.keys.store, ground.connection, parts.keys.seal)
+        keys = Keys(parts.keys.store, ground.connection, parts.keys.seal[0])
         return cls(parts, ground.connection, channel, keys)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
@@ -286,7 +289,6 @@ class Incoming:
     channel: StoredChannel
     issuer: Card
     _keys: Keys
-    _credential_key: EllipticCurvePublicKey
     _apart: "Apart"
     _ledger: Head | None
     noted: Noted = field(default_factory=Noted)
@@ -299,7 +301,7 @@ class Incoming:
         keys = Keys(parts.keys.store, connection)
         apart = Apart.of(*incidents.set_apart(connection, issuer.name, channel.log))
         ledger = logs.head_of(connection, ledger_origin(issuer.name))
-        return cls(parts, connection, channel, issuer, keys, issuer.credential_key, apart, ledger)
+        return cls(parts, connection, channel, issuer, keys, apart, ledger)
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """One bundle."""
@@ -388,7 +390,7 @@ class Incoming:
         if self._leaf_at(entry.seq) != leaf_hash(entry.encode()):
             raise Damaged("the issuer's ledger has another entry at this place", where=f"entry {entry.seq}")
         shown: Any = body["credential"]
-        verified = credential.verify_packed(shown, self._credential_key, issuer=self.issuer.name)
+        verified = incoming.verify_credential(shown, self.issuer, entry.seq)
         digest = b64u(verified.digest)
         incoming.check_names_credential(body, digest)
         return Reproven(row, verified.fields, entry.seq, digest)

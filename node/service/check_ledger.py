@@ -7,7 +7,6 @@ feed, every decision on it (run again), and, where it is the newest, the index a
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import Connection
 
 from node.errors import Damaged
@@ -37,7 +36,6 @@ class LedgerBodies:
     parts: Parts
     connection: Connection
     directions: Directions
-    key: EllipticCurvePublicKey
     noted: Noted = field(default_factory=Noted)
 
     @classmethod
@@ -45,8 +43,7 @@ class LedgerBodies:
         """With every contract loaded."""
         own = [each for each in ground.channels if each.issuer == ground.parts.country]
         signed = {number: (each.agreement, each.contract) for number, each in ground.standings.items()}
-        key = ground.parts.card.credential_key
-        return cls(ground.parts, ground.connection, Directions(own, signed), key)
+        return cls(ground.parts, ground.connection, Directions(own, signed))
 
     def __call__(self, head: Head, start: int, entries: Entries) -> Iterator[Finding]:
         """Every entry is committed to a version or another body that opens."""
@@ -87,9 +84,10 @@ class LedgerBodies:
         if entry.commit != version.commit():
             yield Finding(head.origin, entry.seq, f"{where} is not what the entry commits to")
         by = version.signed
-        if (by.issuer, by.kid) != (self.parts.settings.name, self.parts.kid):
-            yield Finding(head.origin, entry.seq, f"the credential is of {by.issuer}, key {by.kid}")
-        credential.es256_verify(self.key, by.signature, version.credential.signed_part)
+        if by.issuer != self.parts.settings.name:
+            yield Finding(head.origin, entry.seq, f"the credential is of {by.issuer}")
+        public = self.parts.card.credential_key(by.kid, entry.seq)
+        credential.es256_verify(public, by.signature, version.credential.signed_part)
         key = (stored.record_id, "recorded", moment.format(entry.time))
         self.noted.tellings.append(Telling(head.origin, entry.seq, key, (version.tin,)))
         shown = yield from self._decided(version, about)

@@ -18,6 +18,7 @@ from node.agreements import act as acts
 from node.agreements.act import Instrument
 from node.errors import Damaged
 from node.exchange.card import Card
+from node.exchange.card import read as read_card
 from node.exchange.incoming import prove
 from node.ledger import canonical, merkle, moment, tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
@@ -53,9 +54,13 @@ class Recorded:
     acts: dict[str, tuple[int, Instrument]] = field(default_factory=dict)
     documents: dict[str, tuple[int, canonical.Json]] = field(default_factory=dict)
     cards: dict[str, int] = field(default_factory=dict)
+    own_cards: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
         """Remember what an entry is about."""
+        if entry.type == "key":
+            text = str(body["card"])
+            self.own_cards[read_card(text).number] = (entry.seq, text)
         if entry.type == "member":
             self.cards[str(body["card"])] = entry.seq
         if entry.type == "agreement":
@@ -69,6 +74,7 @@ class Recorded:
         self.acts.update(later.acts)
         self.documents.update(later.documents)
         self.cards.update(later.cards)
+        self.own_cards.update(later.own_cards)
 
 
 @dataclass(slots=True)
@@ -310,8 +316,8 @@ def check_head(head: Head, origin: str, signer: Card, *, is_own: bool) -> Iterat
 def _signed(head: Head, origin: str, signer: Card, *, is_own: bool) -> Checkpoint:
     """The checkpoint that was signed; a copied one also carries the time up to which it is proven."""
     if is_own:
-        return open_checkpoint(head.checkpoint, origin, signer.verifiers(origin))
-    proven = prove(head.checkpoint, signer, origin, float("inf"))
+        return open_checkpoint(head.checkpoint, origin, signer.verifiers(origin, ever=True))
+    proven = prove(head.checkpoint, signer, origin, float("inf"), ever=True)
     if moment.format(proven.time_s * 1000) < head.time:
         raise Damaged("the head claims to be proven later than its checkpoint says", where=origin)
     return proven.checkpoint

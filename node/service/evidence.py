@@ -17,17 +17,17 @@ from sqlalchemy import Connection
 from node.agreements import recognition, state
 from node.agreements.document import direction_terms
 from node.errors import Busy, Conflict, NotFound, problem
-from node.exchange import sealing
+from node.exchange import incoming, sealing
 from node.exchange.card import Card, cosigner_name, ledger_origin
 from node.exchange.outgoing import held_key
-from node.exchange.standing import HeldAct, Standing
+from node.exchange.standing import HeldAct, Standing, later_keys
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, stated
 from node.ledger.encoding import b64
 from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.note import read_note
 from node.ledger.tiles import Tree
-from node.records import credential, identifiers, status
+from node.records import identifiers, status
 from node.service.accusing import is_accused
 from node.service.parts import Parts
 from node.store import channels, logs, records, witnessed
@@ -89,6 +89,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "at": moment.format(at_ms),
         "reader": parts.country,
         "issuer": found.issuer.text,
+        "later_keys": _later_keys(parts, connection, found),
         "agreement": found.standing.agreement.to_json(),
         "acts": [told for _, told in acts],
         "ledger": ledger.note,
@@ -99,6 +100,18 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "answer": _answer(parts, found, [act for act, _ in acts], rows[-1], at_ms, age_s),
     }
     return canonical.encode(content)
+
+
+def _later_keys(parts: Parts, connection: Connection, found: Found) -> dict[str, Any]:
+    """The keys of the other parties that followed those which the agreement names, as on their cards."""
+    agreement, cards = found.standing.agreement, parts.cards(connection)
+    later = {}
+    for country, keys in later_keys(agreement, cards).items():
+        if keys and country != found.issuer.country:
+            later[country] = [
+                each.to_json() for each in cards[country].keys["credential"] if each.key in keys
+            ]
+    return later
 
 
 def moment_of(at: str, now_ms: int) -> int:
@@ -221,9 +234,9 @@ def _answer(
     if row["kind"] == "tombstone":
         read, reasons = recognition.NOT_SHARED, recognition.unshared(now)
     else:
-        shown = credential.verify_packed(
-            json.loads(row["body"])["credential"], issuer.credential_key, issuer=issuer.name
-        ).fields
+        body = json.loads(row["body"])
+        seq = LedgerEntry.decode(body["ledger"]["entry"].encode()).seq
+        shown = incoming.verify_credential(body["credential"], issuer, seq).fields
         terms = direction_terms(found.standing.agreement, issuer.country, parts.country, now)
         read = status.as_read(_text(shown, "status"), _text(shown, "valid_to") or None, day)
         programme, scope = _text(shown, "programme") or None, [str(each) for each in _list(shown, "scope")]

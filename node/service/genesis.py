@@ -4,6 +4,7 @@ from node.errors import Conflict
 from node.exchange.card import ledger_origin
 from node.exchange.log_writer import begin
 from node.ledger import moment
+from node.service import introduction
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import logs
@@ -18,6 +19,6 @@ def start_ledger(parts: Parts) -> None:
         origin = ledger_origin(parts.settings.name)
         begin(connection, origin, moment.format(parts.now_ms()), parts.sign, LEDGER)
         batch = Batch(parts, connection)
-        batch.append_body("key", {"v": 1, "card": parts.card.text})
+        introduction.record(batch, parts.card)
         batch.commit()
     batch.settle()

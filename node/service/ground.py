@@ -110,7 +110,9 @@ def ground(parts: Parts) -> Iterator[Ground]:
         connection = made.connection
         made.cards = made._read_cards()  # the first look, which takes the state
         told = "decisions cannot be checked: "
-        made.standings = made._read("agreements", told, lambda: load_standings(connection, parts.country), {})
+        made.standings = made._read(
+            "agreements", told, lambda: load_standings(connection, parts.country, made.cards), {}
+        )
         made.channels = made._read("channels", "", lambda: channels.channels(connection), [])
         made.entries = made._read("store", "", lambda: logs.entry_count(connection), 0)
         yield made

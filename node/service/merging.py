@@ -17,7 +17,7 @@ from node.agreements.document import Agreement
 from node.errors import Malformed, Refusal, TooMuch, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.page import ActPart, AgreementPart
-from node.exchange.standing import Standing
+from node.exchange.standing import Standing, later_keys
 from node.ledger import canonical
 from node.ledger.encoding import unb64u
 from node.ledger.entry import LedgerEntry, commitment
@@ -127,9 +127,10 @@ class Merge:
     ) -> None:
         """Add what is new of an act: itself, and signatures that hold."""
         own, (act, signed) = batch.parts.country, known.get(number, (told.act, ()))
+        later = later_keys(agreement, batch.parts.cards(batch.connection))
         new = {each.country: each for each in told.signatures if each.country not in (*signed, own)}
         for signature in new.values():
-            acts.verify(act, signature, agreement.party(signature.country))
+            acts.verify(act, signature, agreement.party(signature.country), later)
         if number not in known and new:
             for country in new:
                 state.admit(agreement, act, country, own, known)
@@ -150,7 +151,8 @@ class Merge:
         if followed is None:
             raise Unproven("a receipt came from a ledger that we do not follow", where=self.peer.name)
         leaf_at = logs.leaf_reader(batch.connection, followed)
-        check_receipt(receipt, act, standing, self.peer, leaf_at, batch.today)
+        cards = batch.parts.cards(batch.connection)
+        check_receipt(receipt, act, standing, self.peer, leaf_at, batch.today, cards)
         text = canonical.encode(dict(receipt)).decode()
         agreements.put_receipt(batch.connection, number, self.peer.country, text)
         batch.forget_lines()
@@ -218,10 +220,16 @@ def _noting(refused: list[str]) -> Iterator[None]:
 
 
 def check_receipt(
-    receipt: Mapping[str, Any], act: Act, standing: Standing, peer: Card, leaf_at: LeafAt, today: str
+    receipt: Mapping[str, Any],
+    act: Act,
+    standing: Standing,
+    peer: Card,
+    leaf_at: LeafAt,
+    today: str,
+    cards: Mapping[str, Card],
 ) -> None:
     """`Unproven` unless the peer's ledger, as we follow it, holds this act with enough signatures."""
-    entry = receipt_entry(receipt, act, standing.agreement, standing.contract, peer, today)
+    entry = receipt_entry(receipt, act, standing.agreement, standing.contract, peer, today, cards)
     if leaf_at(entry.seq) != leaf_hash(entry.encode()):
         raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
 
@@ -233,6 +241,7 @@ def receipt_entry(
     contract: Contract | None,
     peer: Card,
     today: str,
+    cards: Mapping[str, Card],
 ) -> LedgerEntry:
     """What a receipt proves by itself: the entry of the peer's ledger that holds this act, complete."""
     if set(receipt) != {"entry", "salt", "body", "proof"} or not isinstance(receipt["body"], dict):
@@ -244,24 +253,30 @@ def receipt_entry(
     if commitment(unb64u(str(receipt["salt"])), canonical.encode(receipt["body"])) != entry.commit:
         raise Unproven("a receipt's entry commits to something else", where=peer.name)
     recorded = acts.parse(receipt["body"].get("instrument"))
-    if recorded.act != act or not recorded.complete(agreement, today, contract).allowed:
+    if (
+        recorded.act != act
+        or not recorded.complete(agreement, today, contract, later_keys(agreement, cards)).allowed
+    ):
         raise Unproven("a receipt does not hold the complete act", where=act.id)
     proof = TlogProof.decode(str(receipt["proof"]))
     if proof.index != entry.seq:
         raise Unproven("a receipt proves another entry", where=peer.name)
     origin = ledger_origin(peer.name)
-    proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin))
+    proof.verify(leaf_hash(encoded), origin, peer.verifiers(origin, ever=True))
     return entry
 
 
 def check_parties(batch: Batch, agreement: Agreement, peer: Card) -> None:
     """`Unproven` unless the agreement names us, the peer, and every pinned party with the keys we know."""
-    cards = {batch.parts.country: batch.parts.card, **batch.parts.peers.by_country(batch.connection)}
+    cards = batch.parts.cards(batch.connection)
     if not {batch.parts.country, peer.country} <= set(agreement.countries):
         raise Unproven("an agreement is not between us and the peer that sends it", where=agreement.id)
     for party in agreement.parties:
         card = cards.get(party.country)
-        if card and (party.name, dict(party.key)) != (card.name, card.keys["credential"]):
+        is_known = card is None or (
+            party.name == card.name and dict(party.key) in card.of("credential", ever=True)
+        )
+        if not is_known:
             raise Unproven(
                 "an agreement names another node or key for a party", where=f"{agreement.id}, {party.country}"
             )

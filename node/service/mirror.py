@@ -4,7 +4,7 @@ What a page is checked against is read first, and checked without holding up the
 transaction that stores it makes sure that nothing of that has moved meanwhile.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -66,8 +66,10 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was taken over: whether our copy of the ledger is whole with it, and whether the peer has more."""
+    """What was taken over: the peer's newest card, whether our copy of its ledger is whole, and whether the
+    peer has more."""
 
+    peer: Card
     is_ledger_whole: bool
     more: bool
 
@@ -91,6 +93,10 @@ class Checked:
         return self.held.head.size + len(self.entries) == self.proven.checkpoint.size
 
 
+Renew = Callable[[Card], None]
+"""Pins a later card of a peer, before anything that rests on it is stored; a refusal ends it."""
+
+
 def cursors(parts: Parts, connection: Connection, peer: Card, rev: int) -> Cursors:
     """How far we have come with a peer."""
     ledger = logs.head_of(connection, ledger_origin(peer.name))
@@ -99,7 +105,7 @@ def cursors(parts: Parts, connection: Connection, peer: Card, rev: int) -> Curso
         channel = channels.channel(connection, number, peer.country, parts.country)
         head = logs.head(connection, channel.log) if channel else None
         sizes[number] = head.size if head else 0
-    return Cursors(rev, ledger.size if ledger else 0, sizes)
+    return Cursors(peer.number, rev, ledger.size if ledger else 0, sizes)
 
 
 def expected(parts: Parts, connection: Connection, peer: Card) -> list[tuple[str, Standing]]:
@@ -114,20 +120,25 @@ def expected(parts: Parts, connection: Connection, peer: Card) -> list[tuple[str
     return found[:CURSORS_LIMIT]
 
 
-def take(parts: Parts, peer: Card, news: News) -> Taken:
+def take(parts: Parts, peer: Card, news: News, renew: Renew) -> Taken:
     """Verify a page and store what it proves.
 
-    A `Refusal` means that nothing of it was stored.
+    A `Refusal` means that nothing of it was stored, but for a later card of the peer that it brought.
     """
-    now_ms = parts.now_ms()
+    now_ms, known = parts.now_ms(), peer
     with parts.database.read() as connection:
+        peer = incoming.newest_card(news.card, known)
         ledger = _followed(connection, peer, news.ledger, _latest_s(parts, now_ms))
+        if news.card is not None:
+            incoming.check_recorded(news.card, peer, ledger.proven.checkpoint)
         leaf_at = logs.leaf_reader(connection, ledger.held, ledger.leaves)
-        known = dict(expected(parts, connection, peer))
+        waited = dict(expected(parts, connection, peer))
         checked = [
-            _checked(parts, connection, peer, page, known.pop(page.agreement, None), leaf_at, now_ms)
+            _checked(parts, connection, peer, page, waited.pop(page.agreement, None), leaf_at, now_ms)
             for page in news.channels
         ]
+    if peer is not known:
+        renew(peer)
     time, skew_s = moment.format(now_ms), parts.settings.clock_skew_s
     with parts.database.write() as connection:
         _take_ledger(connection, ledger)
@@ -144,7 +155,7 @@ def take(parts: Parts, peer: Card, news: News) -> Taken:
                 _keep_heartbeat(connection, log, each)
         incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     is_whole = ledger.is_whole
-    return Taken(is_whole, not (is_whole and all(each.is_whole for each in checked)))
+    return Taken(peer, is_whole, not (is_whole and all(each.is_whole for each in checked)))
 
 
 def _latest_s(parts: Parts, now_ms: int) -> float:

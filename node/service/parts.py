@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms
-from node.exchange.card import Card, cosigner_name, credential_kid
+from node.exchange.card import Card, cosigner_name
 from node.exchange.outgoing import Line
-from node.exchange.peers import Peers
+from node.exchange.peers import OwnCard, Peers
 from node.exchange.standing import Standing, Standings
 from node.keys import NodeKeys
 from node.ledger import canonical, moment
@@ -31,7 +31,7 @@ class Parts:
     settings: Settings
     database: Database
     keys: NodeKeys = field(repr=False)
-    card: Card
+    own: OwnCard
     peers: Peers
     standings: Standings
     bell: Bell
@@ -42,34 +42,44 @@ class Parts:
     entropy: Callable[[int], bytes]
 
     @property
+    def card(self) -> Card:
+        """The node's own card, as its ledger holds it."""
+        return self.own.card
+
+    @property
     def country(self) -> str:
         """The administration's country."""
         return self.settings.country
 
     def sign(self, checkpoint: Checkpoint) -> str:
-        """The note of a checkpoint of one of this node's logs, signed with its log key and ML-DSA-44."""
-        note = sign_checkpoint(checkpoint, [ed25519_signer(checkpoint.origin, self.keys.log)])
-        return note + self._cosigned(checkpoint.text(), self._lasting_cosigner)
+        """The note of a checkpoint of one of this node's logs, signed with its log key and ML-DSA-44.
+
+        While a key is being rotated, both sign.
+        """
+        note = sign_checkpoint(checkpoint, [ed25519_signer(checkpoint.origin, key) for key in self.keys.log])
+        return note + self._lasting(checkpoint.text())
 
     def beat(self, text: str) -> str:
         """This node's cosignature line on a checkpoint text: it stands by it as of now."""
-        return self._cosigned(text, cosigner(cosigner_name(self.settings.name), self.keys.cosign))
+        return self._cosigned(text, [cosigner(self._witness, key) for key in self.keys.cosign])
 
     def witness(self, text: str) -> str:
-        """Both cosignature lines of this node as a witness of somebody else's checkpoint."""
-        return self.beat(text) + self._cosigned(text, self._lasting_cosigner)
+        """The cosignature lines of both kinds of this node as a witness of somebody else's checkpoint."""
+        return self.beat(text) + self._lasting(text)
+
+    def _lasting(self, text: str) -> str:
+        return self._cosigned(text, [ml_dsa_cosigner(self._witness, key) for key in self.keys.cosign_pq])
+
+    def _cosigned(self, text: str, signers: list[Signer]) -> str:
+        return "".join(cosign(text, signer, self.now_ms() // 1000) for signer in signers)
 
     @property
-    def _lasting_cosigner(self) -> Signer:
-        return ml_dsa_cosigner(cosigner_name(self.settings.name), self.keys.cosign_pq)
+    def _witness(self) -> str:
+        return cosigner_name(self.settings.name)
 
-    def _cosigned(self, text: str, signer: Signer) -> str:
-        return cosign(text, signer, self.now_ms() // 1000)
-
-    @property
-    def kid(self) -> str:
-        """The key id on credentials."""
-        return credential_kid(self.settings.name)
+    def cards(self, connection: Connection) -> dict[str, Card]:
+        """The cards of all pinned peers and of this node, by country."""
+        return {**self.peers.by_country(connection), self.country: self.card}
 
     def policy(self, connection: Connection) -> Policy:
         """Who must cosign this node's ledger: as the settings say, else any one of the peers."""

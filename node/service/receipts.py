@@ -60,7 +60,7 @@ class Receipts:
             raise NotFound("the ledger is not as long", where=f"size {size}", why=f"it has {head.size}")
         tree = self._tree(size)
         checkpoint = Checkpoint(head.origin, size, tree.root())
-        note = sign_checkpoint(checkpoint, [ed25519_signer(head.origin, self._parts.keys.log)])
+        note = sign_checkpoint(checkpoint, [ed25519_signer(head.origin, key) for key in self._parts.keys.log])
         return self._receipt(seq, tree, Receipt(note))
 
     def _receipt(self, seq: int, tree: Tree, found: Receipt) -> Receipt:

@@ -22,6 +22,7 @@ from node.exchange.peers import PeerClient
 from node.exchange.serving import Cursors
 from node.ledger import moment
 from node.service import accusing, behind, failures, mirror
+from node.service.admission import RenewPeer
 from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
@@ -96,10 +97,7 @@ class Follower:
 
     def __init__(self, parts: Parts, sequencer: Sequencer, peer: Card) -> None:
         self._parts, self._sequencer, self.peer = parts, sequencer, peer
-        settings = parts.settings
-        self._client = PeerClient(
-            peer, settings.name, parts.keys.log, settings.peer_timeout_s, lambda: parts.now_ms() / 1000
-        )
+        self._client = self._client_of(peer)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name=f"follow {peer.name}", daemon=True),
@@ -108,6 +106,11 @@ class Follower:
         self._rev, self._has_looked_back = 0, False
         self._progress = Progress()
         self._unread_since_ms: int | None = None
+
+    def _client_of(self, peer: Card) -> PeerClient:
+        parts, settings = self._parts, self._parts.settings
+        now_s = lambda: parts.now_ms() / 1000  # noqa: E731
+        return PeerClient(peer, settings.name, parts.keys.known_to_peers, settings.peer_timeout_s, now_s)
 
     @property
     def is_alive(self) -> bool:
@@ -157,7 +160,7 @@ class Follower:
         news = None
         try:
             news = page.read(_loads(answer), peer.name)
-            taken = mirror.take(parts, peer, news)
+            taken = mirror.take(parts, peer, news, self._renew)
         except (Malformed, Unproven) as refusal:
             failures.failed(parts, peer, refusal, news)
             if news is not None:
@@ -170,6 +173,14 @@ class Follower:
         now_at, now_known = self._reached()
         moved = known != now_known or (at.ledger, at.channels) != (now_at.ledger, now_at.channels)
         return Took(taken.more or news.agreements is not None, moved)
+
+    def _renew(self, peer: Card) -> None:
+        """Pin a later card of the peer, and go by it from now on."""
+        self._sequencer.submit(RenewPeer(peer)).result(self._parts.settings.request_timeout_s)
+        client, self._client = self._client, self._client_of(peer)
+        self.peer = peer
+        client.close()
+        log.info("a peer has a new card", peer=peer.name, number=peer.number)
 
     def _look_back(self) -> None:
         """Before its first news, hear what the peer has seen of us; it may have been away at our start."""
@@ -282,7 +293,7 @@ class Follower:
 
 def _path(at: Cursors) -> str:
     """The request for what is behind these cursors."""
-    query = [("rev", at.rev), ("ledger", at.ledger)]
+    query = [("card", at.card), ("rev", at.rev), ("ledger", at.ledger)]
     channels_at = [("at", f"{number}:{size}") for number, size in at.channels.items()]
     return "/v1/peer/news?" + "&".join(
         f"{name}={quote(str(value), safe=':')}" for name, value in [*query, *channels_at]

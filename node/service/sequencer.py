@@ -19,6 +19,7 @@ import structlog
 from node.errors import Busy, Refusal
 from node.service import behind, line
 from node.service.batch import Batch
+from node.service.introduction import Introduce
 from node.service.parts import Parts
 
 IDLE_S = 0.5
@@ -113,11 +114,20 @@ class Sequencer:
         while self._open and not self.has_looked_back:
             try:
                 behind.look_back(self._parts)
+                self._introduce()
                 self.has_looked_back = True
             except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever the store does
-                log.error("what peers have seen could not be asked for", why=repr(error))
+                log.error("the node could not begin to write", why=repr(error))
                 time.sleep(PAUSE_S)
         self._ring()
+
+    def _introduce(self) -> None:
+        """Write the node's card if it has changed, before anything is signed that rests on it."""
+        [answer] = self._written([_Item(Introduce())])
+        if isinstance(answer, Busy):
+            raise answer
+        if isinstance(answer, Refusal):
+            log.error("the node's card stays as it was", why=answer.sentence())
 
     def _drain(self) -> list[_Item] | None:
         """The next batch; empty when nothing came for a while; None to stop."""

@@ -42,7 +42,7 @@ class Draft:
                 why=why,
                 do="name each party once",
             )
-        cards = {parts.country: parts.card, **parts.peers.by_country(batch.connection)}
+        cards = parts.cards(batch.connection)
         missing = [country for country in self.countries if country not in cards]
         if missing or parts.country not in self.countries:
             raise Conflict(
@@ -102,7 +102,7 @@ class Sign:
             )
         if proposed is None:
             agreements.add_act(batch.connection, new.id, standing.agreement.id, new.encode())
-        put_signature(batch, new, acts.sign(new, own, ECKey.import_key(batch.parts.keys.credential)))
+        put_signature(batch, new, acts.sign(new, own, ECKey.import_key(batch.parts.keys.credential[0])))
         record_complete(batch, standing.agreement.id)
         return {"act": new.id, "complete": ruling.allowed, "missing": list(ruling.missing)}
 
@@ -245,7 +245,7 @@ class Withdraw:
             "preconditions_met": [],
         }
         act = acts.parse_act(says | {"nonce": b64u(canonical.digest(says)[:16])})
-        signature = acts.sign(act, batch.parts.country, ECKey.import_key(batch.parts.keys.credential))
+        signature = acts.sign(act, batch.parts.country, ECKey.import_key(batch.parts.keys.credential[0]))
         if all(held.act != act for held in standing.held):
             agreements.add_act(batch.connection, act.id, self.agreement, act.encode())
         put_signature(batch, act, signature)
@@ -298,7 +298,7 @@ def standing_of(batch: Batch, agreement: str) -> Standing:
 
 def party_of(card: Card) -> document.Party:
     """A node as a party of an agreement: it signs with the credential key on its card."""
-    return document.Party(card.country, card.name, card.administration, card.keys["credential"])
+    return document.Party(card.country, card.name, card.administration, card.of("credential")[0])
 
 
 def add_document(batch: Batch, agreement: Agreement) -> None:

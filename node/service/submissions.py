@@ -244,7 +244,7 @@ class Submissions:
         if head is None:
             return
         url = partner.address + WITNESS_PATH
-        target = self._target(head.origin, url, partner.cosigners, self._sign)
+        target = self._target(head.origin, url, partner.cosigners(), self._sign)
         if target.is_free() and target.old < head.size:
             self._pool.submit(self._kept, self._asking(target, head), head)
 
@@ -256,13 +256,15 @@ class Submissions:
 
     def _sign(self, url: str, body: bytes) -> dict[str, str]:
         parts = self._parts
-        return requests.sign("POST", url, body, parts.settings.name, parts.keys.log, parts.now_ms() / 1000)
+        return requests.sign(
+            "POST", url, body, parts.settings.name, parts.keys.known_to_peers, parts.now_ms() / 1000
+        )
 
     def _show(self, head: Head | None, other: Card) -> None:
         """Show a peer's ledger, as far as it is proven here, to another."""
         if head is None or not head.is_whole:
             return
-        target = self._target(head.origin, other.address + WITNESS_PATH, other.cosigners)
+        target = self._target(head.origin, other.address + WITNESS_PATH, other.cosigners())
         if target.is_free() and target.old < head.size:
             self._pool.submit(self._asking(target, head))
 

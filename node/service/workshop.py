@@ -168,7 +168,7 @@ _signatory: Signatory
 
 def _begin(issuer: str, kid: str, key_place: str, home: Path) -> None:
     global _signatory  # noqa: PLW0603  # what all the work of a process needs
-    _signatory = Signatory(issuer, kid, es256_signer(keys.load_one(key_place, home, "credential")))
+    _signatory = Signatory(issuer, kid, es256_signer(keys.load_one(key_place, home, "credential")[0]))
 
 
 def _as_json(rows: Sequence[Fields]) -> bytes:

@@ -1,14 +1,14 @@
-"""Queries over peers, tokens and idempotency keys."""
+"""Queries over cards, tokens and idempotency keys."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, inspect, select, update
 
 from node.store.database import Row, add, put, put_new, table
-from node.store.tables import Idempotency, Peer, PeerNonce, Token
+from node.store.tables import Idempotency, OwnCardRow, Peer, PeerNonce, Token
 
 PEER, TOKEN, IDEMPOTENCY = table(Peer), table(Token), table(Idempotency)
-NONCE = table(PeerNonce)
+NONCE, OWN_CARD = table(PeerNonce), table(OwnCardRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,39 @@ def peers(connection: Connection) -> list[Row]:
 def put_peer(connection: Connection, row: Row) -> None:
     """Pin a card, in place of an earlier one of the same node."""
     put(connection, Peer, [row])
+
+
+def holds(connection: Connection, name: str, number: int) -> None:
+    """Note that a peer has this card of ours, unless it is known to have a later one."""
+    found = update(PEER).where(PEER.c.name == name, PEER.c.holds < number).values(holds=number)
+    connection.execute(found)
+
+
+def held_by(connection: Connection, name: str) -> int:
+    """The number of the newest card of ours that a peer is known to have."""
+    return connection.execute(select(PEER.c.holds).where(PEER.c.name == name)).scalar() or 0
+
+
+def has_cards(connection: Connection) -> bool:
+    """Whether the store was made, and brought to this version."""
+    return inspect(connection).has_table(OWN_CARD.name)
+
+
+def own_card(connection: Connection) -> str:
+    """The newest card of this node; empty before the first."""
+    newest = select(OWN_CARD.c.card).order_by(OWN_CARD.c.number.desc()).limit(1)
+    return connection.execute(newest).scalar() or ""
+
+
+def own_cards(connection: Connection) -> dict[int, tuple[int, str]]:
+    """(place in the ledger, card) of all cards of this node, by number."""
+    found = select(OWN_CARD.c.number, OWN_CARD.c.ledger_seq, OWN_CARD.c.card)
+    return {number: (seq, card) for number, seq, card in connection.execute(found)}
+
+
+def add_own_card(connection: Connection, number: int, ledger_seq: int, card: str) -> None:
+    """Keep a new card of this node."""
+    add(connection, OwnCardRow, [{"number": number, "ledger_seq": ledger_seq, "card": card}])
 
 
 def token(connection: Connection, number: str) -> StoredToken | None:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -151,6 +152,37 @@ def add_epoch(connection: Connection, new: StoredEpoch) -> None:
         ChannelEpoch,
         [{"log": new.log, "epoch": new.epoch, "wrapped": new.wrapped, "envelope": new.envelope}],
     )
+
+
+def epoch_count(connection: Connection) -> int:
+    """How many epoch keys are kept."""
+    return connection.execute(select(func.count()).select_from(EPOCH)).scalar_one()
+
+
+def wrapped_after(
+    connection: Connection, after: tuple[int, int], limit: int
+) -> list[tuple[int, int, bytes, str]]:
+    """(log, epoch, wrapped key, origin of the log) behind (log, epoch), in order."""
+    found = (
+        select(EPOCH.c.log, EPOCH.c.epoch, EPOCH.c.wrapped, HEAD.c.origin)
+        .join(HEAD, HEAD.c.log == EPOCH.c.log)
+        .where(tuple_(EPOCH.c.log, EPOCH.c.epoch) > tuple_(*after))
+        .order_by(EPOCH.c.log, EPOCH.c.epoch)
+        .limit(limit)
+    )
+    return [tuple(row) for row in connection.execute(found)]
+
+
+def set_wrapped(connection: Connection, log: int, epoch: int, wrapped: bytes) -> None:
+    """Keep an epoch key that was wrapped anew."""
+    of = (EPOCH.c.log == log, EPOCH.c.epoch == epoch)
+    connection.execute(update(EPOCH).where(*of).values(wrapped=wrapped))
+
+
+def set_envelope(connection: Connection, log: int, epoch: int, envelope: bytes) -> None:
+    """Deliver an epoch key anew."""
+    of = (EPOCH.c.log == log, EPOCH.c.epoch == epoch)
+    connection.execute(update(EPOCH).where(*of).values(envelope=envelope))
 
 
 def views(connection: Connection, record_ids: Sequence[str]) -> dict[tuple[int, str], bytes | None]:

@@ -187,6 +187,11 @@ def body(connection: Connection, seq: int) -> bytes:
     return bytes(sealed)
 
 
+def set_body(connection: Connection, seq: int, sealed: bytes) -> None:
+    """Keep a body that was sealed anew."""
+    connection.execute(update(BODY).where(BODY.c.seq == seq).values(sealed=sealed))
+
+
 def bodies(connection: Connection, start: int, stop: int) -> dict[int, bytes]:
     """The sealed bodies behind the ledger entries `start` up to, not including, `stop`."""
     found = select(BODY.c.seq, BODY.c.sealed).where(BODY.c.seq >= start, BODY.c.seq < stop)

@@ -1,6 +1,6 @@
 """Queries over own operators, and over the identifiers and names of all operators."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    update,
 )
 
 from node.records import model
@@ -87,6 +88,25 @@ def newest_after(connection: Connection, after: str, limit: int) -> list[StoredV
         _newest().where(RECORD.c.record_id > after).order_by(RECORD.c.record_id).limit(limit)
     )
     return [StoredVersion(*row) for row in rows]
+
+
+def record_count(connection: Connection) -> int:
+    """How many own records there are."""
+    return connection.execute(select(func.count()).select_from(RECORD)).scalar_one()
+
+
+def wrapped_after(connection: Connection, after: str, limit: int) -> list[tuple[str, bytes]]:
+    """(record, wrapped key) of up to `limit` records, in the order of their ids, behind `after`."""
+    found = select(RECORD.c.record_id, RECORD.c.wrapped_key).where(RECORD.c.record_id > after)
+    rows = connection.execute(found.order_by(RECORD.c.record_id).limit(limit))
+    return [(row.record_id, row.wrapped_key) for row in rows]
+
+
+def set_wrapped(connection: Connection, anew: Mapping[str, bytes]) -> None:
+    """Keep record keys that were wrapped anew."""
+    change = update(RECORD).where(RECORD.c.record_id == bindparam("of")).values(wrapped_key=bindparam("anew"))
+    if anew:
+        connection.execute(change, [{"of": of, "anew": wrapped} for of, wrapped in anew.items()])
 
 
 def versions(connection: Connection, record_id: str) -> list[StoredVersion]:

@@ -304,13 +304,23 @@ class Change(SQLModel, table=True):
 
 
 class Peer(SQLModel, table=True):
-    """A pinned card."""
+    """A pinned card; `holds` is the number of the newest card of this node that the peer has."""
 
     __tablename__ = "peer"
     name: str = Field(primary_key=True)
     country: str = Field(unique=True)
     card: str
     pinned_at: str
+    holds: int
+
+
+class OwnCardRow(SQLModel, table=True):
+    """A card of this node, and where the ledger holds it; the newest one counts."""
+
+    __tablename__ = "own_card"
+    number: int = Field(primary_key=True)
+    ledger_seq: int
+    card: str
 
 
 class Token(SQLModel, table=True):

@@ -94,7 +94,7 @@ class Partner:
         """The headers of a request to the node, signed now with the pinned key unless changed."""
         url = changed.get("url", self.node.url + path)
         sender, at = changed.get("sender", self.card.name), changed.get("at", time.time())
-        return requests.sign(method, url, body, sender, changed.get("key", self.keys.log), at)
+        return requests.sign(method, url, body, sender, changed.get("key", self.keys.log[0]), at)
 
     def get(self, headers: dict[str, str], path: str = NEWS) -> httpx.Response:
         """Send a GET with these headers."""
@@ -259,8 +259,8 @@ def test_a_replayed_request_is_refused(partner: Partner) -> None:
 def test_a_request_signed_with_an_unknown_key_is_refused(partner: Partner, tmp_path: Path) -> None:
     stranger = card_holder(tmp_path, "AR", partner.node)
     assert is_problem(partner.get(stranger.headers()), 401)
-    assert is_problem(partner.get(partner.headers(key=stranger.keys.log)), 401)
-    assert is_problem(partner.get(partner.headers(key=partner.keys.cosign)), 401)
+    assert is_problem(partner.get(partner.headers(key=stranger.keys.log[0])), 401)
+    assert is_problem(partner.get(partner.headers(key=partner.keys.cosign[0])), 401)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_evidence_is_written_and_checked_by_the_commands(three: Three, tmp_path:
     out, policy = tmp_path / "case.json", tmp_path / "policy"
     own, reader = card_of(br), card_of(uy)
     log, *_ = own.verifiers("aeo.br.example/ledger")
-    policy.write_text(f"log {log.vkey()}\nwitness uy {reader.cosigners[1].vkey()}\nquorum uy\n")
+    policy.write_text(f"log {log.vkey()}\nwitness uy {reader.newest_cosigners[1].vkey()}\nquorum uy\n")
     run = CliRunner().invoke
     done = run(cli, ["evidence", tin, "-o", str(out), "--home", str(uy.home)])
     assert done.exit_code == 0, done.output

@@ -48,7 +48,18 @@ from node.store.database import Database
 from node.store.tables import LEDGER
 from tests.service import stores
 from tests.service import test_witnessing as witnessed
-from tests.service.world import CNPJS, OFFICER, Json, Node, World, asking, make_world, open_world, operator
+from tests.service.world import (
+    CNPJS,
+    OFFICER,
+    Json,
+    Node,
+    World,
+    asking,
+    kid_of,
+    make_world,
+    open_world,
+    operator,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 ONE, TWO = (f"BR{cnpj}" for cnpj in CNPJS[1:3])
@@ -243,10 +254,10 @@ def struck(node: Node, effect: str, fault: Fault) -> Node:
         parts.database.close()
         changed = {"database": StruckDatabase(node, fault, loads=effect == "load")}
     elif effect == "sign version":
-        by = Signatory(parts.settings.name, parts.kid, es256_signer(StruckKey(keys.credential, fault)))
+        by = Signatory(parts.settings.name, kid_of(parts), es256_signer(StruckKey(keys.credential[0], fault)))
         changed = {"workshop": Workshop(by, parts.settings.keys, node.home, 0)}
     elif effect == "sign checkpoint":
-        changed = {"keys": replace(keys, log=StruckKey(keys.log, fault))}
+        changed = {"keys": replace(keys, log=(StruckKey(keys.log[0], fault),))}
     elif effect == "ring":
         changed = {"bell": StruckBell(fault)}
     return replace(node, parts=replace(parts, **changed))
@@ -488,13 +499,16 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     return told.get(type(work)) or "/".join({outcome.kind for outcome in outcomes})
 
 
+ELSEWHERE = "http://elsewhere.example"
+
+
 def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
     """A piece of work of this kind, and the node at which it can be done now."""
     br, uy = world.br, world.uy
     if kind is Merge:
         br.settle(Sign(world.agreement, "suspend", "BR", "UY"))
         news = page.read(world.page(uy), br.parts.card.name)
-        mirror.take(uy.parts, br.parts.card, news)
+        mirror.take(uy.parts, br.parts.card, news, lambda _: None)
         assert news.agreements is not None
         return "uy", Merge(br.parts.card, tuple(news.agreements))
     if kind is AddCheckpoint:
@@ -510,9 +524,8 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         return "uy", CloseIncident(uy.incidents()[0]["incident"])
     if kind is AdmitPeer:
         told = uy.parts.settings
-        moved = card.write(
-            told.name, told.country, told.administration, "http://elsewhere.example", uy.parts.keys
-        )
+        moved = card.renew(uy.parts.card, told.administration, ELSEWHERE, uy.parts.keys, uy.ledger().size)
+        assert moved is not None
         return "br", AdmitPeer(moved.text, moved.fingerprint)
     drafted = Draft("BR-UY", ("BR", "UY"), terms.terms("br_uy"), rules.text("mra_v1"))
     changes = {"legal_name": "Outro Nome S/A"}

@@ -467,7 +467,10 @@ LATER_ONLY = [
 def test_what_stops_one_check_does_not_stop_the_ledgers(lived: World, edit: str) -> None:
     """The ledger comes first and the pinned cards last: what is wrong with either is still found."""
     moved = lived.uy.parts
-    other = card.write("aeo.uy.example", "UY", "Customs of UY", "http://elsewhere.example", moved.keys)
+    other = card.renew(
+        moved.card, "Customs of UY", "http://elsewhere.example", moved.keys, lived.uy.ledger().size
+    )
+    assert other is not None
     pinned = lived.br.settle(Pinned(other))
     lived.br.amend(ONE, legal_name="Outra S/A")
     newest = lived.br.ledger().size - 1

@@ -51,7 +51,7 @@ def said(node: Node, agreement: document.Agreement, number: int = 0, **says: Any
     base: Json = {"v": 1, "agreement": agreement.id, "act": "withdraw", "issuer": None, "partner": None}
     base |= {"mode": None, "effective": "2026-11-22", "lifts": [], "reason": "", "preconditions_met": []}
     act = acts.parse_act(base | {"nonce": b64u(number.to_bytes(16))} | says)
-    key = ECKey.import_key(node.parts.keys.credential)
+    key = ECKey.import_key(node.parts.keys.credential[0])
     return Instrument(act, (acts.sign(act, node.country, key),))
 
 
@@ -161,9 +161,11 @@ def test_what_has_not_moved_is_not_read_again(signed: World, monkeypatch: pytest
     verified: list[str] = []
     verify = acts.verify
 
-    def noted(act: Act, signature: acts.Signature, party: document.Party) -> None:
+    def noted(
+        act: Act, signature: acts.Signature, party: document.Party, later: acts.LaterKeys = acts.NO_LATER
+    ) -> None:
         verified.append(act.id)
-        verify(act, signature, party)
+        verify(act, signature, party, later)
 
     monkeypatch.setattr(acts, "verify", noted)
     signed.br.settle(Sign(other, "sign"))
@@ -241,7 +243,7 @@ def put(node: Node, agreement: str, instrument: Instrument) -> None:
 
 def sign_only(node: Node, act: Act) -> None:
     """A signature that is told before the act is entered."""
-    key = ECKey.import_key(node.parts.keys.credential)
+    key = ECKey.import_key(node.parts.keys.credential[0])
     node.settle(By(lambda batch: put_signature(batch, act, acts.sign(act, node.country, key))))
 
 

@@ -28,7 +28,7 @@ from node.service.parts import Parts
 from node.store import incidents, logs, records
 from node.store.database import table
 from node.store.tables import LEDGER, Incident, LogHead, Mirror
-from tests.service.world import CNPJS, Json, Node, World, asking, operator
+from tests.service.world import CNPJS, Json, Node, World, asking, kid_of, operator
 
 Attack = Callable[[World, Json], None]
 
@@ -583,7 +583,9 @@ class Liar:
                 fields=fields | {"record_id": old.record_id, "recorded_at": batch.time},
                 private=old.private,
             )
-            by = versions.Signatory(parts.settings.name, parts.kid, es256_signer(parts.keys.credential))
+            by = versions.Signatory(
+                parts.settings.name, kid_of(parts), es256_signer(parts.keys.credential[0])
+            )
             forged_version = versions.sign(draft, by)
             batch.append("record", forged_version.commit())
             batch.commit()

@@ -54,7 +54,7 @@ MINUTE_MS = 60_000
 
 def everything(world: World) -> tuple[Json, Cursors]:
     """All of BR's channel to UY, as to a reader that holds nothing yet."""
-    cursors = Cursors(0, 0, {world.agreement: 0})
+    cursors = Cursors(1, 0, 0, {world.agreement: 0})
     return world.answer(world.uy, cursors), cursors
 
 
@@ -189,7 +189,7 @@ def test_the_skew_that_is_allowed_is_the_one_in_the_settings(told: World, skew_s
 
 def test_an_issuer_that_lost_an_act_is_heard_again(known: World) -> None:
     """Restored from a backup it holds less than it told; that is another state, not an older number."""
-    parts, peer = known.br.parts, known.uy.country
+    parts, peer, own = known.br.parts, known.uy.country, known.br.parts.card
     with parts.database.read() as connection:
         backup = parts.standings.current(connection)
     known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
@@ -197,8 +197,8 @@ def test_an_issuer_that_lost_an_act_is_heard_again(known: World) -> None:
     cursors = known.cursors(known.uy)
     with parts.database.read() as connection:
         now = parts.standings.current(connection)
-        assert not serving.has_news(connection, now, "BR", peer, cursors)
-        assert serving.has_news(connection, backup, "BR", peer, cursors)
+        assert not serving.has_news(connection, now, own, peer, cursors)
+        assert serving.has_news(connection, backup, own, peer, cursors)
         assert serving.revision(list(backup.values())) != serving.revision(list(now.values()))
 
 
@@ -245,7 +245,9 @@ class Wire:
         at = {
             number: int(size) for name, value in pairs if name == "at" for number, size in [value.split(":")]
         }
-        answer = self._world.answer(self._world.uy, Cursors(int(named["rev"]), int(named["ledger"]), at))
+        answer = self._world.answer(
+            self._world.uy, Cursors(int(named["card"]), int(named["rev"]), int(named["ledger"]), at)
+        )
         if self.tamper:
             self.tamper(answer)
         return orjson.dumps(answer)

@@ -169,7 +169,7 @@ def signatures(told: Json) -> list[Json]:
 
 def uys_signature_twice(world: World, told: Json) -> None:
     """A partial signature, repeated: UY signs in BR's place."""
-    own = ECKey.import_key(world.uy.parts.keys.credential)
+    own = ECKey.import_key(world.uy.parts.keys.credential[0])
     act = acts.parse(told["acts"][0]["instrument"]).act
     forged = acts.sign(act, "BR", own)
     signatures(told)[0] |= {"protected": forged.protected, "signature": forged.signature}
@@ -179,7 +179,7 @@ def signature_of_another_act(world: World, told: Json) -> None:
     """Replayed: UY's signature over other words."""
     act = acts.parse(told["acts"][0]["instrument"]).act
     other = acts.parse_act(act.to_json() | {"effective": "2026-01-02"})
-    replayed = acts.sign(other, "UY", ECKey.import_key(world.uy.parts.keys.credential))
+    replayed = acts.sign(other, "UY", ECKey.import_key(world.uy.parts.keys.credential[0]))
     mine = next(s for s in signatures(told) if s["protected"] == replayed.protected)
     mine["signature"] = replayed.signature
 
@@ -190,7 +190,7 @@ def signature_of_another_agreement(world: World, told: Json) -> None:
     other = document.parse(text.to_json() | {"title": "another text"})
     act = acts.parse(told["acts"][0]["instrument"]).act
     moved = acts.parse_act(act.to_json() | {"agreement": b64u(other.digest())})
-    signed = acts.sign(moved, "UY", ECKey.import_key(world.uy.parts.keys.credential))
+    signed = acts.sign(moved, "UY", ECKey.import_key(world.uy.parts.keys.credential[0]))
     told["acts"][0]["instrument"] = acts.Instrument(moved, (signed,)).to_json()
 
 

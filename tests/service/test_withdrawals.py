@@ -165,7 +165,7 @@ def test_a_partner_that_withdraws_what_counts_changes_nothing(signed: World) -> 
     for lifts in ([], [named.id]):
         says = named.to_json() | {"act": "withdraw", "issuer": None, "partner": None, "mode": None}
         act = acts.parse_act(says | {"lifts": lifts, "nonce": b64u(bytes(16))})
-        signature = acts.sign(act, "UY", ECKey.import_key(uy.parts.keys.credential))
+        signature = acts.sign(act, "UY", ECKey.import_key(uy.parts.keys.credential[0]))
         part = {"instrument": acts.Instrument(act, (signature,)).to_json(), "receipt": None}
         page = AgreementPart.model_validate({"document": held.agreement.to_json(), "acts": [part]})
         assert br.settle(Merge(uy.parts.card, (page,))) == []

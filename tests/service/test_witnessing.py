@@ -123,7 +123,7 @@ def test_a_checkpoint_that_follows_is_kept_and_cosigned_with_both_keys(known: Wo
     assert 0 < old < size, "what came with news counts"
     lines = add(known.uy, history.body(old, size))
     assert isinstance(lines, str)
-    opened = open_note(history.note(size) + lines, known.uy.parts.card.cosigners)
+    opened = open_note(history.note(size) + lines, known.uy.parts.card.cosigners())
     assert {each.time_s for each in opened.signatures} == {known.clock.ms // 1000}
     assert len(opened.signatures) == 2
     assert seen_size(known.uy) == size

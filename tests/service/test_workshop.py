@@ -31,7 +31,7 @@ from node.store.database import Database
 from node.store.engines import Postgresql
 from tests import nodes
 from tests.service.test_reading_channels import whole_channel
-from tests.service.world import Node, World
+from tests.service.world import Node, World, kid_of
 
 MANY = 3 * WORTH
 MORE_THAN_A_PIPE_HOLDS = 500
@@ -40,7 +40,7 @@ LIMIT_S = 60
 
 def workshop(node: Node, processes: int) -> Workshop:
     parts = node.parts
-    by = Signatory(parts.settings.name, parts.kid, credential.es256_signer(parts.keys.credential))
+    by = Signatory(parts.settings.name, kid_of(parts), credential.es256_signer(parts.keys.credential[0]))
     return Workshop(by, parts.settings.keys, node.home, processes)
 
 
@@ -89,11 +89,11 @@ def test_what_comes_back_is_what_the_writer_would_have_made(
     sent = orders(br, MANY)
     for order, made in zip(sent, staffed.make(sent, is_shown=is_shown), strict=True):
         signature = made.version.signed.signature
-        by = Signatory(br.parts.settings.name, br.parts.kid, lambda _, signature=signature: signature)
+        by = Signatory(br.parts.settings.name, kid_of(br.parts), lambda _, signature=signature: signature)
         assert made == make(order, by)
         assert made.version.credential == make(order, by).version.credential
         assert made.version.body == make(order, by).version.body
-        key = br.parts.keys.credential.public_key()
+        key = br.parts.keys.credential[0].public_key()
         credential.es256_verify(key, signature, made.version.credential.signed_part)
 
 
@@ -279,7 +279,9 @@ def test_a_batch_that_takes_longer_than_a_writer_may_be_silent_is_written(
     monkeypatch.setattr(batch, "SILENT_S", 0.2 * stall_s)
     monkeypatch.setattr(batch, "SIGNED_AT_ONCE", WORTH)
     monkeypatch.setattr(Line, "decide", decide)
-    by = Signatory(br.parts.settings.name, br.parts.kid, credential.es256_signer(br.parts.keys.credential))
+    by = Signatory(
+        br.parts.settings.name, kid_of(br.parts), credential.es256_signer(br.parts.keys.credential[0])
+    )
     br.parts = replace(br.parts, workshop=Slow(by, br.parts.settings.keys, br.home, 0))
     outcomes = br.settle(AdmitList([operator(number) for number in range(MANY)], Author("officer")))
     assert {each.kind for each in outcomes} == {"new"}

@@ -20,10 +20,11 @@ from node.api.problems import encoded
 from node.app import parts_of
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import page, serving
+from node.exchange.card import Card, credential_kid
 from node.ledger import moment
 from node.records import model
 from node.service import failures, genesis, mirror
-from node.service.admission import AdmitPeer
+from node.service.admission import AdmitPeer, RenewPeer
 from node.service.admit import AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
 from node.service.batch import Batch, open_body
@@ -203,23 +204,28 @@ class World:
     def cursors(self, reader: Node) -> serving.Cursors:
         """How far this node has come with the other."""
         with reader.parts.database.read() as connection:
-            return mirror.cursors(reader.parts, connection, self.other(reader).parts.card, reader.rev)
+            return mirror.cursors(reader.parts, connection, self.pinned(reader), reader.rev)
+
+    def pinned(self, reader: Node) -> Card:
+        """The other node's card as this one has it."""
+        with reader.parts.database.read() as connection:
+            return reader.parts.peers.by_country(connection)[self.other(reader).country]
 
     def take(self, reader: Node, answer: Any) -> bool:
         """Take a page over as replication does; what does not hold is kept as an incident and raised.
 
         Gives whether there is more.
         """
-        parts, peer, news = reader.parts, self.other(reader).parts.card, None
+        parts, peer, news = reader.parts, self.pinned(reader), None
         try:
             news = page.read(answer, peer.name)
-            taken = mirror.take(parts, peer, news)
+            taken = mirror.take(parts, peer, news, lambda card: reader.settle(RenewPeer(card)))
         except (Malformed, Unproven) as refusal:
             failures.failed(parts, peer, refusal, news)
             parts.bell.ring()
             raise
         if news.agreements is not None and taken.is_ledger_whole:
-            reader.settle(Merge(peer, tuple(news.agreements)))
+            reader.settle(Merge(taken.peer, tuple(news.agreements)))
             reader.rev = news.rev
         parts.bell.ring()
         return taken.more
@@ -311,6 +317,11 @@ def make_world(folder: Path) -> World:
     return world
 
 
+def kid_of(parts: Parts) -> str:
+    """The id of the key that signs a node's credentials."""
+    return credential_kid(parts.settings.name, parts.card.of("credential")[0])
+
+
 @contextmanager
 def asking(node: Node) -> Iterator[tuple[Any, Answers]]:
     """A connection of a node and its answers, for questions that are not a lookup by TIN."""
@@ -323,7 +334,7 @@ def _news(parts: Parts, peer: str, cursors: serving.Cursors) -> Json:
         return serving.news(
             connection,
             parts.standings.current(connection),
-            parts.country,
+            parts.card,
             peer,
             cursors,
             parts.settings.page_limit,

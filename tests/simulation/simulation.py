@@ -32,6 +32,7 @@ from node.ledger.tiles import Tree
 from node.ledger.witness import Rejected, request
 from node.service import accusing, failures, mirror, witnessing
 from node.service.accusing import FORKED
+from node.service.admission import RenewPeer
 from node.service.merging import Merge
 from node.service.receipts import Receipts
 from node.service.witnessing import AddCheckpoint, KeepRefused
@@ -217,7 +218,7 @@ class Simulation:
             news = None
             try:
                 news = page.read(answer, peer.name)
-                taken = mirror.take(node.parts, peer, news)
+                taken = mirror.take(node.parts, peer, news, lambda card: node.settle(RenewPeer(card)))
             except (Malformed, Unproven) as refusal:
                 failures.failed(node.parts, peer, refusal, news)
                 if news is not None:

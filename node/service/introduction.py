@@ -1,0 +1,90 @@
+"""The node's own card: written at first, and anew when its keys or its address are others than it says.
+
+A card becomes a fact by standing in the ledger; peers hear of it with their next news. Before it does,
+nothing is signed with a new key for credentials, and after it every log of this node carries the signatures
+that the card tells peers to look for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy import Connection
+
+from node.errors import Conflict
+from node.exchange import card
+from node.exchange.card import Card
+from node.ledger.checkpoint import stated
+from node.service.batch import Batch
+from node.service.findings import Finding
+from node.service.parts import Parts
+from node.store import access, channels, logs
+from node.store.tables import LEDGER
+
+CARD: Final = "card"
+
+
+def record(batch: Batch, new: Card) -> None:
+    """Write a card into the ledger and make it the one that this node goes by."""
+    parts, seq = batch.parts, batch.append_body("key", {"v": 1, "card": new.text})
+    access.add_own_card(batch.connection, new.number, seq, new.text)
+    batch.after_commit.append(lambda: parts.own.become(new))
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """The first work of a node that starts: its card as its keys and settings are now."""
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> Card:
+        """Record a new card if there is one to write; `Conflict` as `card.renew`."""
+        known = card.read(access.own_card(batch.connection))
+        new = renewed(batch.parts, known, batch.next_seq)
+        if new is None:
+            batch.parts.own.become(known)
+            return known
+        record(batch, new)
+        _sign_again(batch)
+        return new
+
+
+@dataclass(frozen=True, slots=True)
+class NoteHeld:
+    """A peer has shown, in a request that it signed, that it has this card of ours."""
+
+    peer: str
+    number: int
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> None:
+        """Note it."""
+        access.holds(batch.connection, self.peer, self.number)
+
+
+def renewed(parts: Parts, known: Card, seq: int) -> Card | None:
+    """The card that follows the known one, if keys or settings have changed since."""
+    told = parts.settings
+    return card.renew(known, told.administration, told.address, parts.keys, seq)
+
+
+def check_keys(parts: Parts, connection: Connection) -> Iterator[Finding]:
+    """The keys that were loaded are those of the node's card, or can follow them."""
+    known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)
+    try:
+        renewed(parts, known, head.size if head else 0)
+    except Conflict as refusal:
+        yield Finding(CARD, -1, refusal.sentence())
+
+
+def _sign_again(batch: Batch) -> None:
+    """Sign every own channel as it is, so that its peer finds the signatures that the new card names."""
+    parts, connection = batch.parts, batch.connection
+    for channel in channels.channels(connection):
+        head = logs.head(connection, channel.log)
+        if channel.issuer == parts.country and head is not None:
+            note = parts.sign(stated(head.checkpoint))
+            logs.advance(connection, head.size, replace(head, checkpoint=note))
