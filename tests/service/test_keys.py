@@ -1,4 +1,4 @@
-"""Keys are rotated one by one, with both in use meanwhile: nothing stands still, nothing old ceases to hold."""
+"""Keys are rotated one by one, both in use meanwhile; nothing stands still and all that was signed holds."""
 
 import os
 from collections.abc import Callable
