@@ -23,7 +23,7 @@ from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
 from node.exchange.card import ledger_origin
-from node.service import bookmark, check, check_decisions, genesis, recovery, tokens
+from node.service import bookmark, check, check_decisions, genesis, recovery, rotation, tokens
 from node.service.parts import Parts
 from node.store import logs
 from node.store.database import Database
@@ -40,6 +40,8 @@ token = typer.Typer(
     no_args_is_help=True, help="Bearer tokens of the own administration.", rich_markup_mode=None
 )
 cli.add_typer(token, name="token")
+keyring = typer.Typer(invoke_without_command=True, help="The node's keys.", rich_markup_mode=None)
+cli.add_typer(keyring, name="keys")
 audit = typer.Typer(no_args_is_help=True, help="What was decided, made again.", rich_markup_mode=None)
 cli.add_typer(audit, name="audit")
 
@@ -386,6 +388,39 @@ def _known(lost: recovery.Lost) -> str:
         return "only its hash is known" if lost.leaf else "nothing is known of it"
     about = f" about {lost.fields['tin']}, {len(lost.fields)} fields" if "tin" in lost.fields else ""
     return f"{lost.known}{about}, as {', '.join(lost.by)} holds it"
+
+
+@keyring.callback(epilog="Example: aeo keys --home br")
+def keyring_state(
+    context: typer.Context,
+    home: Home = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show the node's keys, since when each counts, and which card each partner has."""
+    if context.invoked_subcommand is None:
+        now = rotation.state(_reached(home))
+        typer.echo(json.dumps(now.to_json()) if as_json else "\n".join(rotation.lines(now)))
+
+
+Uses = Annotated[list[str], typer.Argument(metavar="KEY...", help=", ".join(rotation.USES))]
+
+
+@keyring.command("rotate", epilog="Example: aeo keys rotate log --home br")
+def keyring_rotate(uses: Uses, home: Home = HERE) -> None:
+    """Make a new key; the one before is used beside it until it is retired."""
+    typer.echo("Next: " + advice.pasted(rotation.rotate(_reached(home), home, uses)))
+
+
+@keyring.command("retire", epilog="Example: aeo keys retire log --home br")
+def keyring_retire(
+    uses: Uses,
+    home: Home = HERE,
+    even_so: Annotated[bool, typer.Option("--even-so", help="Though a partner has not heard yet.")] = False,
+) -> None:
+    """Destroy the older of two keys in use; for `store`, once everything is wrapped with the newer one."""
+    with _progress("keys") as told:
+        do = rotation.retire(_reached(home), home, uses, even_so=even_so, told=told)
+    typer.echo("Next: " + advice.pasted(do))
 
 
 @cli.command(epilog="Example: aeo openapi > docs/openapi.json")

@@ -86,11 +86,16 @@ def rotate(folder: Path, name: str) -> None:
 
 def retire(folder: Path, name: str) -> None:
     """Delete the older one of two keys in use; `NotFound` when there is only one."""
+    check_older(folder, name).unlink()
+
+
+def check_older(folder: Path, name: str) -> Path:
+    """The file of the older one of two keys in use; `NotFound` when there is only one."""
     old = folder / f"{name}.old.pem"
     if not old.exists():
         do = f"`aeo keys rotate {name}` begins a rotation"
         raise NotFound("there is no older key to retire", where=str(old), do=do)
-    old.unlink()
+    return old
 
 
 def load(uri: str, home: Path) -> NodeKeys:

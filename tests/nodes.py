@@ -4,7 +4,6 @@ Nothing here stands in for a part of a node. Every wait is for a condition and h
 printed is kept in its home folder and shown when it does not start.
 """
 
-import base64
 import json
 import os
 import shutil
@@ -26,10 +25,10 @@ from clients.demo.waiting import free_port, until
 from clients.sdk import importing
 from contracts import rules, terms
 from node import app
+from node.exchange import card
 from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
-from node.ledger.encoding import unb64u
-from node.ledger.note import Verifier, ed25519_verifier
+from node.ledger.note import Verifier
 from node.service import check
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -347,10 +346,9 @@ def brazilian(number: int, **changed: Any) -> dict[str, Any]:
 
 
 def log_verifiers(node: Node) -> list[Verifier]:
-    """The key of a node's ledger, read from its card."""
-    payload = node.get("/v1/card")["card"].split(".")[1]
-    content = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return [ed25519_verifier(origin_of(node), unb64u(content["keys"]["log"]))]
+    """The keys that a node's ledger ever had, newest first, read from its card."""
+    known = card.read(node.get("/v1/card")["card"]).verifiers(origin_of(node), ever=True)
+    return [each for each in known if each.name == origin_of(node)]
 
 
 def origin_of(node: Node) -> str:

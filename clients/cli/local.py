@@ -20,6 +20,10 @@ COMMANDS: Final = {
         "Recompute everything that is signed or follows from it; exit code 1 when something differs.",
         "aeo fsck --home br",
     ),
+    "keys": (
+        "The node's keys: which are in use, a new one, and the older one retired.",
+        "aeo keys rotate log --home br",
+    ),
     "recover": (
         "Say what is lost if the store was put back, and what partners hold of it; changes nothing.",
         "aeo recover --home br",

@@ -196,7 +196,7 @@ def write(
     succeeds: Succession | None = None,
 ) -> Card:
     """Write and sign the first card of the node that holds `keys`."""
-    first = {use: (CardKey(_publics_of(keys, use)[0], 0),) for use in KEYS}
+    first = {use: (CardKey(publics_of(keys, use)[0], 0),) for use in KEYS}
     return _signed(Card(name, country, administration, address, 1, first, succeeds, ""), keys)
 
 
@@ -213,7 +213,7 @@ def renew(known: Card, administration: str, address: str, keys: NodeKeys, seq: i
 
 def _held(known: Card, use: str, keys: NodeKeys, seq: int) -> tuple[CardKey, ...]:
     """The keys of one use, with what is new among them."""
-    listed, (public, *older) = known.keys[use], _publics_of(keys, use)
+    listed, (public, *older) = known.keys[use], publics_of(keys, use)
     by = ""
     if public != listed[-1].key:
         if public in [each.key for each in listed] or older != [listed[-1].key]:
@@ -299,7 +299,7 @@ def _signed(card: Card, keys: NodeKeys) -> Card:
     return read(jws.serialize_compact(HEADER, canonical.encode(content), _okp(keys.log[0]), ["Ed25519"]))
 
 
-def _publics_of(keys: NodeKeys, use: str) -> list[Any]:
+def publics_of(keys: NodeKeys, use: str) -> list[Any]:
     """The public halves of the keys of one use, newest first, as they stand on a card."""
     held = getattr(keys, use)
     if use == "credential":

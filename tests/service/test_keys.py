@@ -80,7 +80,8 @@ def test_a_key_is_rotated_and_retired_without_a_gap(known: World, use: str, coun
     known.br.amend(ONE, legal_name="Depois S/A")
     known.exchange()
     assert known.uy.look_up(ONE)["fields"]["legal_name"] == "Depois S/A"
-    assert not known.uy.incidents() and not known.br.incidents()
+    assert not known.uy.incidents()
+    assert not known.br.incidents()
     sound(known)
     entry, proof = receipt
     proof.verify(merkle.leaf_hash(entry), ORIGIN, known.br.parts.card.verifiers(ORIGIN, ever=True))
@@ -111,7 +112,8 @@ def test_all_keys_at_once_and_again_leave_everything_verifiable(known: World) ->
         known.exchange()
     assert known.br.parts.card.number == known.uy.parts.card.number == 5
     answer = known.uy.look_up(ONE)
-    assert answer["fields"]["legal_name"] == "Rodada 2 S/A" and answer["recognition"]["applies"]
+    assert answer["fields"]["legal_name"] == "Rodada 2 S/A"
+    assert answer["recognition"]["applies"]
     sound(known)
     assert all(each.passed for each in verified(known, verifier.verify)), (
         "evidence rests on keys of three times"
@@ -224,7 +226,9 @@ def test_whoever_stole_the_key_that_was_sealed_to_reads_nothing_new(known: World
     log = known.br.log_of("BR", "UY")
     with known.br.parts.database.read() as connection:
         newest = channels.newest_epoch(connection, log)
-        assert newest is not None and newest.epoch == 2 and newest.envelope is not None
+        assert newest is not None
+        assert newest.epoch == 2
+        assert newest.envelope is not None
         head = logs.head(connection, log)
         assert head is not None
         told = ChannelEntry.decode(logs.entries(connection, log, head.size - 1, head.size)[0])
@@ -276,7 +280,8 @@ def test_a_rotation_that_was_cut_short_is_completed(known: World, cut: str) -> N
         assert len(keys.load("file:keys", known.br.home).log) == 1
     keys.rotate(folder, "log")
     old, new = (folder / name for name in ("log.old.pem", "log.pem"))
-    assert old.read_bytes() != new.read_bytes() and not (folder / "log.new.pem").exists()
+    assert old.read_bytes() != new.read_bytes()
+    assert not (folder / "log.new.pem").exists()
     assert {path.stat().st_mode & 0o777 for path in (old, new)} == {0o600}
     assert len(keys.load("file:keys", known.br.home).log) == 2
 
