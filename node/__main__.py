@@ -23,8 +23,9 @@ from node import app as application
 from node.api import problems
 from node.errors import Conflict, Damaged, Malformed, Refusal, problem
 from node.exchange.card import ledger_origin
-from node.service import bookmark, check, check_decisions, genesis, recovery, rotation, tokens
+from node.service import bookmark, check, check_decisions, genesis, recovery, rotation, succession, tokens
 from node.service.parts import Parts
+from node.service.succession import Predecessor
 from node.store import logs
 from node.store.database import Database
 from node.store.tables import LEDGER
@@ -79,21 +80,57 @@ def init(
         str,
         typer.Option(help="URL of the store, such as postgresql:///aeo_br; a file unless given."),
     ] = "",
+    succeeds: Annotated[
+        Path | None, typer.Option(help="Home folder of a node of this administration that ends: see docs.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="With --succeeds: the checkpoint of its ledger to go on from.")
+    ] = None,
     home: Home = HERE,
 ) -> None:
-    """Make a new node: settings, keys (mode 0600), store, ledger, and a first administrator token."""
+    """Make a new node: settings, keys (mode 0600), store, ledger, and a first administrator token.
+
+    With --succeeds its ledger begins by committing to that of the node that ends, and its records are carried
+    over.
+    """
     values: dict[str, Any] = {"name": name, "country": country}
     values["administration"] = administration or f"Customs of {country}"
     values |= {"address": address.rstrip("/"), "host": host, "port": port}
     values |= {"database_url": database} if database else {}
     _check_options(values, home)
     _check_store_is_new(settings.checked(values, str(home)).database_url, home)
+    with _ending(succeeds, checkpoint, name, country) as before:
+        _make(home, values, before)
+
+
+@contextmanager
+def _ending(
+    old: Path | None, checkpoint: Path | None, name: str, country: str
+) -> Iterator[Predecessor | None]:
+    """The node to be succeeded, which must not be served meanwhile."""
+    if old is None:
+        if checkpoint is not None:
+            do = "give --succeeds too, the home folder of the node that ends"
+            raise Malformed("a checkpoint of no node", where="--checkpoint", do=do)
+        yield None
+        return
+    parts = _reached(old)
+    with nullcontext() if parts.database.is_shared else _alone(old):
+        note = checkpoint.read_text(encoding="utf-8") if checkpoint else ""
+        yield succession.predecessor(parts, name, country, note)
+
+
+def _make(home: Path, values: dict[str, Any], before: Predecessor | None) -> None:
+    name = values["name"]
     home.mkdir(parents=True, exist_ok=True)
     settings.write(home, values)
     keys.make(home / "keys")
     parts = application.parts_of(home)
     parts.database.migrate()
-    genesis.start_ledger(parts)
+    if before is None:
+        genesis.start_ledger(parts)
+    else:
+        _succeed(parts, before)
     secret = tokens.create(
         parts.database, "administrator", "first administrator", None, parts.now_ms(), parts.entropy
     )
@@ -103,6 +140,21 @@ def init(
         f"Administrator token: {home / 'administrator.token'}\n"
         f"Start it: {advice.program()} serve --home {shlex.quote(str(home))}"
     )
+
+
+def _succeed(parts: Parts, before: Predecessor) -> None:
+    """Begin as a successor, and say what it took over and what not."""
+    with _progress("records") as told:
+        carried = succession.succeed(parts, before, told)
+    signed = before.signed
+    typer.echo(f"It succeeds {before.parts.settings.name} as of its {signed.size} entries.")
+    if signed.size > before.size:
+        typer.echo(f"{signed.size - before.size} entries are lost: the old store holds {before.size}.")
+    elif before.size > signed.size:
+        typer.echo(f"{before.size - signed.size} entries behind that are disowned.")
+    typer.echo(f"{carried.count} records were carried over.")
+    for each in carried.refused:
+        typer.echo(f"Not carried over: {each.tin}: {each.message}")
 
 
 def _check_options(values: dict[str, Any], home: Path) -> None:

@@ -69,7 +69,7 @@ def parts_of(home: Path) -> Parts:
     own = OwnCard(_own_card(database, told, own_keys))
 
     def cards(connection: Connection) -> dict[str, card.Card]:
-        return {**peers.by_country(connection), told.country: own.card}
+        return {**peers.by_name(connection), told.name: own.card}
 
     return Parts(
         settings=told,

@@ -9,7 +9,7 @@ from clients.cli.files import read_text
 from clients.cli.output import say, say_json, say_table
 from clients.cli.session import Session, on_node
 
-CARD_LIMIT_BYTES = 8_192
+CARD_LIMIT_BYTES = 1 << 17
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The nodes of other administrations.")
 
@@ -29,6 +29,23 @@ def add(
         say(f"{peer['name']} ({peer['country']}, {peer['administration']}) is pinned: {peer['fingerprint']}")
 
 
+@cli.command("freeze", epilog='Example: aeo peer freeze UY --reason "its keys were stolen" --home br')
+@on_node
+def freeze(
+    session: Session,
+    country: Annotated[str, typer.Argument(help="The administration's country.")],
+    reason: Annotated[str, typer.Option(help="What you were told; it stands in every answer.")],
+) -> None:
+    """Believe nothing new of a peer and tell it nothing: its keys are in other hands."""
+    frozen = session.node.freeze_peer(country, reason)
+    if session.as_json:
+        say_json(frozen)
+        return
+    _, size, root, *_ = [*frozen["checkpoint"].split("\n"), "", "0", "none"]
+    say(f"{frozen['name']} is frozen at {size} entries of its ledger, root {root}.")
+    say("To take that back, close the incident `frozen`: `aeo incidents --open`, `aeo incidents --close`.")
+
+
 @cli.command("list", epilog="Example: aeo peer list --home br")
 @on_node
 def list_peers(session: Session) -> None:
@@ -37,6 +54,6 @@ def list_peers(session: Session) -> None:
     if session.as_json:
         say_json(peers)
         return
-    columns = ("country", "name", "administration", "address", "fingerprint", "pinned_at")
+    columns = ("country", "name", "administration", "address", "fingerprint", "pinned_at", "number")
     rows = [[peer.get(column, "") for column in columns] for peer in peers]
     say_table(columns, rows, "No peer is pinned; pin one with `aeo peer add`.")

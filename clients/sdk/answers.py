@@ -226,6 +226,14 @@ class Decisions(TypedDict):
     directions: list[dict[str, Any]]
 
 
+class Frozen(TypedDict):
+    """A peer of which nothing new is believed, and the checkpoint of its ledger up to which it was proven."""
+
+    name: str
+    country: str
+    checkpoint: str
+
+
 class Peer(TypedDict, total=False):
     """A peer whose card is pinned."""
 
@@ -235,3 +243,7 @@ class Peer(TypedDict, total=False):
     address: str
     fingerprint: str
     pinned_at: str
+    number: int
+    has_card: int
+    frozen: bool
+    successor: str | None

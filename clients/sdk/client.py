@@ -27,6 +27,7 @@ from clients.sdk.answers import (
     Card,
     Change,
     Decisions,
+    Frozen,
     History,
     ImportOutcome,
     Incident,
@@ -383,6 +384,11 @@ class Node:
     def add_peer(self, card: str, fingerprint: str) -> Peer:
         """Pin a peer's card; the fingerprint must be the one compared over another channel."""
         answer: Peer = self._post("/v1/peers", {"card": card, "fingerprint": fingerprint})
+        return answer
+
+    def freeze_peer(self, country: str, reason: str) -> Frozen:
+        """Believe nothing new of a peer, and tell it nothing, from what is proven of it on."""
+        answer: Frozen = self._post(f"/v1/peers/{quote(country, safe='')}/freeze", {"reason": reason})
         return answer
 
     # How it is sent.

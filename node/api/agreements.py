@@ -8,17 +8,21 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import Field
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from node.api import schemas
 from node.api.edge import Administrator, Node, Reader, durable, json, read_out
 from node.errors import NotFound
 from node.exchange import card
+from node.exchange.card import ledger_origin
 from node.exchange.standing import HeldAct, Standing
-from node.service.admission import AdmitPeer
+from node.service.accusing import is_frozen
+from node.service.admission import AdmitPeer, Freeze
 from node.service.parts import Parts
 from node.service.signing import Draft, Sign, Withdraw
-from node.store import access, channels
+from node.store import access, channels, logs
+from node.store.database import Row
 
 SHORTEST_ID = 6
 
@@ -143,7 +147,8 @@ def list_peers(node: Node, _caller: Reader) -> Response:
     """The peers whose cards are pinned here."""
     with node.database.read() as connection:
         rows = access.peers(connection)
-    return json({"peers": [_peer(card.read(row["card"])) | {"pinned_at": row["pinned_at"]} for row in rows]})
+        told = [_told(connection, row) for row in rows]
+    return json({"peers": told})
 
 
 @router.post("/peers")
@@ -152,6 +157,24 @@ async def add_peer(new: schemas.NewPeer, request: Request, node: Node, _caller: 
     peer = await durable(node, request.app.state.sequencer, AdmitPeer(new.card, new.fingerprint))
     await node.database.ask(request.app.state.replication.watch_peers)
     return json(_peer(peer), 201)
+
+
+@router.post("/peers/{country}/freeze")
+async def freeze_peer(
+    country: schemas.CountryPath, new: schemas.Freeze, request: Request, node: Node, _caller: Administrator
+) -> Response:
+    """Believe nothing new of a peer from now on, and tell it nothing: its keys are in other hands."""
+    peer = await durable(node, request.app.state.sequencer, Freeze(country, new.reason))
+    with node.database.glance() as connection:
+        head = logs.head_of(connection, ledger_origin(peer.name))
+    return json({"name": peer.name, "country": peer.country, "checkpoint": head.checkpoint if head else ""})
+
+
+def _told(connection: Connection, row: Row) -> dict[str, Any]:
+    """A peer with what is known of it here."""
+    peer = card.read(row["card"])
+    told = {"pinned_at": row["pinned_at"], "number": peer.number, "has_card": row["holds"]}
+    return _peer(peer) | told | {"frozen": is_frozen(connection, peer), "successor": row["successor"]}
 
 
 def summary(standing: Standing, node: Parts) -> dict[str, Any]:

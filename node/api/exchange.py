@@ -104,7 +104,7 @@ def _held(node: Parts, peer: Card, ledger: int, at: dict[str, int]) -> dict[str,
 def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
     with node.database.read() as connection:
         standings = node.standings.current(connection)
-        return serving.has_news(connection, standings, node.card, peer.country, cursors)
+        return serving.has_news(connection, standings, node.card, peer, cursors)
 
 
 def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
@@ -116,7 +116,7 @@ def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
             connection,
             standings,
             node.card,
-            peer.country,
+            peer,
             cursors,
             node.settings.page_limit,
             node.beat,

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from node.exchange.card import LIMIT_CHARACTERS
@@ -9,6 +10,7 @@ from node.exchange.card import LIMIT_CHARACTERS
 Operator = dict[str, Any]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+CountryPath = Annotated[str, Path(pattern=r"^[A-Z]{2}$", description="Country of the administration.")]
 
 
 class Request(BaseModel):
@@ -76,6 +78,12 @@ class NewAct(Request):
     effective: str | None = None
     reason: str = Field(default="", max_length=500)
     preconditions_met: list[str] = Field(default=[], max_length=64)
+
+
+class Freeze(Request):
+    """Why nothing new of a peer is to be believed; it stands in every answer about its operators."""
+
+    reason: Text
 
 
 class NewPeer(Request):

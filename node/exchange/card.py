@@ -71,17 +71,16 @@ class CardKey:
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """Which node a node succeeds: its name, the digest of its last card, and the size (entries) and root
-    (base64url) of its ledger, of which what came behind is disowned."""
+    """Which node a node succeeds: its name, and the size (entries) and root (base64url) of its ledger, of
+    which everything behind that is disowned."""
 
     name: str
-    card: str
     size: int
     root: str
 
     def to_json(self) -> Content:
         """As it stands on a card."""
-        return {"name": self.name, "card": self.card, "size": self.size, "root": self.root}
+        return {"name": self.name, "size": self.size, "root": self.root}
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,8 @@ class Card:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the signed content, in groups of four hexadecimal digits, to be read aloud."""
-        digest = unb64u(self.digest).hex()[:32].upper()
+        digest = hashlib.sha256(self.text.split(".")[1].encode()).hexdigest()[:32].upper()
         return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the signed content, base64url."""
-        return b64u(hashlib.sha256(self.text.split(".")[1].encode()).digest())
 
     def of(self, use: str, *, ever: bool = False) -> list[Any]:
         """The keys of one use, newest first: those in use, or all there ever were."""
@@ -357,7 +351,7 @@ def _card(content: canonical.Json, text: str) -> Card:
         wrong += [each for use, listed in keys.items() for each in _problems(use, listed)]
     succeeds = content["succeeds"]
     if succeeds is not None and not _is_succession(succeeds):
-        wrong.append(problem("succeeds", succeeds, "must hold name, card, size and root, or be null"))
+        wrong.append(problem("succeeds", succeeds, "must hold name, size and root, or be null"))
     if wrong:
         raise Malformed("the card is not well formed", problems=wrong)
     after = Succession(**succeeds) if succeeds else None  # type: ignore[arg-type]  # looked at just above
@@ -368,10 +362,10 @@ def _card(content: canonical.Json, text: str) -> Card:
 
 
 def _is_succession(told: canonical.Json) -> bool:
-    if not isinstance(told, dict) or set(told) != {"name", "card", "size", "root"}:
+    if not isinstance(told, dict) or set(told) != {"name", "size", "root"}:
         return False
     is_size = type(told["size"]) is int and told["size"] >= 0
-    return is_size and all(_is_text(told[name]) for name in ("name", "card", "root"))
+    return is_size and all(_is_text(told[name]) for name in ("name", "root"))
 
 
 def _card_key(each: Content) -> CardKey:

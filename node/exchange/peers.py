@@ -54,12 +54,22 @@ class Peers:
 
     def __init__(self) -> None:
         self._cards: dict[str, Card] | None = None
+        self._current: dict[str, Card] = {}
         self._policy: Policy | None = None
 
     def by_country(self, connection: Connection) -> dict[str, Card]:
-        """The cards by country."""
+        """The cards by country, but for nodes that were succeeded."""
+        self.by_name(connection)
+        return self._current
+
+    def by_name(self, connection: Connection) -> dict[str, Card]:
+        """All cards by name of the node."""
         if self._cards is None:
-            self._cards = {row["country"]: card.read(row["card"]) for row in access.peers(connection)}
+            rows = access.peers(connection)
+            known = {row["name"]: card.read(row["card"]) for row in rows}
+            gone = {row["name"] for row in rows if row["successor"]}
+            self._current = {each.country: each for each in known.values() if each.name not in gone}
+            self._cards = known
         return self._cards
 
     def policy(self, connection: Connection, own: Card) -> Policy:

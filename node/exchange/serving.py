@@ -55,18 +55,18 @@ class Cursors:
 
 
 def has_news(
-    connection: Connection, standings: Mapping[str, Standing], own: Card, peer: str, cursors: Cursors
+    connection: Connection, standings: Mapping[str, Standing], own: Card, peer: Card, cursors: Cursors
 ) -> bool:
     """Whether there is anything behind a peer's cursors, or less here than the peer has proven."""
     if (
         own.number > cursors.card
-        or revision(shared_with(standings, own.country, peer)) != cursors.rev
+        or revision(shared_with(standings, own, peer)) != cursors.rev
         or _head(connection, LEDGER).size < cursors.ledger
     ):
         return True
     return any(
         _head(connection, channel.log).size != cursors.channels[channel.agreement]
-        for channel in _channels_to(connection, own.country, peer, cursors)
+        for channel in _channels_to(connection, own.country, peer.country, cursors)
     )
 
 
@@ -74,7 +74,7 @@ def news(
     connection: Connection,
     standings: Mapping[str, Standing],
     own: Card,
-    peer: str,
+    peer: Card,
     cursors: Cursors,
     page_limit: int,
     beat: Beat,
@@ -89,12 +89,12 @@ def news(
     tree = Tree(logs.tile_reader(connection, LEDGER), ledger.size)
     start = min(cursors.ledger, ledger.size)
     covered = min(start + LEAVES_LIMIT, ledger.size)
-    shared = shared_with(standings, own.country, peer)
+    shared = shared_with(standings, own, peer)
     rev = revision(shared)
     room = Room(page_limit, ENTRIES_LIMIT_BYTES)
     pages = [
         _page(connection, channel, cursors.channels[channel.agreement], room, covered, beat)
-        for channel in _channels_to(connection, own.country, peer, cursors)
+        for channel in _channels_to(connection, own.country, peer.country, cursors)
     ]
     return {
         "v": 1,
@@ -112,9 +112,9 @@ def news(
     }
 
 
-def shared_with(standings: Mapping[str, Standing], own: str, peer: str) -> list[Standing]:
+def shared_with(standings: Mapping[str, Standing], own: Card, peer: Card) -> list[Standing]:
     """The agreements that both are parties of."""
-    return [each for each in standings.values() if {own, peer} <= set(each.agreement.countries)]
+    return [each for each in standings.values() if each.is_with(own) and each.is_with(peer)]
 
 
 def revision(shared: Sequence[Standing]) -> int:

@@ -143,6 +143,12 @@ class Standing:
         """Whether both signatures on the agreement are proven to be in both ledgers."""
         return any(act.act == "sign" for act in self.counted(today))
 
+    def is_with(self, node: Card | None) -> bool:
+        """Whether this very node is a party; one that it was succeeded by is not."""
+        return node is not None and any(
+            (party.country, party.name) == (node.country, node.name) for party in self.agreement.parties
+        )
+
     def directions(self) -> tuple[tuple[str, str], ...]:
         """The (issuer, partner) pairs that the terms name and this node is part of."""
         return tuple(pair for pair in directions_of(self.agreement) if self.own in pair)
@@ -152,7 +158,7 @@ class Standings:
     """Every agreement of this node; what has moved is read again, what has not is not."""
 
     def __init__(self, own: str, cards: Callable[[Connection], Mapping[str, Card]]) -> None:
-        """`own` is the node's country; `cards` reads all cards, by country."""
+        """`own` is the node's country; `cards` reads all cards, by name of the node."""
         self._own, self._cards = own, cards
         self._known: tuple[int, dict[str, Standing]] = (-1, {})
 
@@ -199,9 +205,9 @@ def load_standings(
 def later_keys(agreement: Agreement, cards: Mapping[str, Card]) -> LaterKeys:
     """The keys of each party that followed the one which the agreement names for it."""
     return {
-        party.country: cards[party.country].successors(party.key)
+        party.country: cards[party.name].successors(party.key)
         for party in agreement.parties
-        if party.country in cards
+        if party.name in cards
     }
 
 

@@ -26,13 +26,27 @@ from node.store import incidents, logs, witnessed
 from node.store.incidents import WHOLE_PEER
 from node.store.witnessed import Seen
 
-FORKED, UNPROVEN = "forked", "unproven"
-"""Kinds of incident: a log signed two histories; one beyond our copy did not follow what was seen."""
+FORKED, FROZEN, UNPROVEN = "forked", "frozen", "unproven"
+"""Kinds of incident: a log signed two histories; people froze a node; a checkpoint beyond our copy did not
+follow what was seen."""
 
 
-def is_accused(connection: Connection, peer: Card) -> bool:
-    """Whether a peer was found to have signed two histories, and people have not settled it."""
-    return incidents.is_open(connection, peer.name, FORKED)
+def is_stopped(connection: Connection, peer: Card) -> bool:
+    """Whether nothing new of a peer is believed, until people settle it: it was accused, or frozen."""
+    return any(incidents.is_open(connection, peer.name, kind) for kind in (FORKED, FROZEN))
+
+
+def is_frozen(connection: Connection, peer: Card) -> bool:
+    """Whether people said that a peer's keys are not its own any more: nothing is told to it either."""
+    return incidents.is_open(connection, peer.name, FROZEN)
+
+
+def freeze(connection: Connection, peer: Card, why: str, time: str) -> None:
+    """Freeze a peer at what is proven of it; the evidence is the checkpoint of its ledger."""
+    head = logs.head_of(connection, ledger_origin(peer.name))
+    what = f"nothing new of it is believed behind entry {head.size if head else 0} of its ledger: {why}"
+    note = head.checkpoint.encode() if head else b""
+    _note(connection, peer, FROZEN, what, note, time.encode(), time)
 
 
 class Forked(Unproven):

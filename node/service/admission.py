@@ -4,11 +4,13 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node.errors import Conflict, Unproven
+from node.errors import Conflict, NotFound, Unproven
 from node.exchange import card, sealing
-from node.exchange.card import Card, check_follows
+from node.exchange.card import Card, check_follows, ledger_origin
 from node.exchange.outgoing import held_key, new_epoch
+from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
+from node.service.accusing import copied_root, freeze, is_frozen
 from node.service.batch import Batch
 from node.store import access, channels, logs
 from node.store.database import Row
@@ -40,11 +42,15 @@ class AdmitPeer:
             raise Conflict(
                 "this is the node's own card or country", where=peer.name, do="ask the partner for its card"
             )
-        if any(each.name == peer.name and each.country != peer.country for each in pinned.values()):
-            raise Conflict("a peer of this name is pinned for another country", where=peer.name)
-        known = pinned.get(peer.country)
+        known, namesake = pinned.get(peer.country), batch.parts.cards(batch.connection).get(peer.name)
+        if namesake is not None and namesake != known:
+            why = "it is pinned for another country, or was succeeded by another node"
+            raise Conflict("a peer of this name is known already", where=peer.name, why=why)
         if known and known.text == peer.text:
             return peer
+        if known and known.name != peer.name:
+            succeed(batch, peer, known)
+            known = None
         pin(batch, peer, known)
         return peer
 
@@ -66,6 +72,50 @@ class RenewPeer:
         if known.text != self.peer.text:
             pin(batch, self.peer, known)
         return self.peer
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """People were told that a peer's keys are in other hands: it is frozen at what is proven of it."""
+
+    country: str
+    reason: str
+
+    weight = 1
+    tins: Sequence[str] = ()
+
+    def run(self, batch: Batch) -> Card:
+        """Believe nothing new of it and tell it nothing; `NotFound` for a country without a peer."""
+        peer = batch.parts.peers.by_country(batch.connection).get(self.country)
+        if peer is None:
+            raise NotFound("no peer is pinned for this country", where=self.country, do="see `aeo peer list`")
+        if not is_frozen(batch.connection, peer):
+            freeze(batch.connection, peer, self.reason, batch.time)
+        return peer
+
+
+def succeed(batch: Batch, peer: Card, known: Card) -> None:
+    """A node takes the place of the one that is pinned, of which nothing new counts from now on.
+
+    `Conflict` when its card does not say so, `Unproven` when it succeeds another history than we hold.
+    """
+    connection, after = batch.connection, peer.succeeds
+    if after is None or after.name != known.name:
+        raise Conflict(
+            "a card with another name is pinned for this country",
+            where=peer.country,
+            why=f"{known.name}, which this card does not say it succeeds",
+            do="find out why the peer's card changed before anything else",
+        )
+    root = copied_root(connection, ledger_origin(known.name), after.size)
+    if root is not None and b64u(root) != after.root:
+        why = f"the first {after.size} entries of {known.name} are others than those proven here"
+        raise Unproven(
+            "a node succeeds another history", where=peer.name, why=why, do="keep both, and ask it why"
+        )
+    if not is_frozen(connection, known):
+        freeze(connection, known, f"it was succeeded by {peer.name}", batch.time)
+    access.succeed_peer(connection, known.name, peer.name)
 
 
 def pin(batch: Batch, peer: Card, known: Card | None) -> None:

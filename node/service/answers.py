@@ -4,7 +4,7 @@ Everything is answered from the own store. A mirrored operator's recognition app
 reason against it is absent; each reason that stands in the way is named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -47,6 +47,7 @@ class Reach:
     """One incoming channel as it stands: what an answer out of it rests on."""
 
     channel: StoredChannel
+    issuer: str
     title: str
     origin: str
     state: str
@@ -57,6 +58,12 @@ class Reach:
     alerts: tuple[str, ...]
     unread: tuple[int, ...]
     terms: Json
+    disowned_from: int | None
+    """From which entry on the issuer's successor disowns its ledger."""
+
+    def is_disowned(self, row: Mirrored) -> bool:
+        """Whether a record rests on an entry that its administration stands by no more."""
+        return self.disowned_from is not None and row.ledger_seq >= self.disowned_from
 
     def freshness(self, now_ms: int) -> Json:
         """How old the newest proof behind an answer is, against the agreement's limit."""
@@ -76,6 +83,8 @@ class Reach:
         """Every reason why recognition does not apply."""
         scope, day, age_s = (row.scope or "").split(), moment.date_of(now_ms), self.age_s(now_ms)
         found = recognition.against(self.terms, self.state, read, row.programme, scope, day, age_s)
+        if self.is_disowned(row):
+            found.append(f"the issuer disowns what its ledger holds from entry {self.disowned_from} on")
         if row.doubt:
             found.append(f"a newer entry about this operator failed verification: {row.doubt}")
         if self.unread:
@@ -94,7 +103,8 @@ class Teller:
 
     def answer(self, row: Mirrored) -> Json:
         """The answer about an operator that a partner disclosed, or whose record left our view."""
-        decided_on = row.fields is None, row.status, row.valid_to, row.programme, row.scope, row.doubt
+        is_told, is_disowned = row.fields is None, self.reach.is_disowned(row)
+        decided_on = is_told, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt
         found = self._read.get(decided_on)
         if found is None:
             found = self._read[decided_on] = self._reading(row)
@@ -317,7 +327,7 @@ class Answers:
 
     def _told_versions(self, connection: Connection, reach: Reach, record_id: str) -> list[Json]:
         rows = channels.mirror_history(connection, reach.channel.log, record_id)
-        issuer = self._parts.peers.by_country(connection)[reach.channel.issuer]
+        issuer = self._parts.cards(connection)[reach.issuer]
         return [
             {
                 "kind": row["kind"],
@@ -333,13 +343,13 @@ class Answers:
 
 def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
     standings = parts.standings.current(connection)
-    cards = parts.peers.by_country(connection)
+    cards = parts.cards(connection)
     found = {}
     for channel in channels.channels(connection):
         if channel.partner != parts.country:
             continue
         standing, head = standings[channel.agreement], logs.head(connection, channel.log)
-        peer = cards[channel.issuer]
+        peer = cards[standing.agreement.party(channel.issuer).name]
         ledger = logs.head_of(connection, ledger_origin(peer.name))
         assert head is not None, "a channel is stored together with its log"
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
@@ -349,6 +359,7 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         about.sort(key=lambda row: int(row["incident"]), reverse=True)
         found[channel.log] = Reach(
             channel,
+            peer.name,
             standing.agreement.title,
             head.origin,
             standing.state(channel.issuer, channel.partner, parts.today()),
@@ -359,8 +370,15 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             tuple(f"{row['kind']}: {row['detail']}" for row in about[:10]),
             tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
             direction_terms(standing.agreement, channel.issuer, channel.partner, ""),
+            _disowned_from(peer, cards.values()),
         )
     return found
+
+
+def _disowned_from(peer: Card, cards: Iterable[Card]) -> int | None:
+    """From which entry of its ledger on a node's successor disowns it; None where there is none."""
+    after = (card.succeeds for card in cards if card.succeeds)
+    return next((each.size for each in after if each.name == peer.name), None)
 
 
 def _read_status(fields: Mapping[str, Any], today: str) -> Json:

@@ -97,7 +97,10 @@ def seen_of(connection: Connection, own: str, peer: Card) -> list[str]:
         for channel in channels.channels(connection)
         if (channel.issuer, channel.partner) == (peer.country, own)
     ]
-    notes = [head.checkpoint for head in heads if head and head.checkpoint]
+    own_logs = f"{peer.name}/"
+    notes = [
+        head.checkpoint for head in heads if head and head.checkpoint and head.origin.startswith(own_logs)
+    ]
     if seen is None:
         return notes
     of_ledger = [note for note in notes if _stated(note).origin == origin]

@@ -141,7 +141,7 @@ def _ledger(check: LogCheck) -> Generator[Finding, None, Recorded]:
 
 def _channel(check: LogCheck, channel: StoredChannel) -> Iterator[Finding]:
     on, noted = check.ground, Noted(check.seen)
-    issuer = on.cards.get(channel.issuer)
+    issuer = on.issuer(channel)
     if issuer is None:
         yield Finding(f"channel {channel.log}", -1, f"its issuer {channel.issuer} is not pinned")
         return
@@ -222,7 +222,9 @@ def _act(on: Ground, stored: StoredAct, agreement: Agreement | None, recorded: R
     for country, text in stored.signatures.items():
         yield from guarded(where, -1, _signature, on, act, agreement, country, text)
     for country, text in stored.receipts.items():
-        yield from guarded(where, -1, _receipt, on, act, agreement, on.cards[country], text)
+        yield from guarded(
+            where, -1, _receipt, on, act, agreement, on.cards[agreement.party(country).name], text
+        )
     seq, instrument = recorded.acts.get(stored.act, (None, None))
     if stored.ledger_seq != seq or (instrument and instrument.act != act):
         at = -1 if stored.ledger_seq is None else stored.ledger_seq
@@ -260,11 +262,11 @@ def _own_cards(parts: Parts, connection: Connection, recorded: Recorded) -> Iter
 
 
 def _recorded_cards(parts: Parts, cards: dict[str, Card], recorded: Recorded) -> Iterator[Finding]:
-    """The card pinned for each country is the newest one that the ledger records."""
-    newest = {read_card(text).country: (seq, text) for text, seq in recorded.cards.items()}
+    """The card pinned of each node is the newest one that the ledger records."""
+    newest = {read_card(text).name: (seq, text) for text, seq in recorded.cards.items()}
     origin = ledger_origin(parts.settings.name)
-    for country, (seq, text) in newest.items():
-        if country not in cards or cards[country].text != text:
-            yield Finding(origin, seq, f"it records the card of {country}, which is gone or another")
-    for country in sorted(cards.keys() - newest.keys() - {parts.country}):
-        yield Finding(f"peer {cards[country].name}", -1, "no ledger entry records its card")
+    for name, (seq, text) in newest.items():
+        if name not in cards or cards[name].text != text:
+            yield Finding(origin, seq, f"it records the card of {name}, which is gone or another")
+    for name in sorted(cards.keys() - newest.keys() - {parts.card.name}):
+        yield Finding(f"peer {name}", -1, "no ledger entry records its card")

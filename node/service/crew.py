@@ -53,7 +53,9 @@ def _behind(on: Ground, log: int) -> Behind:
     channel = on.channel(log)
     if channel.issuer == on.parts.country:
         return Outgoing.on(on, channel)
-    return Incoming.on(on, channel, on.cards[channel.issuer])
+    issuer = on.issuer(channel)
+    assert issuer is not None, "its log was begun to be checked"
+    return Incoming.on(on, channel, issuer)
 
 
 class Alone:

@@ -28,7 +28,7 @@ from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.note import read_note
 from node.ledger.tiles import Tree
 from node.records import identifiers, status
-from node.service.accusing import is_accused
+from node.service.accusing import is_stopped
 from node.service.parts import Parts
 from node.store import channels, logs, records, witnessed
 from node.store.channels import StoredChannel
@@ -108,9 +108,8 @@ def _later_keys(parts: Parts, connection: Connection, found: Found) -> dict[str,
     later = {}
     for country, keys in later_keys(agreement, cards).items():
         if keys and country != found.issuer.country:
-            later[country] = [
-                each.to_json() for each in cards[country].keys["credential"] if each.key in keys
-            ]
+            listed = cards[agreement.party(country).name].keys["credential"]
+            later[country] = [each.to_json() for each in listed if each.key in keys]
     return later
 
 
@@ -122,7 +121,7 @@ def moment_of(at: str, now_ms: int) -> int:
 
 
 def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Found:
-    standings, cards = parts.standings.current(connection), parts.peers.by_country(connection)
+    standings, cards = parts.standings.current(connection), parts.cards(connection)
     incoming = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
     hits = {
         log: record_id
@@ -137,7 +136,8 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
         raise Conflict("several agreements cover this operator", where=tin, do="name one", problems=told)
     [(log, record_id)] = hits.items()
     channel = incoming[log]
-    return Found(channel, record_id, standings[channel.agreement], cards[channel.issuer])
+    standing = standings[channel.agreement]
+    return Found(channel, record_id, standing, cards[standing.agreement.party(channel.issuer).name])
 
 
 def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
@@ -150,7 +150,7 @@ def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
     seen = witnessed.seen(connection, head.origin)
     is_largest = seen is None or seen.size <= head.size
     is_cosigned = any(each.name == own for each in read_note(copy.note)[1])
-    if is_cosigned or not is_largest or is_accused(connection, issuer):
+    if is_cosigned or not is_largest or is_stopped(connection, issuer):
         return copy
     return Copy(copy.note + parts.witness(copy.signed.text()), copy.signed, copy.tree)
 

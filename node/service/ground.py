@@ -44,6 +44,13 @@ class Ground:
         """The channel of a log."""
         return next(each for each in self.channels if each.log == log)
 
+    def issuer(self, channel: StoredChannel) -> Card | None:
+        """The node that writes a channel, as its agreement names it; None when its card is not to be had."""
+        standing = self.standings.get(channel.agreement)
+        if standing is not None:
+            return self.cards.get(standing.agreement.party(channel.issuer).name)
+        return next((card for card in self.cards.values() if card.country == channel.issuer), None)
+
     def attempt(
         self,
         log: str,
@@ -78,14 +85,14 @@ class Ground:
         return otherwise
 
     def _read_cards(self) -> dict[str, Card]:
-        """The cards by country, as they stand in the store."""
+        """The cards by name of the node, as they stand in the store."""
         found: dict[str, Card] = {}
         rows: list[Row] = self._read("peers", "", partial(access.peers, self.connection), [])
         for row in rows:
             card = self._read(f"peer {row['name']}", "", partial(_card, row), None)
             if card is not None:
-                found[card.country] = card
-        return {**found, self.parts.country: self.parts.card}
+                found[card.name] = card
+        return {**found, self.parts.card.name: self.parts.card}
 
 
 def _card(row: Row) -> Card | None:

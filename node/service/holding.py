@@ -33,10 +33,12 @@ def held(
 ) -> dict[str, Any]:
     """What is held behind `start` entries of a peer's ledger, and `at` so many of its channels to us."""
     room = Room(parts.settings.page_limit, ENTRIES_LIMIT_BYTES)
+    standings = parts.standings.current(connection)
     to_us = [
         channel
         for channel in channels.channels(connection)
         if (channel.issuer, channel.partner) == (peer.country, parts.country)
+        and standings[channel.agreement].is_with(peer)
     ]
     return {
         "v": 1,

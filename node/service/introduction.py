@@ -5,7 +5,7 @@ nothing is signed with a new key for credentials, and after it every log of this
 that the card tells peers to look for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from node.errors import Conflict
 from node.exchange import card
 from node.exchange.card import Card
+from node.ledger import canonical
 from node.ledger.checkpoint import stated
 from node.service.batch import Batch
 from node.service.findings import Finding
@@ -24,9 +25,15 @@ from node.store.tables import LEDGER
 CARD: Final = "card"
 
 
-def record(batch: Batch, new: Card) -> None:
-    """Write a card into the ledger and make it the one that this node goes by."""
-    parts, seq = batch.parts, batch.append_body("key", {"v": 1, "card": new.text})
+def record(batch: Batch, new: Card, predecessor: Mapping[str, str] | None = None) -> None:
+    """Write a card into the ledger and make it the one that this node goes by.
+
+    `predecessor`: what the first entry also commits to, of a node that succeeds another.
+    """
+    body: dict[str, canonical.Json] = {"v": 1, "card": new.text}
+    if predecessor:
+        body["predecessor"] = dict(predecessor)
+    parts, seq = batch.parts, batch.append_body("key", body)
     access.add_own_card(batch.connection, new.number, seq, new.text)
     batch.after_commit.append(lambda: parts.own.become(new))
 

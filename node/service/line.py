@@ -71,7 +71,8 @@ class Keeper:
         for number, standing in batch.parts.standings.current(batch.connection).items():
             if standing.is_signed(batch.today):
                 for issuer, partner in standing.directions():
-                    if issuer == batch.parts.country and partner in peers and (number, partner) not in have:
+                    is_new = issuer == batch.parts.country and (number, partner) not in have
+                    if is_new and standing.is_with(peers.get(partner)):
                         batch.open_channel(number, partner)
 
     def _announce(self, batch: Batch, line: Line) -> None:

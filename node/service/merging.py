@@ -268,7 +268,7 @@ def receipt_entry(
 
 def check_parties(batch: Batch, agreement: Agreement, peer: Card) -> None:
     """`Unproven` unless the agreement names us, the peer, and every pinned party with the keys we know."""
-    cards = batch.parts.cards(batch.connection)
+    cards = batch.parts.current(batch.connection)
     if not {batch.parts.country, peer.country} <= set(agreement.countries):
         raise Unproven("an agreement is not between us and the peer that sends it", where=agreement.id)
     for party in agreement.parties:

@@ -78,6 +78,10 @@ class Parts:
         return cosigner_name(self.settings.name)
 
     def cards(self, connection: Connection) -> dict[str, Card]:
+        """The cards of all nodes that are or were pinned, and of this one, by name."""
+        return {**self.peers.by_name(connection), self.card.name: self.card}
+
+    def current(self, connection: Connection) -> dict[str, Card]:
         """The cards of all pinned peers and of this node, by country."""
         return {**self.peers.by_country(connection), self.country: self.card}
 
@@ -93,11 +97,12 @@ class Parts:
 
     def lines(self, connection: Connection, today: str) -> list[Line]:
         """Every outgoing direction whose agreement is signed in both ledgers and has its channel."""
-        standings = self.standings.current(connection)
+        standings, peers = self.standings.current(connection), self.peers.by_country(connection)
         return [
             line_of(standings[channel.agreement], channel, today)
             for channel in channels.channels(connection)
             if channel.issuer == self.country
+            and standings[channel.agreement].is_with(peers.get(channel.partner))
         ]
 
 

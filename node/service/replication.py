@@ -152,7 +152,7 @@ class Follower:
         """Ask once and take over the answer."""
         parts, peer = self._parts, self.peer
         with parts.database.read() as connection:
-            if accusing.is_accused(connection, peer):
+            if accusing.is_stopped(connection, peer):
                 return Took(more=False, moved=False)
         self._look_back()
         at, known = self._reached()

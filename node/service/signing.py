@@ -42,7 +42,7 @@ class Draft:
                 why=why,
                 do="name each party once",
             )
-        cards = parts.cards(batch.connection)
+        cards = parts.current(batch.connection)
         missing = [country for country in self.countries if country not in cards]
         if missing or parts.country not in self.countries:
             raise Conflict(

@@ -14,7 +14,7 @@ from node.exchange.incoming import signed_part
 from node.ledger.checkpoint import stated
 from node.ledger.witness import Accepted, Rejected, Watch, Watched, examine
 from node.service import behind
-from node.service.accusing import is_accused, recorded, see, weigh
+from node.service.accusing import is_stopped, recorded, see, weigh
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import channels
@@ -45,7 +45,7 @@ def _watch(parts: Parts, connection: Connection, sender: Card | None) -> Watch:
         peer = _owner(parts, connection, origin, sender)
         if peer is None:
             return None
-        if is_accused(connection, peer):
+        if is_stopped(connection, peer):
             return Watched(())  # none of its keys is trusted
         return Watched(peer.verifiers(origin), *recorded(connection, origin))
 

@@ -25,13 +25,18 @@ class StoredToken:
 
 
 def peers(connection: Connection) -> list[Row]:
-    """Every pinned card."""
+    """Every pinned card, with those of nodes that were succeeded."""
     return [dict(row) for row in connection.execute(select(PEER).order_by(PEER.c.country)).mappings()]
 
 
 def put_peer(connection: Connection, row: Row) -> None:
     """Pin a card, in place of an earlier one of the same node."""
     put(connection, Peer, [row])
+
+
+def succeed_peer(connection: Connection, name: str, successor: str) -> None:
+    """Note that a pinned node was succeeded by another."""
+    connection.execute(update(PEER).where(PEER.c.name == name).values(successor=successor))
 
 
 def holds(connection: Connection, name: str, number: int) -> None:

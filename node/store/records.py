@@ -90,6 +90,16 @@ def newest_after(connection: Connection, after: str, limit: int) -> list[StoredV
     return [StoredVersion(*row) for row in rows]
 
 
+def newest_before(connection: Connection, after: str, limit: int, size: int) -> list[StoredVersion]:
+    """As `newest_after`, of the versions that stand in the first `size` entries of the ledger."""
+    last = select(VERSION.c.record_id, func.max(VERSION.c.version).label("version"))
+    last = last.where(VERSION.c.ledger_seq < size, VERSION.c.record_id > after)
+    part = last.group_by(VERSION.c.record_id).order_by(VERSION.c.record_id).limit(limit).subquery()
+    is_last = and_(VERSION.c.record_id == part.c.record_id, VERSION.c.version == part.c.version)
+    rows = connection.execute(_versions().join(part, is_last).order_by(RECORD.c.record_id))
+    return [StoredVersion(*row) for row in rows]
+
+
 def record_count(connection: Connection) -> int:
     """How many own records there are."""
     return connection.execute(select(func.count()).select_from(RECORD)).scalar_one()

@@ -304,14 +304,18 @@ class Change(SQLModel, table=True):
 
 
 class Peer(SQLModel, table=True):
-    """A pinned card; `holds` is the number of the newest card of this node that the peer has."""
+    """A pinned card; `holds` is the number of the newest card of this node that the peer has.
+
+    A node that was succeeded by another stays, for what was taken from it; `successor` names the other.
+    """
 
     __tablename__ = "peer"
     name: str = Field(primary_key=True)
-    country: str = Field(unique=True)
+    country: str
     card: str
     pinned_at: str
     holds: int
+    successor: str | None = None
 
 
 class OwnCardRow(SQLModel, table=True):

@@ -189,10 +189,10 @@ def test_the_skew_that_is_allowed_is_the_one_in_the_settings(told: World, skew_s
 
 def test_an_issuer_that_lost_an_act_is_heard_again(known: World) -> None:
     """Restored from a backup it holds less than it told; that is another state, not an older number."""
-    parts, peer, own = known.br.parts, known.uy.country, known.br.parts.card
+    parts, peer, own = known.br.parts, known.uy.parts.card, known.br.parts.card
     with parts.database.read() as connection:
         backup = parts.standings.current(connection)
-    known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
+    known.br.settle(Sign(known.agreement, "suspend", known.br.parts.card, known.uy.parts.card))
     known.exchange()
     cursors = known.cursors(known.uy)
     with parts.database.read() as connection:
@@ -205,10 +205,15 @@ def test_an_issuer_that_lost_an_act_is_heard_again(known: World) -> None:
 def test_the_revision_tells_nothing_of_agreements_with_others(known: World) -> None:
     with known.br.parts.database.read() as connection:
         [standing] = known.br.parts.standings.current(connection).values()
-    before = serving.revision(serving.shared_with({"": standing}, "BR", "UY"))
+    before = serving.revision(serving.shared_with({"": standing}, known.br.parts.card, known.uy.parts.card))
     parties = tuple(replace(party, country="AR") for party in standing.agreement.parties[1:])
     foreign = replace(standing, agreement=replace(standing.agreement, parties=parties), told=bytes(32))
-    assert serving.revision(serving.shared_with({"": standing, "other": foreign}, "BR", "UY")) == before
+    assert (
+        serving.revision(
+            serving.shared_with({"": standing, "other": foreign}, known.br.parts.card, known.uy.parts.card)
+        )
+        == before
+    )
 
 
 # What did not open

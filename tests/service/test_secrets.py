@@ -23,9 +23,9 @@ NAMES = ("log", "cosign", "cosign_pq", "credential", "seal")
 
 def secrets_of(node: Node) -> dict[str, bytes]:
     """Every private key of a node as its raw bytes, and the keys that the store holds wrapped."""
-    found = {"store": node.parts.keys.store}
+    found = {"store": node.parts.keys.store[0]}
     for name in NAMES:
-        key = getattr(node.parts.keys, name)
+        [key] = getattr(node.parts.keys, name)
         if name == "credential":
             found[name] = key.private_numbers().private_value.to_bytes(32, "big")
         else:
@@ -207,4 +207,4 @@ def test_a_store_opened_with_another_key_says_so_and_shows_none(known: World) ->
     with pytest.raises(Refusal) as refusal:
         versions.unseal(stored, other)
     told = "".join(traceback.format_exception(refusal.value))
-    assert not any(form.decode("latin-1") in told for form in written_forms(other))
+    assert not any(form.decode("latin-1") in told for form in written_forms(other[0]))

@@ -205,14 +205,14 @@ class Simulation:
         node = self.nodes[reader]
         with node.parts.database.read() as connection:
             at = mirror.cursors(node.parts, connection, self.nodes["br"].parts.card, node.rev)
-        found: Json = orjson.loads(orjson.dumps(_news(self.nodes[issuer].parts, node.country, at)))
+        found: Json = orjson.loads(orjson.dumps(_news(self.nodes[issuer].parts, node.parts.card, at)))
         return found
 
     def take(self, reader: str, issuer: str, answer: Json) -> None:
         """Take an answer over as a follower does, with what it does when that does not hold."""
         peer, parts = self.nodes["br"].parts.card, self.nodes[reader].parts
         with parts.database.read() as connection:
-            if accusing.is_accused(connection, peer):
+            if accusing.is_stopped(connection, peer):
                 return
         with self.disk(reader) as node:
             news = None

@@ -1,4 +1,7 @@
-"""the node's own cards, and which of them each peer has."""
+"""the node's own cards, which of them each peer has, and who succeeded whom.
+
+Cards of before cannot be read any more, so pinned ones go.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,10 +21,22 @@ def upgrade() -> None:
         sa.Column("card", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
-    op.add_column("peer", sa.Column("holds", sa.Integer(), nullable=False, server_default="0"))
+    op.drop_table("peer")
+    op.create_table(
+        "peer",
+        *_peer(),
+        sa.Column("holds", sa.Integer(), nullable=False),
+        sa.Column("successor", sa.String()),
+        sa.PrimaryKeyConstraint("name"),
+    )
 
 
 def downgrade() -> None:
     """Take the schema back."""
-    op.drop_column("peer", "holds")
+    op.drop_table("peer")
+    op.create_table("peer", *_peer(), sa.PrimaryKeyConstraint("name"), sa.UniqueConstraint("country"))
     op.drop_table("own_card")
+
+
+def _peer() -> list[sa.Column[str]]:
+    return [sa.Column(name, sa.String(), nullable=False) for name in ("name", "country", "card", "pinned_at")]
