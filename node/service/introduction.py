@@ -72,6 +72,16 @@ class NoteHeld:
         access.holds(batch.connection, self.peer, self.number)
 
 
+def is_due(parts: Parts, connection: Connection) -> bool:
+    """Whether there is a card to write; the process goes by the newest one that is kept."""
+    known = card.read(access.own_card(connection))
+    parts.own.become(known)
+    try:
+        return renewed(parts, known, 1 << 52) is not None
+    except Conflict:
+        return True
+
+
 def renewed(parts: Parts, known: Card, seq: int) -> Card | None:
     """The card that follows the known one, if keys or settings have changed since."""
     told = parts.settings

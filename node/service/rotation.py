@@ -15,7 +15,7 @@ from node import keys
 from node.errors import Conflict, Malformed, problem
 from node.exchange.card import KEYS, CardKey, publics_of
 from node.ledger import canonical
-from node.service.introduction import renewed
+from node.service import introduction
 from node.service.parts import Parts
 from node.service.rewrapping import Told, rewrap
 from node.store import access
@@ -57,7 +57,7 @@ def state(parts: Parts) -> State:
     own = parts.card
     with parts.database.read() as connection:
         partners = {row["name"]: row["holds"] for row in access.peers(connection)}
-        is_due = renewed(parts, own, 1 << 52) is not None
+        is_due = introduction.is_due(parts, connection)
     return State(own.number, dict(own.keys), partners, is_due, len(parts.keys.store))
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import structlog
 
 from node.errors import Busy, Refusal
-from node.service import behind, line
+from node.service import behind, introduction, line
 from node.service.batch import Batch
 from node.service.introduction import Introduce
 from node.service.parts import Parts
@@ -123,6 +123,9 @@ class Sequencer:
 
     def _introduce(self) -> None:
         """Write the node's card if it has changed, before anything is signed that rests on it."""
+        with self._parts.database.read() as connection:
+            if not introduction.is_due(self._parts, connection):
+                return
         [answer] = self._written([_Item(Introduce())])
         if isinstance(answer, Busy):
             raise answer

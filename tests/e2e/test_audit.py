@@ -141,7 +141,7 @@ def fork(book: Book, seq: int, size: int) -> Book:
 
 
 @pytest.mark.parametrize(("seq", "size"), [(599, 600), (0, 600), (300, 1000), (599, 601)])
-def test_a_log_that_contradicts_what_it_signed_is_accused_with_proof(
+def test_a_log_that_contradicts_what_it_signed_is_stopped_with_proof(
     place: Place, audit: Callable[[], Report], seq: int, size: int
 ) -> None:
     honest = audit()
@@ -451,7 +451,7 @@ def test_a_nodes_ledger_is_audited_and_a_changed_byte_named(lone: Node, tmp_path
     assert audited(lone, key, tmp_path)[0] == 0
 
 
-def test_a_node_put_back_to_an_older_store_is_accused_once_it_has_written_over_it(
+def test_a_node_put_back_to_an_older_store_is_stopped_once_it_has_written_over_it(
     lone: Node, tmp_path: Path
 ) -> None:
     key = key_of(lone)

@@ -24,7 +24,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from contracts import rules, terms
-from node import service
+from node import keys, service
 from node.errors import Refusal, Unproven
 from node.exchange import card, page
 from node.exchange.versions import Signatory
@@ -33,10 +33,11 @@ from node.ledger.proof import TlogProof
 from node.records import model
 from node.records.credential import es256_signer
 from node.service import mirror
-from node.service.admission import AdmitPeer
+from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
 from node.service.failures import CloseIncident
+from node.service.introduction import Introduce, NoteHeld
 from node.service.merging import Merge
 from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer, Work
@@ -57,6 +58,7 @@ from tests.service.world import (
     asking,
     kid_of,
     make_world,
+    open_node,
     open_world,
     operator,
 )
@@ -444,6 +446,9 @@ REPEATED = (
     Repeated(CloseIncident, 0, 0, "not-found: none of this number is open"),
     Repeated(AddCheckpoint, 0, 0, "409: it is recorded, which the answer says"),
     Repeated(KeepRefused, 0, 0, "kept: the same incident, renewed"),
+    Repeated(RenewPeer, 1, 0, "pinned: it is already"),
+    Repeated(NoteHeld, 0, 0, "noted: it is already"),
+    Repeated(Freeze, 0, 0, "frozen: it is already"),
 )
 
 
@@ -458,7 +463,24 @@ def test_every_kind_of_work_has_its_row() -> None:
         for each in vars(module).values()
         if isinstance(each, type) and each is not Work and {"run", "weight", "tins"} <= set(dir(each))
     }
-    assert found == {row.work for row in REPEATED}
+    assert found == {row.work for row in REPEATED} | {Introduce}, "which has its own test"
+
+
+def test_a_card_that_was_written_but_reported_failed_is_not_written_twice(world: World) -> None:
+    """It is the first work of a node that starts, which goes on until it is done."""
+    keys.rotate(world.br.home / "keys", "log")
+    world.br.parts.database.close()
+    world.br, fault = open_node(world.br.home, world.clock), Fault("applied")
+    before = world.br.ledger().size
+    world.br = struck(world.br, "commit", fault)
+    with writing(world.br) as sequencer:
+        assert answered(sequencer, AdmitOne(fields_of(2), OFFICER, KEY)) == "new"
+    assert fault.has_struck
+    assert world.br.ledger().size == before + 2
+    started_again(world)
+    assert world.br.parts.card.number == 2
+    world.exchange()
+    assert [node.findings() for node in world.nodes] == [[], []]
 
 
 @pytest.mark.parametrize("then", ["retry", "restart"])
@@ -493,6 +515,7 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     if isinstance(work, Merge):
         assert answer == []
     told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
+    told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen"}
     if isinstance(work, AddCheckpoint):
         return "cosigned" if answer is None else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
@@ -500,6 +523,14 @@ def answered(sequencer: Sequencer, work: Any) -> str:
 
 
 ELSEWHERE = "http://elsewhere.example"
+
+
+def _moved(node: Node) -> card.Card:
+    """The card of a node that has moved."""
+    own = node.parts.card
+    moved = card.renew(own, own.administration, ELSEWHERE, node.parts.keys, node.ledger().size)
+    assert moved is not None
+    return moved
 
 
 def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
@@ -518,14 +549,14 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         return "uy", considered(uy.parts, body, None)
     if kind is KeepRefused:
         return "uy", KeepRefused(witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
+    if kind is RenewPeer:
+        return "br", RenewPeer(_moved(uy))
     if kind is CloseIncident:
         with pytest.raises(Unproven):
             world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))
         return "uy", CloseIncident(uy.incidents()[0]["incident"])
     if kind is AdmitPeer:
-        told = uy.parts.settings
-        moved = card.renew(uy.parts.card, told.administration, ELSEWHERE, uy.parts.keys, uy.ledger().size)
-        assert moved is not None
+        moved = _moved(uy)
         return "br", AdmitPeer(moved.text, moved.fingerprint)
     drafted = Draft("BR-UY", ("BR", "UY"), terms.terms("br_uy"), rules.text("mra_v1"))
     changes = {"legal_name": "Outro Nome S/A"}
@@ -535,6 +566,8 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         Amend: lambda: Amend(ONE, changes, changes, OFFICER, KEY),
         Draft: lambda: drafted,
         Sign: lambda: Sign(world.agreement, "suspend", "BR", "UY"),
+        NoteHeld: lambda: NoteHeld(uy.parts.card.name, 1),
+        Freeze: lambda: Freeze("UY", "as was said"),
         Withdraw: lambda: Withdraw(br.settle(drafted)),
     }
     return "br", made[kind]()

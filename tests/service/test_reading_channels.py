@@ -192,7 +192,7 @@ def test_an_issuer_that_lost_an_act_is_heard_again(known: World) -> None:
     parts, peer, own = known.br.parts, known.uy.parts.card, known.br.parts.card
     with parts.database.read() as connection:
         backup = parts.standings.current(connection)
-    known.br.settle(Sign(known.agreement, "suspend", known.br.parts.card, known.uy.parts.card))
+    known.br.settle(Sign(known.agreement, "suspend", "BR", "UY"))
     known.exchange()
     cursors = known.cursors(known.uy)
     with parts.database.read() as connection:

@@ -15,7 +15,7 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.ledger.note import open_note
 from node.ledger.tiles import Tree
 from node.ledger.witness import Accepted, Rejected, request
-from node.service.accusing import FORKED, UNPROVEN, is_accused, pursue
+from node.service.accusing import FORKED, UNPROVEN, is_stopped, pursue
 from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 from node.store import incidents, logs, witnessed
 from node.store.tables import LEDGER
@@ -107,7 +107,7 @@ def assert_shown(world: World) -> None:
     older, newer = found.check(world.br.parts.card.verifiers(ORIGIN))
     assert (older.size, older.root) != (newer.size, newer.root)
     with world.uy.parts.database.read() as connection:
-        assert is_accused(connection, world.br.parts.card)
+        assert is_stopped(connection, world.br.parts.card)
     answer = world.uy.look_up(ONE)
     assert answer["fields"]["tin"] == ONE, "what was proven is still answered"
     assert any("two histories" in each for each in answer["alerts"])
