@@ -1,5 +1,7 @@
 """P3: a node witnesses its peers' logs; one that signs two histories is found and not believed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +83,21 @@ def badly_signed(note: str) -> str:
 
 def status(answer: str | Rejected) -> int:
     return answer.status if isinstance(answer, Rejected) else 200
+
+
+@contextmanager
+def unwritable(node: Node) -> Iterator[None]:
+    """A node whose store must not be written to."""
+    database, write = node.parts.database, node.parts.database.write
+
+    def refuse() -> Any:
+        raise AssertionError("there was nothing to write")
+
+    database.write = refuse  # type: ignore[method-assign]  # the store's own edge
+    try:
+        yield
+    finally:
+        database.write = write  # type: ignore[method-assign]
 
 
 def seen_size(node: Node, origin: str = ORIGIN) -> int:
@@ -381,14 +398,10 @@ def test_news_that_are_true_but_damaged_accuse_nobody(known: World) -> None:
         tile = tiles.parse_path(path.removeprefix("/log/"))
         return history.tree(size).read_tile(tile.level, tile.index)
 
-    for note in (
-        history.note(size),
-        history.note(size - 1),
-        history.note(1),
-        "nothing",
-        history.note(1)[:-9],
-    ):
-        pursue(known.uy.parts, known.br.parts.card, note, fetch)
+    notes = (history.note(size), history.note(size - 1), history.note(1), "nothing", history.note(1)[:-9])
+    with unwritable(known.uy):
+        for note in notes:
+            pursue(known.uy.parts, known.br.parts.card, note, fetch)
     assert known.uy.incidents() == []
 
 
