@@ -1,7 +1,8 @@
 """This node as a witness of its peers' logs (C2SP tlog-witness).
 
-A request is examined on the newest state of the store, so that nonsense costs no turn of the one writer; what
-follows is kept by the writer, and only then cosigned.
+A request is examined on the newest state of the store, so that nonsense costs no turn of the one writer. What
+follows is kept by the writer, which looks again at what may have changed meanwhile (whether the store was put
+back it looks at before any work), and only then cosigned.
 """
 
 from collections.abc import Sequence
@@ -19,20 +20,21 @@ from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import channels
 
+Answer = Accepted | Rejected
 
-def considered(parts: Parts, body: bytes, sender: Card | None) -> "Accepted | AddCheckpoint | Rejected":
+
+def considered(parts: Parts, body: bytes, sender: Card | None) -> "Answer | AddCheckpoint | KeepRefused":
     """What a request for a cosignature comes to, on the newest state of the store; nothing is kept.
 
-    `Accepted`: the size that is recorded already, so that nothing needs to be.
-
-    `sender` signed the request; a channel's log is known to its issuer only.
+    `sender` signed the request; a channel's log is known to its issuer only. An answer is the last word:
+    `Accepted` is what is recorded already. Else it is what the writer does about it, and answers then.
     """
     with parts.database.read() as connection:
         if why := behind.told(parts, connection):
             return Rejected(503, why)
         verdict = examine(body, _watch(parts, connection, sender))
         if isinstance(verdict, Rejected):
-            return verdict
+            return verdict if verdict.signed is None else KeepRefused(verdict.signed, verdict)
         if verdict.checkpoint.size == verdict.old > 0:
             return verdict
         peer = _owner(parts, connection, verdict.checkpoint.origin, sender)
@@ -65,7 +67,7 @@ def _owner(parts: Parts, connection: Connection, origin: str, sender: Card | Non
 
 @dataclass(frozen=True, slots=True)
 class AddCheckpoint:
-    """A checkpoint that was examined, to be kept before it is cosigned."""
+    """A checkpoint that follows what was recorded when it was examined, to be kept before it is cosigned."""
 
     accepted: Accepted
     peer: Card
@@ -73,14 +75,16 @@ class AddCheckpoint:
     weight = 1
     tins: Sequence[str] = ()
 
-    def run(self, batch: Batch) -> Rejected | None:
-        """Keep it, unless another came first or our copy contradicts it; gives why not."""
+    def run(self, batch: Batch) -> Answer:
+        """Keep it, unless something was recorded since, or the log was found to have signed two histories."""
         new, connection = self.accepted.checkpoint, batch.connection
+        if is_accused(connection, self.peer):
+            return Rejected(403, "the log was found to have signed two histories")
         size, _ = recorded(connection, new.origin)
         if size != self.accepted.old:
             return Rejected(409, f"the size recorded is {size}", size=size)
         see(connection, self.peer, new, self.accepted.note, batch.time)
-        return None
+        return self.accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,15 @@ class KeepRefused:
     """A checkpoint that its log signed and that was refused: an accusation, if it can be shown to be one."""
 
     note: str
+    answer: Rejected
 
     weight = 1
     tins: Sequence[str] = ()
 
-    def run(self, batch: Batch) -> None:
+    def run(self, batch: Batch) -> Rejected:
         """Keep it as evidence, unless it is the beginning of our copy after all."""
         origin = stated(self.note).origin
         for peer in batch.parts.peers.by_country(batch.connection).values():
             if (signed := signed_part(self.note, peer, origin)) is not None:
                 weigh(batch.connection, peer, origin, signed, batch.time)
+        return self.answer

@@ -30,6 +30,7 @@ from node.exchange import card, page
 from node.exchange.versions import Signatory
 from node.ledger import merkle, tiles
 from node.ledger.proof import TlogProof
+from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
 from node.service import mirror
@@ -483,7 +484,7 @@ def answered(sequencer: Sequencer, work: Any) -> str:
         assert answer == []
     told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
     if isinstance(work, AddCheckpoint):
-        return "cosigned" if answer is None else str(answer.status)
+        return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
     return told.get(type(work)) or "/".join({outcome.kind for outcome in outcomes})
 
@@ -503,7 +504,7 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         body = history.body(witnessed.seen_size(uy), len(history.leaves))
         return "uy", considered(uy.parts, body, None)
     if kind is KeepRefused:
-        return "uy", KeepRefused(witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
+        return "uy", witnessed.refused(witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
     if kind is CloseIncident:
         with pytest.raises(Unproven):
             world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))

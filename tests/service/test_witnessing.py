@@ -18,7 +18,7 @@ from node.ledger.note import open_note
 from node.ledger.tiles import Tree
 from node.ledger.witness import Accepted, Rejected, request
 from node.service.accusing import FORKED, UNPROVEN, is_accused, pursue
-from node.service.witnessing import AddCheckpoint, KeepRefused, considered
+from node.service.witnessing import AddCheckpoint, Answer, KeepRefused, considered
 from node.store import incidents, logs, witnessed
 from node.store.tables import LEDGER
 from tests.service.test_incoming import ONE, signed
@@ -64,14 +64,13 @@ def lie(world: World, start: int, size: int = 0) -> History:
 def add(node: Node, body: bytes, sender: Any = None) -> str | Rejected:
     """What a node answers to a request for its cosignature, as its route does."""
     verdict = considered(node.parts, body, sender)
-    if isinstance(verdict, AddCheckpoint):
-        verdict = node.settle(verdict) or verdict.accepted
-    if isinstance(verdict, Accepted):
-        return node.parts.witness(verdict.checkpoint.text())
-    assert isinstance(verdict, Rejected)
-    if verdict.signed is not None:
-        node.settle(KeepRefused(verdict.signed))
-    return verdict
+    answer: Answer = node.settle(verdict) if isinstance(verdict, AddCheckpoint | KeepRefused) else verdict
+    return node.parts.witness(answer.checkpoint.text()) if isinstance(answer, Accepted) else answer
+
+
+def refused(note: str) -> KeepRefused:
+    """A checkpoint as it is kept that does not follow."""
+    return KeepRefused(note, Rejected(422, "", signed=note))
 
 
 def badly_signed(note: str) -> str:
@@ -226,7 +225,7 @@ def test_a_smaller_tree_that_our_copy_does_not_begin_with_is_an_accusation(known
     forged, size = lie(known, 3), seen_size(known.uy)
     answer = add(known.uy, request(size - 1, (), forged.note(size - 1)))
     assert status(answer) == 409
-    known.uy.settle(KeepRefused(forged.note(size - 1)))
+    known.uy.settle(refused(forged.note(size - 1)))
     assert_shown(known)
 
 
@@ -298,7 +297,7 @@ def test_who_keeps_the_last_leaf_back_looks_neither_fresh_nor_whole(known: World
     assert not answer["recognition"]["applies"]
     forged, copy = lie(known, 3, copy_size(known) + 2), copy_size(known)
     assert status(add(known.uy, forged.body(copy, copy + 1))) == 422, "it must follow our copy too"
-    known.uy.settle(KeepRefused(forged.note(copy)))
+    known.uy.settle(refused(forged.note(copy)))
     assert UNPROVEN in kinds(known)
     known.exchange()
     assert FORKED in kinds(known), "weighed once our copy is whole"
@@ -332,6 +331,22 @@ def test_a_log_that_is_cosigned_again_and_again_ahead_of_what_it_serves_is_found
 def test_the_same_checkpoint_again_takes_no_turn_of_the_writer(known: World) -> None:
     history, size = truth(known), seen_size(known.uy)
     assert isinstance(considered(known.uy.parts, request(size, (), history.note(size)), None), Accepted)
+
+
+def test_what_was_found_while_a_checkpoint_waited_for_the_writer_counts(known: World) -> None:
+    known.br.admit(operator(4))
+    history, size = truth(known), seen_size(known.uy)
+    body = history.body(size, len(history.leaves))
+    first, second = (considered(known.uy.parts, body, None) for _ in range(2))
+    assert isinstance(known.uy.settle(first), Accepted)
+    assert known.uy.settle(second).size == len(history.leaves), "recorded meanwhile"
+    known.br.admit(operator(5))
+    history, size = truth(known), seen_size(known.uy)
+    waiting = considered(known.uy.parts, history.body(size, len(history.leaves)), None)
+    assert status(add(known.uy, request(size, (), lie(known, 3).note(size)))) == 422
+    assert known.uy.settle(waiting).status == 403, "accused meanwhile"
+    assert seen_size(known.uy) == size
+    assert_shown(known)
 
 
 def test_what_others_wrote_under_a_checkpoint_is_not_kept(known: World) -> None:

@@ -29,7 +29,7 @@ from node.ledger.entry import LedgerEntry
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree
-from node.ledger.witness import Rejected, request
+from node.ledger.witness import request
 from node.service import accusing, failures, mirror, witnessing
 from node.service.accusing import FORKED
 from node.service.merging import Merge
@@ -253,9 +253,8 @@ class Simulation:
             body = request(old, tree.consistency_proof(old), head.checkpoint)
         verdict = witnessing.considered(self.nodes[witness].parts, body, None)
         with self.disk(witness) as node:
-            refused: Any = node.settle(verdict) if isinstance(verdict, AddCheckpoint) else verdict
-            if isinstance(refused, Rejected) and refused.signed is not None:
-                node.settle(KeepRefused(refused.signed))
+            if isinstance(verdict, AddCheckpoint | KeepRefused):
+                node.settle(verdict)
         self.answer()
 
     def _known_to(self, witness: str, origin: str) -> int:
