@@ -3,6 +3,7 @@
 from functools import partial
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import State
 from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Node, durable, sender_of
@@ -10,8 +11,7 @@ from node.api.problems import RETRY_AFTER_S, UNKEPT
 from node.errors import Refusal
 from node.ledger.witness import LIMIT_BYTES, SIZE_TYPE, Accepted, Rejected
 from node.service.parts import Parts
-from node.service.sequencer import Sequencer
-from node.service.witnessing import AddCheckpoint, Answer, KeepRefused, considered
+from node.service.witnessing import AddCheckpoint, Answer, KeepRefused, Turns, considered
 
 router = APIRouter(prefix="/witness", tags=["witness"])
 
@@ -41,7 +41,7 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     sender = await sender_of(request)
     verdict = await node.database.read_out(partial(considered, node, body[: LIMIT_BYTES + 1], sender))
     if isinstance(verdict, AddCheckpoint | KeepRefused):
-        verdict = await _written(node, request.app.state.sequencer, verdict)
+        verdict = await _written(node, _turns(request.app.state), verdict)
     if isinstance(verdict, Accepted):
         return PlainTextResponse(node.witness(verdict.checkpoint.text()), headers=UNKEPT)
     headers = UNKEPT | (LATER if verdict.status == 503 else {})
@@ -50,10 +50,18 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     return PlainTextResponse(f"{verdict.why}\n", verdict.status, headers)
 
 
-async def _written(node: Parts, sequencer: Sequencer, work: AddCheckpoint | KeepRefused) -> Answer:
+def _turns(state: State) -> Turns:
+    """Those of the application's writer; made in its one event loop, so no two."""
+    if not hasattr(state, "turns"):
+        state.turns = Turns(state.sequencer)
+    turns: Turns = state.turns
+    return turns
+
+
+async def _written(node: Parts, turns: Turns, work: AddCheckpoint | KeepRefused) -> Answer:
     """The writer's answer; its refusal is that of a witness which cannot cosign now."""
     try:
-        answer: Answer = await durable(node, sequencer, work)
+        answer: Answer = await durable(node, turns, work)
     except Refusal as refusal:
         return Rejected(503, refusal.sentence())
     return answer

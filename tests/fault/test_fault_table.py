@@ -504,7 +504,7 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         body = history.body(witnessed.seen_size(uy), len(history.leaves))
         return "uy", considered(uy.parts, body, None)
     if kind is KeepRefused:
-        return "uy", witnessed.refused(witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
+        return "uy", witnessed.refused(world, witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
     if kind is CloseIncident:
         with pytest.raises(Unproven):
             world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))

@@ -362,7 +362,7 @@ def test_cosignatures_that_others_gave_come_with_the_file(known: World) -> None:
     log, *_ = known.br.parts.card.verifiers("aeo.br.example/ledger")
     wanted = f"log {log.vkey()}\nwitness ar {third.verifier().vkey()}\nquorum ar\n"
     assert all(each.passed for each in verifier.verify(of(known), wanted))
-    known.uy.settle(refused(lie(known, 3).note(seen_size(known.uy))))
+    known.uy.settle(refused(known, lie(known, 3).note(seen_size(known.uy))))
     accused = verifier.verify(of(known), policy(known))
     assert failed(accused) == [2], "an accused log is not cosigned any more"
     assert all(each.passed for each in verifier.verify(of(known), policy(known, "none")))

@@ -18,10 +18,10 @@ from node.store import logs
 from node.store.tables import LEDGER
 from tests.service.test_put_back import ahead, show
 from tests.service.test_witnessing import seen_size
-from tests.service.world import Node, World
+from tests.service.world import Node, World, operator
 
 PATH = "/witness/add-checkpoint"
-WAIT_S = 20
+WAIT_S, FLOOD = 20, 20
 
 
 @asynccontextmanager
@@ -74,3 +74,27 @@ async def test_a_witness_that_turns_out_to_be_put_back_cosigns_nothing_and_says_
     assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1")
     assert "its store is older" in answer.text
     assert seen_size(known.br, origin) == old
+
+
+async def test_a_flood_by_strangers_takes_one_turn_of_the_writer_for_each_kind_and_log(known: World) -> None:
+    """What a log has signed anyone can get, and send to its witnesses as often as he likes."""
+    old = seen_size(known.uy)
+    known.br.admit(operator(4))
+    follows = whole_ledger(known.br, old)
+    wrong = request(old, (bytes(32),), known.br.ledger().checkpoint)
+    async with served(known.uy) as (client, sequencer):
+        asked = [asyncio.create_task(client.post(PATH, content=body)) for body in (follows, wrong) * FLOOD]
+        async with asyncio.timeout(WAIT_S):
+            while sum(each.done() for each in asked) < len(asked) - 2:
+                await asyncio.sleep(0.01)
+        assert sequencer._queue.qsize() == 2
+        for each in asked:
+            if each.done():
+                assert (each.result().status_code, each.result().headers.get("retry-after")) == (503, "1")
+        sequencer.start()
+        answers = await asyncio.wait_for(asyncio.gather(*asked), WAIT_S)
+        assert sorted({each.status_code for each in answers}) == [200, 422, 503]
+        assert seen_size(known.uy) == old + 1
+        known.br.admit(operator(5))
+        answer = await heard(client.post(PATH, content=whole_ledger(known.br, old + 1)))
+        assert answer.status_code == 200, "the turn was given back"

@@ -1,7 +1,7 @@
 """P3: a node witnesses its peers' logs; one that signs two histories is found and not believed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,9 @@ def add(node: Node, body: bytes, sender: Any = None) -> str | Rejected:
     return node.parts.witness(answer.checkpoint.text()) if isinstance(answer, Accepted) else answer
 
 
-def refused(note: str) -> KeepRefused:
-    """A checkpoint as it is kept that does not follow."""
-    return KeepRefused(note, Rejected(422, "", signed=note))
+def refused(world: World, note: str) -> KeepRefused:
+    """A checkpoint of BR as it is kept that does not follow."""
+    return KeepRefused(world.br.parts.card, note, Rejected(422, "", signed=note))
 
 
 def badly_signed(note: str) -> str:
@@ -225,7 +225,7 @@ def test_a_smaller_tree_that_our_copy_does_not_begin_with_is_an_accusation(known
     forged, size = lie(known, 3), seen_size(known.uy)
     answer = add(known.uy, request(size - 1, (), forged.note(size - 1)))
     assert status(answer) == 409
-    known.uy.settle(refused(forged.note(size - 1)))
+    known.uy.settle(refused(known, forged.note(size - 1)))
     assert_shown(known)
 
 
@@ -297,7 +297,7 @@ def test_who_keeps_the_last_leaf_back_looks_neither_fresh_nor_whole(known: World
     assert not answer["recognition"]["applies"]
     forged, copy = lie(known, 3, copy_size(known) + 2), copy_size(known)
     assert status(add(known.uy, forged.body(copy, copy + 1))) == 422, "it must follow our copy too"
-    known.uy.settle(refused(forged.note(copy)))
+    known.uy.settle(refused(known, forged.note(copy)))
     assert UNPROVEN in kinds(known)
     known.exchange()
     assert FORKED in kinds(known), "weighed once our copy is whole"
@@ -331,6 +331,19 @@ def test_a_log_that_is_cosigned_again_and_again_ahead_of_what_it_serves_is_found
 def test_the_same_checkpoint_again_takes_no_turn_of_the_writer(known: World) -> None:
     history, size = truth(known), seen_size(known.uy)
     assert isinstance(considered(known.uy.parts, request(size, (), history.note(size)), None), Accepted)
+
+
+def test_a_checkpoint_that_does_not_follow_takes_a_turn_only_if_it_shows_something_new(known: World) -> None:
+    size = seen_size(known.uy)
+    history = truth(known)
+    wrong = request(size, (bytes(32),), history.note(size))
+    assert isinstance(considered(known.uy.parts, wrong, None), Rejected), "our copy shows that it is true"
+    known.br.admit(operator(4))
+    ahead = request(size, (), truth(known).note(size + 1))
+    assert status(add(known.uy, ahead)) == 422
+    assert kinds(known) == [UNPROVEN]
+    with unwritable(known.uy):
+        assert status(add(known.uy, ahead)) == 422, "it is kept already"
 
 
 def test_what_was_found_while_a_checkpoint_waited_for_the_writer_counts(known: World) -> None:
@@ -438,4 +451,5 @@ def test_the_empty_tree_has_one_root(strangers: World) -> None:
     strangers.pin()
     for root, code in ((EMPTY_ROOT, 200), (bytes(32), 422)):
         note = signed(strangers.br.parts, Checkpoint(ledger_origin("aeo.br.example"), 0, root))
-        assert status(add(strangers.uy, request(0, (), note))) == code
+        with unwritable(strangers.uy) if code == 200 else nullcontext():
+            assert status(add(strangers.uy, request(0, (), note))) == code
