@@ -27,13 +27,8 @@ def evidence(
     force: Forced = False,
 ) -> int:
     """Write what a partner had told us about an operator at a moment, provable to anyone, to a file."""
-    content = session.node.evidence(tin, at, agreement)
-    write_new(out, content, replace=force)
-    if session.as_json:
-        say_json({"file": str(out), "bytes": len(content)})
-    else:
-        say(f"{out}: {len(content):,} bytes. Check it with `aeo verify {out} --policy FILE`.")
-    return FINE
+    hint = f" Check it with `aeo verify {out} --policy FILE`."
+    return _written(session, session.node.evidence(tin, at, agreement), out, force, hint)
 
 
 @on_node
@@ -51,11 +46,16 @@ def receipt(
 ) -> int:
     """Write the proof that the own ledger holds an entry (C2SP tlog-proof) to a file."""
     content = session.node.receipt(entry, size=size, witnessed=witnessed)
+    return _written(session, content, out, force)
+
+
+def _written(session: Session, content: bytes, out: Path, force: bool, hint: str = "") -> int:
+    """Write what can be handed on to a new file, and say so."""
     write_new(out, content, replace=force)
     if session.as_json:
         say_json({"file": str(out), "bytes": len(content)})
     else:
-        say(f"{out}: {len(content):,} bytes")
+        say(f"{out}: {len(content):,} bytes.{hint}")
     return FINE
 
 

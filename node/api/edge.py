@@ -8,8 +8,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from functools import partial, wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import structlog
 from fastapi import Depends, Request
@@ -24,7 +25,7 @@ from node.exchange.card import Card
 from node.exchange.requests import Message, RememberedReplays, Replays
 from node.service.accusing import is_frozen
 from node.service.parts import Parts
-from node.service.sequencer import Sequencer, Work
+from node.service.sequencer import Work
 from node.service.tokens import Caller, Gate
 from node.store import access
 from node.store.database import Database
@@ -178,9 +179,16 @@ def read_out(route: Callable[..., Response]) -> Callable[..., Awaitable[Response
     return reading
 
 
-async def durable(parts: Parts, sequencer: Sequencer, work: Work) -> Any:
+class Writer(Protocol):
+    """Who takes work for the node's one writer."""
+
+    def submit(self, work: Any) -> Future[Any]:
+        """Queue it; the future is resolved once it is durable."""
+
+
+async def durable(parts: Parts, writer: Writer, work: Work) -> Any:
     """The answer of a change once it is durable; the change goes on even if the caller's time is over."""
-    future = asyncio.wrap_future(sequencer.submit(work))
+    future = asyncio.wrap_future(writer.submit(work))
     try:
         return await asyncio.wait_for(asyncio.shield(future), parts.settings.request_timeout_s)
     except TimeoutError:

@@ -3,12 +3,15 @@
 from functools import partial
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import State
 from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Node, durable, sender_of
-from node.api.problems import UNKEPT
+from node.api.problems import RETRY_AFTER_S, UNKEPT
+from node.errors import Refusal
 from node.ledger.witness import LIMIT_BYTES, SIZE_TYPE, Accepted, Rejected
-from node.service.witnessing import AddCheckpoint, KeepRefused, considered
+from node.service.parts import Parts
+from node.service.witnessing import AddCheckpoint, Answer, KeepRefused, Turns, considered
 
 router = APIRouter(prefix="/witness", tags=["witness"])
 
@@ -18,7 +21,9 @@ ANSWERS = {
     404: "This log is not watched here.",
     409: "The old size is not the one recorded, which is the answer.",
     422: "The checkpoint does not follow the one recorded.",
+    503: "Nothing can be cosigned now; `Retry-After` tells when to ask again.",
 }
+LATER = {"retry-after": str(RETRY_AFTER_S)}
 
 
 @router.post(
@@ -35,14 +40,28 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     body = await request.body()
     sender = await sender_of(request)
     verdict = await node.database.read_out(partial(considered, node, body[: LIMIT_BYTES + 1], sender))
-    sequencer = request.app.state.sequencer
-    if isinstance(verdict, AddCheckpoint):
-        refused: Rejected | None = await durable(node, sequencer, verdict)
-        verdict = refused or verdict.accepted
+    if isinstance(verdict, AddCheckpoint | KeepRefused):
+        verdict = await _written(node, _turns(request.app.state), verdict)
     if isinstance(verdict, Accepted):
         return PlainTextResponse(node.witness(verdict.checkpoint.text()), headers=UNKEPT)
-    if verdict.signed is not None:
-        await durable(node, sequencer, KeepRefused(verdict.signed))
+    headers = UNKEPT | (LATER if verdict.status == 503 else {})
     if verdict.size is not None:
-        return Response(f"{verdict.size}\n", verdict.status, UNKEPT | {"content-type": SIZE_TYPE})
-    return PlainTextResponse(f"{verdict.why}\n", verdict.status, UNKEPT)
+        return Response(f"{verdict.size}\n", verdict.status, headers | {"content-type": SIZE_TYPE})
+    return PlainTextResponse(f"{verdict.why}\n", verdict.status, headers)
+
+
+def _turns(state: State) -> Turns:
+    """Those of the application's writer; made in its one event loop, so no two."""
+    if not hasattr(state, "turns"):
+        state.turns = Turns(state.sequencer)
+    turns: Turns = state.turns
+    return turns
+
+
+async def _written(node: Parts, turns: Turns, work: AddCheckpoint | KeepRefused) -> Answer:
+    """The writer's answer; its refusal is that of a witness which cannot cosign now."""
+    try:
+        answer: Answer = await durable(node, turns, work)
+    except Refusal as refusal:
+        return Rejected(503, refusal.sentence())
+    return answer

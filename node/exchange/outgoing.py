@@ -112,7 +112,7 @@ class ChannelWriter:
         """Seal a body, append its entry, and give its number; `ledger_seq` is what a disclosure is about."""
         seq = self.writer.seq
         frame = ChannelEntry(self.writer.origin, seq, self.writer.prev, now_ms, kind, self._epoch, bytes(32))
-        sealed = sealing.seal_once(sealing.entry_key(self._key, seq), body, frame.header())
+        sealed = sealing.seal_body(self._key, frame, body)
         digest = hashlib.sha256(sealed).digest()
         self.writer.append(ChannelEntry(frame.channel, seq, frame.prev, now_ms, kind, self._epoch, digest))
         self.bodies.append({"log": self.log, "seq": seq, "ledger_seq": ledger_seq, "sealed": sealed})

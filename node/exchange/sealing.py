@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from node.errors import Unproven
+from node.ledger.entry import ChannelEntry
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -103,6 +104,11 @@ def expand(key: bytes, label: str, size: int) -> bytes:
 def entry_key(epoch_key: bytes, seq: int) -> bytes:
     """The key that seals the body of one entry of an epoch."""
     return expand(epoch_key, f"aeo/entry/v1/{seq}", KEY_BYTES)
+
+
+def seal_body(epoch_key: bytes, entry: ChannelEntry, body: bytes) -> bytes:
+    """The sealed body of a channel entry: the same bytes each time, bound to the rest of the entry."""
+    return seal_once(entry_key(epoch_key, entry.seq), body, entry.header())
 
 
 def deliver(epoch_key: bytes, partner: X25519PublicKey, channel: str, epoch: int) -> bytes:

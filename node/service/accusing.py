@@ -23,6 +23,7 @@ from node.ledger.note import read_note
 from node.ledger.tiles import ReadTile
 from node.service.parts import Parts
 from node.store import incidents, logs, witnessed
+from node.store.database import Row
 from node.store.incidents import WHOLE_PEER
 from node.store.witnessed import Seen
 
@@ -46,7 +47,7 @@ def freeze(connection: Connection, peer: Card, why: str, time: str) -> None:
     head = logs.head_of(connection, ledger_origin(peer.name))
     what = f"nothing new of it is believed behind entry {head.size if head else 0} of its ledger: {why}"
     note = head.checkpoint.encode() if head else b""
-    _note(connection, peer, FROZEN, what, note, time.encode(), time)
+    incidents.note(connection, _row(peer, FROZEN, what, note, time.encode(), time))
 
 
 class Forked(Unproven):
@@ -92,7 +93,7 @@ def _check_begins(connection: Connection, peer: Card, origin: str, seen: Seen, p
     if seen.root == copied_root(connection, origin, seen.size):
         return
     newer = _signed(peer, origin, proven.note)
-    found = between(seen.note, newer, peer.verifiers(origin), _read_copy(connection, origin))
+    found = between(seen.note, newer, peer.verifiers(origin, ever=True), _read_copy(connection, origin))
     if found is not None:
         raise Forked(found)
 
@@ -110,24 +111,29 @@ def see(connection: Connection, peer: Card, new: Checkpoint, note: str, time: st
 def _signed(peer: Card, origin: str, note: str) -> str:
     """What the peer signed of a note that was verified, without what others may have added at any length."""
     text, signatures = read_note(note)
-    own = {(key.name, key.key_id) for key in peer.verifiers(origin)}
+    own = {(key.name, key.key_id) for key in peer.verifiers(origin, ever=True)}
     return f"{text}\n" + "".join(each.line() for each in signatures if (each.name, each.key_id) in own)
 
 
 def weigh(connection: Connection, peer: Card, origin: str, note: str, time: str) -> None:
-    """A checkpoint that a peer signed and that does not follow: an incident of the kind that can be shown."""
+    """Keep what a checkpoint shows that a peer signed and that does not follow, if it shows anything."""
+    if row := weighed(connection, peer, origin, note, time):
+        incidents.note(connection, row)
+
+
+def weighed(connection: Connection, peer: Card, origin: str, note: str, time: str) -> Row | None:
+    """The incident that a checkpoint is which a peer signed and that does not follow; None if it is none."""
     new, seen, head = stated(note), witnessed.seen(connection, origin), logs.head_of(connection, origin)
     if seen is not None and seen.size == new.size and seen.root != new.root:
-        accuse(connection, peer, Accusation(seen.note, note), time)
-    elif head is None or new.size > head.size or not head.is_whole:
-        if copied_root(connection, origin, new.size) != new.root:
-            what = f"{origin}: a checkpoint of size {new.size} did not follow; our copy is not whole yet"
-            _note(connection, peer, UNPROVEN, what, note.encode(), new.text().encode(), time)
-    else:
-        whole, read_tile = _signed(peer, origin, head.checkpoint), logs.tile_reader(connection, head.log)
-        found = between(note, whole, peer.verifiers(origin), read_tile)
-        if found is not None:
-            accuse(connection, peer, found, time)
+        return _forked(peer, Accusation(seen.note, note), time)
+    if head is None or new.size > head.size or not head.is_whole:
+        if copied_root(connection, origin, new.size) == new.root:
+            return None
+        what = f"{origin}: a checkpoint of size {new.size} did not follow; our copy is not whole yet"
+        return _row(peer, UNPROVEN, what, note.encode(), new.text().encode(), time)
+    whole, read_tile = _signed(peer, origin, head.checkpoint), logs.tile_reader(connection, head.log)
+    found = between(note, whole, peer.verifiers(origin, ever=True), read_tile)
+    return _forked(peer, found, time) if found is not None else None
 
 
 def pursue(parts: Parts, peer: Card, note: str, fetch: Callable[[str], bytes]) -> None:
@@ -140,18 +146,18 @@ def pursue(parts: Parts, peer: Card, note: str, fetch: Callable[[str], bytes]) -
     signed = signed_part(note, peer, origin)
     if signed is None:
         return
+    new, row, time = stated(signed), None, moment.format(parts.now_ms())
     with parts.database.read() as connection:
         seen, head = witnessed.seen(connection, origin), logs.head_of(connection, origin)
-    new, found = stated(signed), None
+        if head is not None and new.size <= head.size:
+            row = weighed(connection, peer, origin, signed, time)
     if seen is not None and new.size > max(seen.size, head.size if head else 0):
         with suppress(Refusal):
-            found = between(seen.note, signed, peer.verifiers(origin), _fetched(fetch, new.size))
-    with parts.database.write() as connection:
-        time = moment.format(parts.now_ms())
-        if found is not None:
-            accuse(connection, peer, found, time)
-        elif head is not None and new.size <= head.size:
-            weigh(connection, peer, origin, signed, time)
+            found = between(seen.note, signed, peer.verifiers(origin, ever=True), _fetched(fetch, new.size))
+            row = _forked(peer, found, time) if found is not None else None
+    if row is not None:
+        with parts.database.write() as connection:
+            incidents.note(connection, row)
 
 
 def _fetched(fetch: Callable[[str], bytes], size: int) -> ReadTile:
@@ -175,16 +181,17 @@ def settle(connection: Connection, peer: Card, origin: str, size: int, time: str
 
 def accuse(connection: Connection, peer: Card, found: Accusation, time: str) -> None:
     """Keep an accusation: whoever holds the peer's keys can check it."""
-    older, newer = found.check(peer.verifiers(found.origin))
+    incidents.note(connection, _forked(peer, found, time))
+
+
+def _forked(peer: Card, found: Accusation, time: str) -> Row:
+    older, newer = found.check(peer.verifiers(found.origin, ever=True))
     what = f"{found.origin} signed two histories: of {older.size} and of {newer.size} entries"
-    _note(connection, peer, FORKED, what, found.encode(), found.origin.encode(), time)
+    return _row(peer, FORKED, what, found.encode(), found.origin.encode(), time)
 
 
-def _note(
-    connection: Connection, peer: Card, kind: str, what: str, evidence: bytes, claim: bytes, time: str
-) -> None:
-    row = incidents.row(peer.name, WHOLE_PEER, -1, kind, what, evidence, time, claim)
-    incidents.note(connection, row)
+def _row(peer: Card, kind: str, what: str, evidence: bytes, claim: bytes, time: str) -> Row:
+    return incidents.row(peer.name, WHOLE_PEER, -1, kind, what, evidence, time, claim)
 
 
 def _read_copy(connection: Connection, origin: str) -> ReadTile:

@@ -21,7 +21,7 @@ from node.exchange import incoming
 from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import PeerClient
 from node.ledger import moment, tiles
-from node.ledger.checkpoint import Checkpoint, open_checkpoint, parse
+from node.ledger.checkpoint import Checkpoint, open_checkpoint, stated
 from node.ledger.note import read_note
 from node.service.bookmark import FILE
 from node.service.findings import Finding
@@ -103,9 +103,9 @@ def seen_of(connection: Connection, own: str, peer: Card) -> list[str]:
     ]
     if seen is None:
         return notes
-    of_ledger = [note for note in notes if _stated(note).origin == origin]
+    of_ledger = [note for note in notes if stated(note).origin == origin]
     others = [note for note in notes if note not in of_ledger]
-    return [max([seen.note, *of_ledger], key=lambda note: _stated(note).size), *others]
+    return [max([seen.note, *of_ledger], key=lambda note: stated(note).size), *others]
 
 
 def ask(parts: Parts, client: PeerClient) -> None:
@@ -205,7 +205,7 @@ def caught_up(parts: Parts) -> None:
     """Close what no longer holds: the store leads up to it again."""
     with parts.database.read() as connection:
         rows = incidents.open_of_kind(connection, parts.settings.name, BEHIND)
-        over = [row for row in rows if not against(connection, _stated(row["evidence"].decode()))]
+        over = [row for row in rows if not against(connection, stated(row["evidence"].decode()))]
     if over:
         with parts.database.write() as connection:
             for row in over:
@@ -215,9 +215,4 @@ def caught_up(parts: Parts) -> None:
 def check_incidents(parts: Parts, connection: Connection) -> Iterator[Finding]:
     """What peers have seen of this node that the store does not lead up to."""
     for row in incidents.open_of_kind(connection, parts.settings.name, BEHIND):
-        yield Finding(_stated(row["evidence"].decode()).origin, -1, row["detail"])
-
-
-def _stated(note: str) -> Checkpoint:
-    """What a note says, of which the signatures were verified before."""
-    return parse(read_note(note)[0])
+        yield Finding(stated(row["evidence"].decode()).origin, -1, row["detail"])

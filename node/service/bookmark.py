@@ -22,8 +22,7 @@ from typing import Final
 import structlog
 
 from node.errors import Refusal
-from node.ledger.checkpoint import parse
-from node.ledger.note import read_note
+from node.ledger.checkpoint import stated
 from node.store.logs import Head
 
 FILE: Final = "last-checkpoint"
@@ -146,6 +145,6 @@ def _unslotted(slot: bytes) -> str:
 def _size(note: str) -> int:
     """How many entries a note is about; what is no checkpoint counts as less than any."""
     try:
-        return parse(read_note(note)[0]).size
+        return stated(note).size
     except Refusal:
         return -1

@@ -373,7 +373,7 @@ class Incoming:
     def _sealed(self, head: Head, entry: ChannelEntry, row: Row) -> None:
         """What was opened makes, sealed again, the body that the entry names."""
         if (key := self._keys.key(head, entry.epoch)) is not None:
-            sealed = sealing.seal_once(sealing.entry_key(key, entry.seq), row["body"], entry.header())
+            sealed = sealing.seal_body(key, entry, row["body"])
             if hashlib.sha256(sealed).digest() != entry.body:
                 raise Damaged("what was opened is not the body that the entry names")
 

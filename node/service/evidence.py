@@ -209,15 +209,14 @@ def _told(
         [encoded] = logs.entries(connection, head.log, row["seq"], row["seq"] + 1)
         entry = ChannelEntry.decode(encoded)
         epoch = channels.epochs(connection, head.log, [entry.epoch])[entry.epoch]
-        key = sealing.entry_key(held_key(parts.keys.store, head.origin, epoch), entry.seq)
-        sealed = sealing.seal_once(key, row["body"], entry.header())
+        key = held_key(parts.keys.store, head.origin, epoch)
         about = json.loads(row["body"]).get("ledger")
         at = LedgerEntry.decode(about["entry"].encode()).seq if about else None
         told.append(
             {
                 "entry": encoded.decode(),
-                "key": b64(key),
-                "sealed": b64(sealed),
+                "key": b64(sealing.entry_key(key, entry.seq)),
+                "sealed": b64(sealing.seal_body(key, entry, row["body"])),
                 "proof": channel.proof(row["seq"]),
                 "ledger_proof": None if at is None else ledger.proof(at),
             }

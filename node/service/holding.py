@@ -101,8 +101,7 @@ def _sealed(
         for entry, text in zip(entries, encoded, strict=True):
             body = None
             if entry.seq in told and entry.epoch in keys:
-                key = sealing.entry_key(keys[entry.epoch], entry.seq)
-                body = b64(sealing.seal_once(key, told[entry.seq]["body"], entry.header()))
+                body = b64(sealing.seal_body(keys[entry.epoch], entry, told[entry.seq]["body"]))
             yield entry, {"entry": text.decode(), "body": body}
 
 

@@ -22,6 +22,15 @@ class Receipt:
     """A receipt, which witnesses of the trust policy cosigned its checkpoint, and whether they suffice."""
 
     text: str
+    cosigned_by: tuple[str, ...]
+    is_witnessed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A checkpoint that receipts can be against: its note, and what they say of it."""
+
+    note: str
     cosigned_by: tuple[str, ...] = ()
     is_witnessed: bool = False
 
@@ -31,26 +40,26 @@ class Receipts:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._newest: tuple[int, Tree, Receipt] | None = None
-        self._last: tuple[str, Policy, Receipt] | None = None
+        self._newest: tuple[int, Tree, Anchor] | None = None
+        self._last: tuple[str, Policy, Anchor] | None = None
 
     def newest(self, seq: int) -> Receipt:
         """The receipt against the newest checkpoint; `NotFound` when the ledger has no such entry."""
-        tree, found = self._current()
+        tree, anchor = self._current()
         if seq >= tree.size:  # a ring may have been lost
             self._newest = None
-            tree, found = self._current()
-        return self._receipt(seq, tree, found)
+            tree, anchor = self._current()
+        return self._receipt(seq, tree, anchor)
 
     def witnessed(self, seq: int) -> Receipt | None:
         """The receipt of an entry against the newest checkpoint that a quorum cosigned, if that holds it."""
         with self._parts.database.glance() as connection:
             head = _head(connection)
             kept = witnessed.cosigned(connection, head.origin) or CosignedNote(head.size, head.checkpoint)
-            found = self._told(kept.note, self._parts.policy(connection))
-        if kept.size <= seq or not found.is_witnessed:
+            anchor = self._told(kept.note, self._parts.policy(connection))
+        if kept.size <= seq or not anchor.is_witnessed:
             return None
-        return self._receipt(seq, self._tree(kept.size), found)
+        return self._receipt(seq, self._tree(kept.size), anchor)
 
     def at(self, seq: int, size: int) -> Receipt:
         """The receipt against the ledger of an earlier size, which is signed with the log's key alone."""
@@ -61,16 +70,15 @@ class Receipts:
         tree = self._tree(size)
         checkpoint = Checkpoint(head.origin, size, tree.root())
         note = sign_checkpoint(checkpoint, [ed25519_signer(head.origin, key) for key in self._parts.keys.log])
-        return self._receipt(seq, tree, Receipt(note))
+        return self._receipt(seq, tree, Anchor(note))
 
-    def _receipt(self, seq: int, tree: Tree, found: Receipt) -> Receipt:
-        """`found` has the checkpoint's note in place of the text."""
+    def _receipt(self, seq: int, tree: Tree, anchor: Anchor) -> Receipt:
         if not 0 <= seq < tree.size:
             raise NotFound("the ledger has no such entry", where=f"entry {seq}", why=f"it has {tree.size}")
-        text = TlogProof(seq, tree.inclusion_proof(seq), found.text).encode()
-        return Receipt(text, found.cosigned_by, found.is_witnessed)
+        text = TlogProof(seq, tree.inclusion_proof(seq), anchor.note).encode()
+        return Receipt(text, anchor.cosigned_by, anchor.is_witnessed)
 
-    def _current(self) -> tuple[Tree, Receipt]:
+    def _current(self) -> tuple[Tree, Anchor]:
         """The newest tree and checkpoint, read again after every ring, which follows every commit."""
         rings = self._parts.bell.rings
         if self._newest is None or self._newest[0] != rings:
@@ -78,18 +86,18 @@ class Receipts:
                 head = _head(connection)
                 kept = witnessed.cosigned(connection, head.origin)
                 policy = self._parts.policy(connection)
-            found = Receipt(head.checkpoint, (), policy.is_quorum(()))
+            anchor = Anchor(head.checkpoint, (), policy.is_quorum(()))
             if kept is not None and kept.size == head.size:
-                found = self._told(kept.note, policy)
-            self._newest = (rings, self._tree(head.size), found)
+                anchor = self._told(kept.note, policy)
+            self._newest = (rings, self._tree(head.size), anchor)
         return self._newest[1], self._newest[2]
 
-    def _told(self, note: str, policy: Policy) -> Receipt:
+    def _told(self, note: str, policy: Policy) -> Anchor:
         """Who cosigned a note; verified once for all who wait for it."""
         if self._last is None or self._last[:2] != (note, policy):
             times_s = policy.cosigned(note).times_s
-            found = Receipt(note, tuple(sorted(times_s)), policy.is_quorum(times_s))
-            self._last = (note, policy, found)
+            anchor = Anchor(note, tuple(sorted(times_s)), policy.is_quorum(times_s))
+            self._last = (note, policy, anchor)
         return self._last[2]
 
     def _tree(self, size: int) -> Tree:

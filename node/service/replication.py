@@ -7,6 +7,7 @@ go on from what was proven before, and the peer is asked again after a pause.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
@@ -157,16 +158,7 @@ class Follower:
         self._look_back()
         at, known = self._reached()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
-        news = None
-        try:
-            news = page.read(_loads(answer), peer.name)
-            taken = mirror.take(parts, peer, news, self._renew)
-        except (Malformed, Unproven) as refusal:
-            failures.failed(parts, peer, refusal, news)
-            if news is not None:
-                accusing.pursue(parts, peer, news.ledger.checkpoint, self._client.get_bytes)
-            parts.bell.ring()
-            raise
+        news, taken = take_over(parts, peer, answer, self._client.get_bytes, self._renew)
         if taken.is_ledger_whole:  # else receipts may rest on entries that our copy does not reach
             self._merge(news)
         parts.bell.ring()
@@ -289,6 +281,22 @@ class Follower:
                 failures.unaltered(parts, peer)
                 parts.bell.ring()
                 return
+
+
+def take_over(
+    parts: Parts, peer: Card, answer: bytes, fetch: Callable[[str], bytes], renew: mirror.Renew
+) -> tuple[News, mirror.Taken]:
+    """Take over what a peer answered; what does not hold is kept, pursued by what it serves, and raised."""
+    news = None
+    try:
+        news = page.read(_loads(answer), peer.name)
+        return news, mirror.take(parts, peer, news, renew)
+    except (Malformed, Unproven) as refusal:
+        failures.failed(parts, peer, refusal, news)
+        if news is not None:
+            accusing.pursue(parts, peer, news.ledger.checkpoint, fetch)
+        parts.bell.ring()
+        raise
 
 
 def _path(at: Cursors) -> str:

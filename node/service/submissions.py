@@ -1,11 +1,11 @@
 """Asks the witnesses of this node's ledger for cosignatures, and hands on what peers' ledgers have signed.
 
 The newest checkpoint goes to every witness of the trust policy at once. A round ends when a quorum has
-cosigned and the others had a moment more, or when all have answered or their time is over; the next begins
-with the checkpoint that is newest then. A witness that does not answer is left out for a while, and writing
-waits for none. Every now and then the partner of each channel is asked to cosign how much of it there is, and
-each peer's ledger is shown to the other peers, so that a node which tells two partners two histories is found
-by one of them.
+cosigned and the others had a moment more, or when all have answered or their time is over; the next
+begins with the checkpoint that is newest then. Cosignatures that come later are added to what is kept. A
+witness that does not answer is left out for a while, and writing waits for none. Every now and then the
+partner of each channel is asked to cosign how much of it there is, and each peer's ledger is shown to the
+other peers, so that a node which tells two partners two histories is found by one of them.
 """
 
 import threading
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -34,7 +35,7 @@ from node.store.tables import LEDGER
 
 ASKED_AT_ONCE = 16
 MOMENT_S = 0.05
-"""What the slower witnesses have once a quorum is reached."""
+"""How long the next round waits for the slower witnesses once a quorum is reached."""
 LOOK_S = 5.0
 ANSWER_LIMIT_BYTES = 1 << 16
 FIRST_PAUSE_S = 0.5
@@ -93,9 +94,7 @@ class Target:
             kind = {404: NotFound, 409: Busy, 429: Busy, 503: Busy}.get(answer.status, Unproven)
             raise kind("a witness refused", where=self.url, why=f"{answer.status}: {told[:200].strip()}")
         self.old = tree.size
-        opened = open_note(
-            note + told, self.verifiers
-        )  # raises unless one of its keys signed, all of them well
+        opened = open_note(note + told, self.verifiers)  # one of its keys signed at least, and none badly
         if opened.text != read_note(note)[0]:
             raise Unproven("a witness answers with more than signature lines", where=self.url)
         return "".join(each.line() for each in opened.signatures)
@@ -167,11 +166,21 @@ class Submissions:
         while asked and (left_s := deadline_s - time.monotonic()) > 0:
             done, rest = wait(asked, left_s, FIRST_COMPLETED)
             asked = list(rest)
-            if gathered.take(done) and gathered.is_quorum and not gathered.is_kept:
+            if gathered.take(done) and gathered.is_quorum:
                 self._keep(gathered)
                 deadline_s = min(deadline_s, time.monotonic() + MOMENT_S)
-        if gathered.lines and not gathered.is_kept:
+        if gathered.lines and not gathered.is_quorum:
             self._keep(gathered)
+        for each in asked:
+            each.add_done_callback(partial(self._late, gathered))
+
+    def _late(self, gathered: "Gathered", answered: Future[str]) -> None:
+        """A witness answers whose round is over; in its own thread, which its time-out ends."""
+        try:
+            if gathered.take({answered}):
+                self._keep(gathered)
+        except Exception as error:  # noqa: BLE001  # whatever witnesses answer, nobody waits for this one
+            log.error("cosignatures that came late could not be kept", why=repr(error))
 
     def _asking(self, target: Target, head: Head) -> Callable[[], str]:
         settings, tree = self._parts.settings, self._tree(head)
@@ -195,13 +204,22 @@ class Submissions:
         log.warning("a witness claims to have seen another ledger", witness=target.url, size=target.old)
 
     def _keep(self, gathered: "Gathered") -> None:
-        """Keep a cosigned checkpoint; not in place of one with a quorum if this has none."""
+        """Keep a cosigned checkpoint with all that is kept on it; not in place of a newer one.
+
+        Nor in place of one with a quorum if this has none.
+        """
+        head, note = gathered.head, gathered.note
         with self._parts.database.write() as connection:
-            kept = witnessed.cosigned(connection, gathered.head.origin)
-            if gathered.is_quorum or kept is None or not is_quorum(gathered.policy, kept.note):
-                witnessed.keep(connection, gathered.head.origin, gathered.head.size, gathered.note)
-        gathered.is_kept = True
+            kept = witnessed.cosigned(connection, head.origin)
+            if kept is not None and kept.size == head.size:
+                note = joined(kept.note, note)
+            elif kept is not None and (kept.size > head.size or self._is_worse(gathered, kept.note)):
+                return
+            witnessed.keep(connection, head.origin, head.size, note)
         self._parts.bell.ring()
+
+    def _is_worse(self, gathered: "Gathered", note: str) -> bool:
+        return is_quorum(gathered.policy, note) and not gathered.is_quorum
 
     def _of(self, origin: str, policy: Policy) -> list[Target]:
         """The witnesses of a policy that can be asked, each once however many keys it has."""
@@ -276,7 +294,6 @@ class Gathered:
     head: Head
     policy: Policy
     lines: list[str] = field(default_factory=list)
-    is_kept: bool = False
 
     @property
     def note(self) -> str:
@@ -292,8 +309,16 @@ class Gathered:
         """Take in answers; gives whether there are lines in them."""
         new = [lines for each in done if (lines := each.result())]
         self.lines += new
-        self.is_kept = self.is_kept and not new
         return bool(new)
+
+
+def joined(before: str, new: str) -> str:
+    """A note with the signatures of two on the same text, the newer one of each key."""
+    (text, old_signatures), (same, signatures) = read_note(before), read_note(new)
+    if text != same:
+        return new
+    by_key = {(each.name, each.key_id): each for each in (*old_signatures, *signatures)}
+    return f"{text}\n" + "".join(each.line() for each in by_key.values())
 
 
 def is_quorum(policy: Policy, note: str) -> bool:

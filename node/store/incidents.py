@@ -91,6 +91,14 @@ def note_all(connection: Connection, rows: Sequence[Row]) -> None:
         _fold(connection, folded[0], len(folded), is_open=any(row["closed"] is None for row in folded))
 
 
+def is_kept(connection: Connection, row: Row) -> bool:
+    """Whether this very thing is an open incident already, or counted in one of its kind for want of room."""
+    same = [INCIDENT.c[name] == row[name] for name in _SAME if name != "evidence_digest"]
+    digests = INCIDENT.c.evidence_digest.in_((row["evidence_digest"], _CLAIMLESS))
+    found = select(INCIDENT.c.incident).where(*same, digests, INCIDENT.c.closed.is_(None)).limit(1)
+    return connection.execute(found).first() is not None
+
+
 def _is_renewed(connection: Connection, row: Row) -> bool:
     same = [INCIDENT.c[name] == row[name] for name in _SAME]
     values = {name: row[name] for name in ("last_seen", "detail", "closed")}

@@ -23,25 +23,28 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from sqlalchemy import Connection, event
 
+from clients.demo.waiting import until
 from contracts import rules, terms
 from node import keys, service
 from node.errors import Refusal, Unproven
 from node.exchange import card, page
 from node.exchange.versions import Signatory
-from node.ledger import merkle, tiles
+from node.ledger import merkle, policy, tiles
 from node.ledger.proof import TlogProof
+from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
-from node.service import mirror
+from node.service import mirror, submissions
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
 from node.service.failures import CloseIncident
 from node.service.introduction import Introduce, NoteHeld
 from node.service.merging import Merge
-from node.service.receipts import Receipts
+from node.service.receipts import Receipt, Receipts
 from node.service.sequencer import Sequencer, Work
 from node.service.signing import Draft, Sign, Withdraw
+from node.service.submissions import Submissions
 from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 from node.service.workshop import Workshop
 from node.store import logs
@@ -49,6 +52,7 @@ from node.store.database import Database
 from node.store.tables import LEDGER
 from tests.service import stores
 from tests.service import test_witnessing as witnessed
+from tests.service.test_submissions import submitting
 from tests.service.world import (
     CNPJS,
     OFFICER,
@@ -62,6 +66,7 @@ from tests.service.world import (
     open_world,
     operator,
 )
+from tests.tlog_witnesses import Witness, serving
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 ONE, TWO = (f"BR{cnpj}" for cnpj in CNPJS[1:3])
@@ -82,7 +87,6 @@ class Row(NamedTuple):
     afterwards: str
 
 
-# Where a write is to wait for a witness, that is one more effect: its rows, `cosign`, belong behind `commit`.
 TABLE = (
     Row("load", "lost", "retry", "refused", "no", "the repeated request is the first that is looked at"),
     Row("load", "lost", "restart", "refused", "no", "the repeated request is the first that is looked at"),
@@ -128,6 +132,19 @@ TABLE = (
     Row("commit", "lost", "restart", "refused", "no", "the heads stand where they stood"),
     Row("commit", "applied", "retry", "refused", "yes", "the repeated request gets the first outcome"),
     Row("commit", "applied", "restart", "refused", "yes", "the repeated request gets the first outcome"),
+    Row("cosign", "lost", "retry", "answered", "yes", "no write waits for a witness; it is asked again"),
+    Row("cosign", "lost", "restart", "answered", "yes", "no write waits for a witness; it is asked again"),
+    Row(
+        "cosign", "applied", "retry", "answered", "yes", "the witness tells what it has, and cosigns it again"
+    ),
+    Row(
+        "cosign",
+        "applied",
+        "restart",
+        "answered",
+        "yes",
+        "the witness tells what it has, and cosigns it again",
+    ),
     Row("ring", "lost", "retry", "answered", "yes", "who waits looks again by itself; the receipt is whole"),
     Row(
         "ring", "lost", "restart", "answered", "yes", "who waits looks again by itself; the receipt is whole"
@@ -333,7 +350,11 @@ class Caller:
         wait([self._sequencer.submit(AdmitOne(fields_of(2), OFFICER, KEY))], WAIT_S)
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.effect}, {row.fault}, {row.then}")
+def named(row: Row) -> str:
+    return f"{row.effect}, {row.fault}, {row.then}"
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.effect != "cosign"], ids=named)
 def test_what_fails_once_leaves_the_change_there_once(row: Row, world: World) -> None:
     before, fault, receipts = sizes(world), Fault(row.fault), list[str]()
     at = "uy" if row.effect == "take over" else "br"
@@ -353,6 +374,58 @@ def test_what_fails_once_leaves_the_change_there_once(row: Row, world: World) ->
     assert sizes(world) == tuple(size + 1 for size in before)
     check_once_everywhere(world, before[0])
     check_receipts(world.br, receipts)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.effect == "cosign"], ids=named)
+def test_a_cosignature_that_failed_once_is_there_in_the_end(
+    row: Row, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The witness is one over HTTP, and has cosigned the ledger as it was before."""
+    monkeypatch.setattr(submissions, "LOOK_S", 0.0)  # so that nobody waits for the next look
+    before, fault, receipts, origin = sizes(world), Fault(row.fault), list[str](), world.br.ledger().origin
+    with serving(Witness("fiscal.example", origin, world.br.parts.card.verifiers(origin))) as witness:
+        world.br = watched(world.br, witness)
+        with writing(world.br) as sequencer, submitting(world.br.parts) as asking_witnesses:
+            receipts.append(cosigned(world.br, asking_witnesses, 0))
+            witness.arrives, witness.leaves = fault.before, fault.behind
+            caller = Caller(world.br, sequencer, receipts)
+            assert (caller.asks().ledger_seq, row.heard) == (before[0], "answered")
+            assert (world.br.ledger().size > before[0]) == (row.written == "yes")
+            asking_witnesses._round()
+            assert fault.has_struck
+            assert witness.size == before[0] + (row.fault == "applied")
+            assert Receipts(world.br.parts).witnessed(before[0]) is None
+            if row.then == "retry":
+                receipts.append(cosigned(world.br, asking_witnesses, before[0]))
+                caller.asks()
+        if row.then == "restart":
+            started_again(world)
+            world.br = watched(world.br, witness)
+            with writing(world.br) as sequencer, submitting(world.br.parts) as asking_witnesses:
+                receipts.append(cosigned(world.br, asking_witnesses, before[0]))
+                Caller(world.br, sequencer, receipts).asks()
+    world.exchange()
+    assert sizes(world) == tuple(size + 1 for size in before)
+    check_once_everywhere(world, before[0])
+    check_receipts(world.br, receipts)
+
+
+def watched(node: Node, witness: Witness) -> Node:
+    """The node, by whose trust policy this witness is to cosign its ledger."""
+    [key, *_] = node.parts.card.verifiers(witness.origin)
+    told = policy.parse(f"log {key.vkey()}\n{witness.policy_line}quorum {witness.name}\n")
+    return replace(node, parts=replace(node.parts, given_policy=told))
+
+
+def cosigned(node: Node, asking_witnesses: Submissions, seq: int) -> str:
+    """The receipt of an entry once the witness has cosigned, which is asked until it has."""
+    receipts = Receipts(node.parts)
+
+    def found() -> Receipt | None:
+        asking_witnesses._round()
+        return receipts.witnessed(seq)
+
+    return until(found, WAIT_S, "the cosignature of the witness").text
 
 
 def heard(effect: str, caller: Caller, world: World, fault: Fault) -> str:
@@ -517,7 +590,7 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
     told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen"}
     if isinstance(work, AddCheckpoint):
-        return "cosigned" if answer is None else str(answer.status)
+        return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
     return told.get(type(work)) or "/".join({outcome.kind for outcome in outcomes})
 
@@ -548,7 +621,7 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         body = history.body(witnessed.seen_size(uy), len(history.leaves))
         return "uy", considered(uy.parts, body, None)
     if kind is KeepRefused:
-        return "uy", KeepRefused(witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
+        return "uy", witnessed.refused(world, witnessed.lie(world, 1).note(witnessed.seen_size(uy)))
     if kind is RenewPeer:
         return "br", RenewPeer(_moved(uy))
     if kind is CloseIncident:

@@ -24,11 +24,10 @@ from node.ledger.note import cosign, cosigner, cosigner_verifier, ed25519_verifi
 from node.records import credential, status
 from node.service.evidence import evidence, moment_of
 from node.service.signing import Sign
-from node.service.witnessing import KeepRefused
 from node.store import channels, logs, witnessed
 from node.store.tables import LEDGER
 from tests.service.test_incoming import ONE, TWO, Liar
-from tests.service.test_witnessing import lie, seen_size
+from tests.service.test_witnessing import lie, refused, seen_size
 from tests.service.world import DAY_MS, Json, World
 
 VERIFIER = Path(verifier.__file__)
@@ -365,7 +364,7 @@ def test_cosignatures_that_others_gave_come_with_the_file(known: World) -> None:
     log, *_ = known.br.parts.card.verifiers("aeo.br.example/ledger")
     wanted = f"log {log.vkey()}\nwitness ar {third.verifier().vkey()}\nquorum ar\n"
     assert all(each.passed for each in verifier.verify(of(known), wanted))
-    known.uy.settle(KeepRefused(lie(known, 3).note(seen_size(known.uy))))
+    known.uy.settle(refused(known, lie(known, 3).note(seen_size(known.uy))))
     accused = verifier.verify(of(known), policy(known))
     assert failed(accused) == [3], "an accused log is not cosigned any more"
     assert all(each.passed for each in verifier.verify(of(known), policy(known, "none")))

@@ -1,5 +1,7 @@
 """P3: a node witnesses its peers' logs; one that signs two histories is found and not believed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from node.ledger.note import open_note
 from node.ledger.tiles import Tree
 from node.ledger.witness import Accepted, Rejected, request
 from node.service.accusing import FORKED, UNPROVEN, is_stopped, pursue
-from node.service.witnessing import AddCheckpoint, KeepRefused, considered
+from node.service.witnessing import AddCheckpoint, Answer, KeepRefused, considered
 from node.store import incidents, logs, witnessed
 from node.store.tables import LEDGER
 from tests.service.test_incoming import ONE, signed
@@ -62,14 +64,13 @@ def lie(world: World, start: int, size: int = 0) -> History:
 def add(node: Node, body: bytes, sender: Any = None) -> str | Rejected:
     """What a node answers to a request for its cosignature, as its route does."""
     verdict = considered(node.parts, body, sender)
-    if isinstance(verdict, AddCheckpoint):
-        verdict = node.settle(verdict) or verdict.accepted
-    if isinstance(verdict, Accepted):
-        return node.parts.witness(verdict.checkpoint.text())
-    assert isinstance(verdict, Rejected)
-    if verdict.signed is not None:
-        node.settle(KeepRefused(verdict.signed))
-    return verdict
+    answer: Answer = node.settle(verdict) if isinstance(verdict, AddCheckpoint | KeepRefused) else verdict
+    return node.parts.witness(answer.checkpoint.text()) if isinstance(answer, Accepted) else answer
+
+
+def refused(world: World, note: str) -> KeepRefused:
+    """A checkpoint of BR as it is kept that does not follow."""
+    return KeepRefused(world.br.parts.card, note, Rejected(422, "", signed=note))
 
 
 def badly_signed(note: str) -> str:
@@ -81,6 +82,21 @@ def badly_signed(note: str) -> str:
 
 def status(answer: str | Rejected) -> int:
     return answer.status if isinstance(answer, Rejected) else 200
+
+
+@contextmanager
+def unwritable(node: Node) -> Iterator[None]:
+    """A node whose store must not be written to."""
+    database, write = node.parts.database, node.parts.database.write
+
+    def refuse() -> Any:
+        raise AssertionError("there was nothing to write")
+
+    database.write = refuse  # type: ignore[method-assign]  # the store's own edge
+    try:
+        yield
+    finally:
+        database.write = write  # type: ignore[method-assign]
 
 
 def seen_size(node: Node, origin: str = ORIGIN) -> int:
@@ -209,7 +225,7 @@ def test_a_smaller_tree_that_our_copy_does_not_begin_with_is_an_accusation(known
     forged, size = lie(known, 3), seen_size(known.uy)
     answer = add(known.uy, request(size - 1, (), forged.note(size - 1)))
     assert status(answer) == 409
-    known.uy.settle(KeepRefused(forged.note(size - 1)))
+    known.uy.settle(refused(known, forged.note(size - 1)))
     assert_shown(known)
 
 
@@ -281,7 +297,7 @@ def test_who_keeps_the_last_leaf_back_looks_neither_fresh_nor_whole(known: World
     assert not answer["recognition"]["applies"]
     forged, copy = lie(known, 3, copy_size(known) + 2), copy_size(known)
     assert status(add(known.uy, forged.body(copy, copy + 1))) == 422, "it must follow our copy too"
-    known.uy.settle(KeepRefused(forged.note(copy)))
+    known.uy.settle(refused(known, forged.note(copy)))
     assert UNPROVEN in kinds(known)
     known.exchange()
     assert FORKED in kinds(known), "weighed once our copy is whole"
@@ -315,6 +331,35 @@ def test_a_log_that_is_cosigned_again_and_again_ahead_of_what_it_serves_is_found
 def test_the_same_checkpoint_again_takes_no_turn_of_the_writer(known: World) -> None:
     history, size = truth(known), seen_size(known.uy)
     assert isinstance(considered(known.uy.parts, request(size, (), history.note(size)), None), Accepted)
+
+
+def test_a_checkpoint_that_does_not_follow_takes_a_turn_only_if_it_shows_something_new(known: World) -> None:
+    size = seen_size(known.uy)
+    history = truth(known)
+    wrong = request(size, (bytes(32),), history.note(size))
+    assert isinstance(considered(known.uy.parts, wrong, None), Rejected), "our copy shows that it is true"
+    known.br.admit(operator(4))
+    ahead = request(size, (), truth(known).note(size + 1))
+    assert status(add(known.uy, ahead)) == 422
+    assert kinds(known) == [UNPROVEN]
+    with unwritable(known.uy):
+        assert status(add(known.uy, ahead)) == 422, "it is kept already"
+
+
+def test_what_was_found_while_a_checkpoint_waited_for_the_writer_counts(known: World) -> None:
+    known.br.admit(operator(4))
+    history, size = truth(known), seen_size(known.uy)
+    body = history.body(size, len(history.leaves))
+    first, second = (considered(known.uy.parts, body, None) for _ in range(2))
+    assert isinstance(known.uy.settle(first), Accepted)
+    assert known.uy.settle(second).size == len(history.leaves), "recorded meanwhile"
+    known.br.admit(operator(5))
+    history, size = truth(known), seen_size(known.uy)
+    waiting = considered(known.uy.parts, history.body(size, len(history.leaves)), None)
+    assert status(add(known.uy, request(size, (), lie(known, 3).note(size)))) == 422
+    assert known.uy.settle(waiting).status == 403, "accused meanwhile"
+    assert seen_size(known.uy) == size
+    assert_shown(known)
 
 
 def test_what_others_wrote_under_a_checkpoint_is_not_kept(known: World) -> None:
@@ -381,14 +426,10 @@ def test_news_that_are_true_but_damaged_accuse_nobody(known: World) -> None:
         tile = tiles.parse_path(path.removeprefix("/log/"))
         return history.tree(size).read_tile(tile.level, tile.index)
 
-    for note in (
-        history.note(size),
-        history.note(size - 1),
-        history.note(1),
-        "nothing",
-        history.note(1)[:-9],
-    ):
-        pursue(known.uy.parts, known.br.parts.card, note, fetch)
+    notes = (history.note(size), history.note(size - 1), history.note(1), "nothing", history.note(1)[:-9])
+    with unwritable(known.uy):
+        for note in notes:
+            pursue(known.uy.parts, known.br.parts.card, note, fetch)
     assert known.uy.incidents() == []
 
 
@@ -410,4 +451,5 @@ def test_the_empty_tree_has_one_root(strangers: World) -> None:
     strangers.pin()
     for root, code in ((EMPTY_ROOT, 200), (bytes(32), 422)):
         note = signed(strangers.br.parts, Checkpoint(ledger_origin("aeo.br.example"), 0, root))
-        assert status(add(strangers.uy, request(0, (), note))) == code
+        with unwritable(strangers.uy) if code == 200 else nullcontext():
+            assert status(add(strangers.uy, request(0, (), note))) == code

@@ -20,8 +20,7 @@ from typing import Any
 
 import orjson
 
-from node.errors import Busy, Malformed, NotFound, Refusal, Unproven
-from node.exchange import page
+from node.errors import Busy, NotFound, Refusal
 from node.exchange.card import ledger_origin
 from node.ledger import tiles
 from node.ledger.accusation import Accusation
@@ -29,8 +28,8 @@ from node.ledger.entry import LedgerEntry
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree
-from node.ledger.witness import Rejected, request
-from node.service import accusing, failures, mirror, witnessing
+from node.ledger.witness import request
+from node.service import accusing, mirror, replication, witnessing
 from node.service.accusing import FORKED
 from node.service.admission import RenewPeer
 from node.service.merging import Merge
@@ -38,7 +37,7 @@ from node.service.receipts import Receipts
 from node.service.witnessing import AddCheckpoint, KeepRefused
 from node.store import channels, incidents, logs
 from node.store.tables import LEDGER
-from tests.service.world import CNPJS, Clock, Json, Node, _news, open_node, operator
+from tests.service.world import CNPJS, Clock, Node, _news, open_node, operator
 
 LIAR = "liar"
 HONEST = ("br", "uy", "ar")
@@ -58,7 +57,7 @@ class Simulation:
     clock: Clock
     nodes: dict[str, Node]
     receipts: list[tuple[str, bytes]] = field(default_factory=list)
-    late: list[tuple[str, str, Any]] = field(default_factory=list)
+    late: list[tuple[str, str, bytes]] = field(default_factory=list)
     reached: dict[tuple[str, str], int] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     lied: bool = False
@@ -200,30 +199,23 @@ class Simulation:
 
     # What the nodes do
 
-    def news(self, issuer: str, reader: str) -> Json:
+    def news(self, issuer: str, reader: str) -> bytes:
         """What an issuer answers to where a reader is."""
         node = self.nodes[reader]
         with node.parts.database.read() as connection:
             at = mirror.cursors(node.parts, connection, self.nodes["br"].parts.card, node.rev)
-        found: Json = orjson.loads(orjson.dumps(_news(self.nodes[issuer].parts, node.parts.card, at)))
-        return found
+        return orjson.dumps(_news(self.nodes[issuer].parts, node.parts.card, at))
 
-    def take(self, reader: str, issuer: str, answer: Json) -> None:
-        """Take an answer over as a follower does, with what it does when that does not hold."""
+    def take(self, reader: str, issuer: str, answer: bytes) -> None:
+        """Take an answer over, and then its agreements, as a follower does."""
         peer, parts = self.nodes["br"].parts.card, self.nodes[reader].parts
         with parts.database.read() as connection:
             if accusing.is_stopped(connection, peer):
                 return
         with self.disk(reader) as node:
-            news = None
-            try:
-                news = page.read(answer, peer.name)
-                taken = mirror.take(node.parts, peer, news, lambda card: node.settle(RenewPeer(card)))
-            except (Malformed, Unproven) as refusal:
-                failures.failed(node.parts, peer, refusal, news)
-                if news is not None:
-                    accusing.pursue(node.parts, peer, news.ledger.checkpoint, self.tiles_of(issuer))
-                raise
+            news, taken = replication.take_over(
+                node.parts, peer, answer, self.tiles_of(issuer), lambda card: node.settle(RenewPeer(card))
+            )
             if news.agreements is not None and taken.is_ledger_whole:
                 node.settle(Merge(peer, tuple(news.agreements)))
                 node.rev = news.rev
@@ -254,9 +246,8 @@ class Simulation:
             body = request(old, tree.consistency_proof(old), head.checkpoint)
         verdict = witnessing.considered(self.nodes[witness].parts, body, None)
         with self.disk(witness) as node:
-            refused: Any = node.settle(verdict) if isinstance(verdict, AddCheckpoint) else verdict
-            if isinstance(refused, Rejected) and refused.signed is not None:
-                node.settle(KeepRefused(refused.signed))
+            if isinstance(verdict, AddCheckpoint | KeepRefused):
+                node.settle(verdict)
         self.answer()
 
     def _known_to(self, witness: str, origin: str) -> int:
