@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from clients.cli.output import say_refusal
-from node.errors import Malformed, Refusal
+from node.errors import Malformed, Refusal, reason
 
 if TYPE_CHECKING:
     from clients.sdk.client import Node
@@ -110,7 +110,8 @@ def _address(home: Path, environment: Mapping[str, str]) -> str:
         told = tomllib.loads((home / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         do = "name a node with --home or --url, or make one with `aeo init`"
-        raise Malformed("no node lives here", where=str(home), why=str(error), do=do) from None
+        why = f"{SETTINGS}: {reason(error)}"
+        raise Malformed("no node lives here", where=str(home), why=why, do=do) from None
     host = environment.get("AEO_HOST") or str(told.get("host", "127.0.0.1"))
     port = environment.get("AEO_PORT") or told.get("port", 8000)
     host = ANYWHERE.get(host, host)
@@ -126,7 +127,8 @@ def _token(path: Path | None) -> str:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         do = "make one with `aeo token create` and keep it in a file that only you can read"
-        raise Malformed("the token cannot be read", where=str(path), why=str(error), do=do) from None
+        raise Malformed("the token cannot be read", where=str(path), why=reason(error), do=do) from None
     if not token or not token.isprintable() or " " in token:
-        raise Malformed("the token file does not hold one token", where=str(path))
+        do = "keep in it what `aeo token create` printed, and nothing else"
+        raise Malformed("the token file does not hold one token", where=str(path), do=do)
     return token
