@@ -8,16 +8,18 @@ as an argument, by having no such option: arguments are seen by everyone on the 
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from threading import Event, Timer
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from clients.cli.output import say_refusal
+from clients.cli.output import say_refusal, warn
 from node.errors import Malformed, Refusal, reason
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ SETTINGS: Final = "settings.toml"
 TOKEN: Final = "administrator.token"  # noqa: S105  # the name of a file
 TIMEOUT_S: Final = 40.0
 """Longer than a node lets a change wait, so that its answer is heard."""
+SLOW_S: Final = 2.0
+"""How long a person waits without a word."""
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a node listens, never we
 
 _OPTIONS: Final = {
@@ -73,7 +77,9 @@ def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
             place = locate(home, url, token_file, os.environ)
             from clients.sdk.client import Node
 
-            with Node(place.url, place.token, TIMEOUT_S) as node:
+            slow = f"{place.url} has not answered yet; it is waited for, {TIMEOUT_S:.0f} s at most"
+            patience = nullcontext if as_json else patient(slow)
+            with Node(place.url, place.token, TIMEOUT_S, patience=patience) as node:
                 code = command(Session(node, as_json), **given)
         except Refusal as refusal:
             code = say_refusal(refusal, as_json)
@@ -86,6 +92,28 @@ def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
     ]
     run.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]  # what typer reads
     return run
+
+
+def patient(text: str) -> Callable[[], AbstractContextManager[None]]:
+    """What to wait in: it says a text on standard error, once, when a wait takes longer than `SLOW_S`."""
+    said = Event()
+
+    def tell() -> None:
+        if not said.is_set():
+            said.set()
+            warn(text)
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        timer = Timer(SLOW_S, tell)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    return waiting
 
 
 def locate(

@@ -183,13 +183,20 @@ def test_a_partner_cosigns_how_much_of_its_channel_there_is(three: Three) -> Non
     until(is_cosigned, 60, "the partner's cosignature on the channel")
 
 
-def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three) -> None:
+def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three, tmp_path: Path) -> None:
     br, uy, ar = three.br, three.uy, three.ar
     uy.stop()
     ar.stop()
     told = admitted(br, 6, wait="witnessed")
     assert (told["witnessed"], told["cosigned_by"]) == (False, [])
     proven(br, told["receipt"])
+    out, entry = tmp_path / "6.tlog-proof", str(told["ledger_seq"])
+    asked = ["receipt", entry, "-o", str(out), "--home", str(br.home)]
+    refused = CliRunner().invoke(cli, [*asked, "--witnessed"])
+    assert (refused.exit_code, out.exists()) == (2, False)
+    assert "is not witnessed yet" in refused.output
+    assert CliRunner().invoke(cli, [*asked, "--size", entry, "--witnessed"]).exit_code == 2
+    assert CliRunner().invoke(cli, asked).exit_code == 0
     uy.run()
     path = f"/v1/receipts/{told['ledger_seq']}"
 
