@@ -1,13 +1,16 @@
 """`aeo evidence`, `aeo receipt`, `aeo verify`: what can be handed to someone who trusts nobody."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from clients.cli.files import read_bytes, read_text, write_new
 from clients.cli.output import FINDINGS, FINE, say, say_json, warn
 from clients.cli.session import Session, on_node
+from node.advice import program
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; it must not exist.")]
 Forced = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
@@ -28,11 +31,13 @@ def evidence(
 ) -> int:
     """Write what a partner had told us about an operator at a moment, provable to anyone, to a file."""
     content = session.node.evidence(tin, at, agreement)
+    until = orjson.loads(content)["at"]
     write_new(out, content, replace=force)
     if session.as_json:
-        say_json({"file": str(out), "bytes": len(content)})
+        say_json({"file": str(out), "at": until, "bytes": len(content)})
     else:
-        say(f"{out}: {len(content):,} bytes. Check it with `aeo verify {out} --policy FILE`.")
+        say(f"{out}: {tin} as of {until}, {len(content):,} bytes.")
+        say(f"Check it with `{program()} verify {shlex.quote(str(out))} --policy FILE`.")
     return FINE
 
 

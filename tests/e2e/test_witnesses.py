@@ -133,6 +133,7 @@ def test_evidence_is_written_and_checked_by_the_commands(three: Three, tmp_path:
     run = CliRunner().invoke
     done = run(cli, ["evidence", tin, "-o", str(out), "--home", str(uy.home)])
     assert done.exit_code == 0, done.output
+    assert f"{tin} as of {json.loads(out.read_bytes())['at']}" in done.output
     assert run(cli, ["evidence", tin, "-o", str(out), "--home", str(uy.home)]).exit_code == 2, "it exists"
     done = run(cli, ["verify", str(out), "--policy", str(policy), "--json"])
     assert done.exit_code == 0, done.output
