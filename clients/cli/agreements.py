@@ -327,7 +327,10 @@ def _countries(terms: dict[str, Any], own: str, partners: Iterable[str]) -> list
         raise Malformed(f"--with {own} is this node's own country", do=do)
     if others | {own} != set(named):
         why = f"their directions are between {join(named) or 'nobody'}"
-        raise Malformed("the terms are not between you and these partners", where=join(others), why=why)
+        do = "name each partner as two letters with --with, or give other terms"
+        raise Malformed(
+            "the terms are not between you and these partners", where=join(others), why=why, do=do
+        )
     return named
 
 

@@ -36,6 +36,19 @@ def test_a_wrong_check_digit_is_told_beside_not_found(aeo: Aeo, pair: Pair) -> N
     assert aeo("lookup", "99000001000101", at=pair.uy).code == 0
 
 
+def test_consent_that_is_neither_given_nor_withdrawn_is_refused_naming_both(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("operator", "consent", "BR99000001000101", at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert "say --give or --withdraw" in done.err
+
+
+def test_terms_between_others_are_refused_with_how_to_name_the_partner(aeo: Aeo, pair: Pair) -> None:
+    draft = ("mra", "draft", "--with", "Uruguay", "--terms", "br_uy", "--contract", "mra_v1")
+    done = aeo(*draft, at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert "name each partner as two letters" in done.err
+
+
 def test_a_number_that_is_none_of_its_scheme_is_told_the_rule(aeo: Aeo, pair: Pair) -> None:
     done = aeo("lookup", "123", "--scheme", "cnpj", at=pair.uy)
     assert done.code == 4
