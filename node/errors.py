@@ -39,6 +39,11 @@ def problem(field: str, value: object, rule: str) -> Problem:
     return Problem(field, shown[:SHOWN_CHARACTERS], rule)
 
 
+def reason(error: Exception) -> str:
+    """Why a file could not be opened, read or written, without the path, which stands in `where`."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 class Refusal(Exception):  # noqa: N818  # a refusal is the project's word
     """Something that will not be done: what, where, why, and what to do about it."""
 

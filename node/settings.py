@@ -4,22 +4,20 @@ Values come from `settings.toml` in the node's home folder; an environment varia
 overrides one of them. Secrets are never settings: `keys` only says where they are kept.
 """
 
+import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from node.errors import Conflict, Malformed, problem
+from node.errors import Conflict, Malformed, Problem, problem, reason
 from node.records.identifiers import COUNTRIES
 
 FILE = "settings.toml"
+_RULES = {"extra_forbidden": "there is no such setting", "missing": "must be given"}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -151,11 +149,16 @@ class Settings(BaseSettings):
 
 
 def load(home: Path) -> Settings:
-    """Read the settings of the node whose home folder is `home`; `Malformed` names each bad one."""
+    """The settings of the node whose home folder is `home`; `Malformed` names each bad one, or the line."""
     path = home / FILE
     if not path.is_file():
         raise Malformed("no node lives here", where=str(home), do=f"run `aeo init --home {home}` first")
-    return checked(TomlConfigSettingsSource(Settings, path)(), str(path))
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        do = "correct the file: `name = value` on each line, texts between double quotes"
+        raise Malformed("the settings cannot be read", where=str(path), why=reason(error), do=do) from None
+    return checked(values, str(path))
 
 
 def checked(values: dict[str, Any], where: str) -> Settings:
@@ -167,16 +170,15 @@ def checked(values: dict[str, Any], where: str) -> Settings:
             "the settings cannot be used",
             where=where,
             do="correct the file or the AEO_ variable of that name",
-            problems=[
-                problem(name := ".".join(map(str, e["loc"])), _shown(name, e.get("input")), e["msg"])
-                for e in error.errors()
-            ],
+            problems=[_problem(each) for each in error.errors()],
         ) from None
 
 
-def _shown(name: str, value: object) -> object:
-    """A database's URL may hold a password."""
-    return "(not shown)" if name == "database_url" else value
+def _problem(error: ErrorDetails) -> Problem:
+    """What is wrong with one setting; a database's URL may hold a password."""
+    name, kind = ".".join(map(str, error["loc"])), error["type"]
+    shown = "(not shown)" if name == "database_url" else "" if kind == "missing" else error["input"]
+    return problem(name, shown, _RULES.get(kind, error["msg"]))
 
 
 def write(home: Path, values: dict[str, Any]) -> None:

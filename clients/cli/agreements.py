@@ -315,7 +315,7 @@ def _no_such(kind: str, name: str, ending: str) -> NotFound:
     known = sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name[0] != "_")
     why = f"ready-made are: {join(known)}"
     do = "give a file's path, with its ending, for your own"
-    return NotFound(f"there is no ready-made {kind} of this name", where=name, why=why, do=do)
+    return NotFound(f"no ready-made {kind} of this name", where=name, why=why, do=do)
 
 
 def _countries(terms: dict[str, Any], own: str, partners: Iterable[str]) -> list[str]:
@@ -327,7 +327,10 @@ def _countries(terms: dict[str, Any], own: str, partners: Iterable[str]) -> list
         raise Malformed(f"--with {own} is this node's own country", do=do)
     if others | {own} != set(named):
         why = f"their directions are between {join(named) or 'nobody'}"
-        raise Malformed("the terms are not between you and these partners", where=join(others), why=why)
+        do = "name each partner as two letters with --with, or give other terms"
+        raise Malformed(
+            "the terms are not between you and these partners", where=join(others), why=why, do=do
+        )
     return named
 
 

@@ -68,7 +68,13 @@ def _trusted(vkey: str, policy_file: Path | None) -> "Policy":
         do = "give --vkey, as `aeo card` prints it for whoever keeps the log, or --policy"
         raise Malformed("an audit needs the key of the log, once", do=do)
     if policy_file is None:
-        return trusting(vkey)
+        try:
+            return trusting(vkey)
+        except Malformed as refusal:
+            do = (
+                'give the line itself, as `aeo log vkey` prints it there; out of a file: --vkey "$(cat FILE)"'
+            )
+            raise Malformed("--vkey is not a key", problems=refusal.problems, do=do) from None
     return policy.parse(read_text(policy_file, policy.LIMIT_CHARACTERS))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from node.errors import Conflict, Malformed, TooMuch
+from node.errors import Conflict, Malformed, TooMuch, reason
 
 
 def read_text(path: Path, limit_bytes: int) -> str:
@@ -14,7 +14,8 @@ def read_text(path: Path, limit_bytes: int) -> str:
     try:
         return read_bytes(path, limit_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Malformed("the file cannot be read", where=str(path), why=str(error)) from None
+        do = "give a text file in UTF-8"
+        raise Malformed("the file cannot be read", where=str(path), why=str(error), do=do) from None
 
 
 def read_bytes(path: Path, limit_bytes: int) -> bytes:
@@ -26,14 +27,18 @@ def read_bytes(path: Path, limit_bytes: int) -> bytes:
             with path.open("rb") as file:
                 content = file.read(limit_bytes + 1)
         if len(content) > limit_bytes:
-            raise TooMuch("the file is too large", where=str(path), why=f"at most {limit_bytes} bytes")
+            why, do = f"at most {limit_bytes:,} bytes", "see whether this is the file that was meant"
+            raise TooMuch("the file is too large", where=str(path), why=why, do=do)
         return content
     except OSError as error:
-        raise Malformed("the file cannot be read", where=str(path), why=str(error)) from None
+        do = "give the path of a file that you may read"
+        raise Malformed("the file cannot be read", where=str(path), why=reason(error), do=do) from None
 
 
 def write_new(path: Path, content: bytes, *, replace: bool) -> None:
     """Write a whole file or none of it; `Conflict` if it exists, unless it is to be replaced."""
+    if str(path) == "-" or path.is_dir():
+        raise Malformed("this is no file to write", where=str(path), do="name a file, such as out.json")
     if path.exists() and not replace:
         raise Conflict("the file exists", where=str(path), do="name another, or give --force")
     from clients.sdk.auditing import replace_file
@@ -46,7 +51,9 @@ def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:
     try:
         found = orjson.loads(read_text(path, limit_bytes))
     except orjson.JSONDecodeError as error:
-        raise Malformed("the file is not JSON", where=str(path), why=str(error)) from None
+        do = "see whether this is the file that was meant"
+        raise Malformed("the file is not JSON", where=str(path), why=str(error), do=do) from None
     if not isinstance(found, dict):
-        raise Malformed("the file does not hold one JSON object", where=str(path))
+        do = "give a file that begins with { and ends with }"
+        raise Malformed("the file does not hold one JSON object", where=str(path), do=do)
     return found

@@ -51,7 +51,7 @@ def policy(
 ) -> None:
     """Print a trust policy for a ledger (C2SP tlog-policy): its key, and who must have cosigned it."""
     keys = session.node.log_keys()
-    text = policy_for(ledger, [keys, *keys["peers"]])
+    text = policy_for(ledger and ledger.upper(), [keys, *keys["peers"]])
     if session.as_json:
         say_json({"policy": text})
     else:

@@ -11,7 +11,7 @@ from clients.cli.lookup import not_known
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
 from clients.cli.session import Session, on_node
 from clients.sdk.answers import OperatorAnswer
-from node.errors import Conflict, NotFound, problem
+from node.errors import Conflict, Malformed, NotFound, problem
 
 RECORD_LIMIT_BYTES: Final = 2**20
 BOOKKEEPING: Final = ("recorded_at", "effective_at", "status_since")
@@ -99,10 +99,18 @@ def status(
 def consent(
     session: Session,
     identifier: Id,
-    given: Annotated[bool, typer.Option("--give/--withdraw", help="To being named to partners.")],
+    given: Annotated[
+        bool | None,
+        typer.Option(
+            "--give/--withdraw", help="To being named to partners; one of them.", show_default=False
+        ),
+    ] = None,
     reason: Reason = "",
 ) -> None:
     """Record that an operator gives or withdraws its consent to being named to partners."""
+    if given is None:
+        do = "say --give or --withdraw"
+        raise Malformed("it is not said whether the operator consents", where=identifier, do=do)
     _say_outcome(session, session.node.change_consent(_own_tin(session, identifier), given, reason=reason))
 
 

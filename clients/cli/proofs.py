@@ -1,13 +1,18 @@
 """`aeo evidence`, `aeo receipt`, `aeo verify`: what can be handed to someone who trusts nobody."""
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
+import orjson
 import typer
 
 from clients.cli.files import read_bytes, read_text, write_new
 from clients.cli.output import FINDINGS, FINE, say, say_json, warn
 from clients.cli.session import Session, on_node
+from node.advice import program
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write; it must not exist.")]
 Forced = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
@@ -27,8 +32,10 @@ def evidence(
     force: Forced = False,
 ) -> int:
     """Write what a partner had told us about an operator at a moment, provable to anyone, to a file."""
-    hint = f" Check it with `aeo verify {out} --policy FILE`."
-    return _written(session, session.node.evidence(tin, at, agreement), out, force, hint)
+    content = session.node.evidence(tin, at, agreement)
+    until = orjson.loads(content)["at"]
+    hint = f"Check it with `{program()} verify {shlex.quote(str(out))} --policy FILE`."
+    return _written(session, content, out, force, {"at": until}, f"{tin} as of {until}, ", hint)
 
 
 @on_node
@@ -49,13 +56,23 @@ def receipt(
     return _written(session, content, out, force)
 
 
-def _written(session: Session, content: bytes, out: Path, force: bool, hint: str = "") -> int:
+def _written(
+    session: Session,
+    content: bytes,
+    out: Path,
+    force: bool,
+    also: Mapping[str, str] = MappingProxyType({}),
+    about: str = "",
+    hint: str = "",
+) -> int:
     """Write what can be handed on to a new file, and say so."""
     write_new(out, content, replace=force)
     if session.as_json:
-        say_json({"file": str(out), "bytes": len(content)})
+        say_json({"file": str(out), **also, "bytes": len(content)})
     else:
-        say(f"{out}: {len(content):,} bytes.{hint}")
+        say(f"{out}: {about}{len(content):,} bytes.")
+        if hint:
+            say(hint)
     return FINE
 
 

@@ -8,17 +8,19 @@ as an argument, by having no such option: arguments are seen by everyone on the 
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from threading import Event, Timer
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from clients.cli.output import say_refusal
-from node.errors import Malformed, Refusal
+from clients.cli.output import say_refusal, warn
+from node.errors import Malformed, Refusal, reason
 
 if TYPE_CHECKING:
     from clients.sdk.client import Node
@@ -28,6 +30,8 @@ SETTINGS: Final = "settings.toml"
 TOKEN: Final = "administrator.token"  # noqa: S105  # the name of a file
 TIMEOUT_S: Final = 40.0
 """Longer than a node lets a change wait, so that its answer is heard."""
+SLOW_S: Final = 2.0
+"""How long a person waits without a word."""
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a node listens, never we
 
 _OPTIONS: Final = {
@@ -73,7 +77,9 @@ def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
             place = locate(home, url, token_file, os.environ)
             from clients.sdk.client import Node
 
-            with Node(place.url, place.token, TIMEOUT_S) as node:
+            slow = f"{place.url} has not answered yet; it is waited for, {TIMEOUT_S:.0f} s at most"
+            patience = nullcontext if as_json else patient(slow)
+            with Node(place.url, place.token, TIMEOUT_S, patience=patience) as node:
                 code = command(Session(node, as_json), **given)
         except Refusal as refusal:
             code = say_refusal(refusal, as_json)
@@ -86,6 +92,28 @@ def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
     ]
     run.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]  # what typer reads
     return run
+
+
+def patient(text: str) -> Callable[[], AbstractContextManager[None]]:
+    """What to wait in: it says a text on standard error, once, when a wait takes longer than `SLOW_S`."""
+    said = Event()
+
+    def tell() -> None:
+        if not said.is_set():
+            said.set()
+            warn(text)
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        timer = Timer(SLOW_S, tell)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    return waiting
 
 
 def locate(
@@ -110,7 +138,8 @@ def _address(home: Path, environment: Mapping[str, str]) -> str:
         told = tomllib.loads((home / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         do = "name a node with --home or --url, or make one with `aeo init`"
-        raise Malformed("no node lives here", where=str(home), why=str(error), do=do) from None
+        why = f"{SETTINGS}: {reason(error)}"
+        raise Malformed("no node lives here", where=str(home), why=why, do=do) from None
     host = environment.get("AEO_HOST") or str(told.get("host", "127.0.0.1"))
     port = environment.get("AEO_PORT") or told.get("port", 8000)
     host = ANYWHERE.get(host, host)
@@ -126,7 +155,8 @@ def _token(path: Path | None) -> str:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         do = "make one with `aeo token create` and keep it in a file that only you can read"
-        raise Malformed("the token cannot be read", where=str(path), why=str(error), do=do) from None
+        raise Malformed("the token cannot be read", where=str(path), why=reason(error), do=do) from None
     if not token or not token.isprintable() or " " in token:
-        raise Malformed("the token file does not hold one token", where=str(path))
+        do = "keep in it what `aeo token create` printed, and nothing else"
+        raise Malformed("the token file does not hold one token", where=str(path), do=do)
     return token

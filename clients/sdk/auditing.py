@@ -11,6 +11,7 @@ anyone can check.
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Final
 from urllib.parse import quote
 
 from clients.sdk.tlog import Log
-from node.errors import Malformed, NotFound, Refusal, TooMuch, Unproven
+from node.errors import Malformed, NotFound, Refusal, TooMuch, Unproven, reason
 from node.ledger import accusation, canonical, checkpoint, moment, policy
 from node.ledger.accusation import Accusation
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
@@ -140,7 +141,9 @@ def load(path: Path) -> State | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Malformed("the state of an audit cannot be read", where=str(path), why=str(error)) from None
+        do = "name a file that you may read with --state"
+        what = "the state of an audit cannot be read"
+        raise Malformed(what, where=str(path), why=reason(error), do=do) from None
     except Malformed as refusal:
         do = "name another file with --state; without this one the log is audited from its first entry"
         raise Malformed(refusal.what, where=str(path), do=do) from None
@@ -156,7 +159,10 @@ def replace_file(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        raise Malformed("the file cannot be written", where=str(path), why=str(error)) from None
+        with suppress(OSError):
+            new.unlink()
+        do = "see that its folder is there, may be written to and has room"
+        raise Malformed("the file cannot be written", where=str(path), why=reason(error), do=do) from None
 
 
 def _kept(note: str, trusted: Policy, origin: str) -> str:

@@ -8,8 +8,8 @@ named and nowhere else), and that a change sent twice because the node was busy 
 
 import re
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
@@ -38,7 +38,7 @@ from clients.sdk.answers import (
     Peer,
     Search,
 )
-from node.errors import Malformed, Problem, Refusal
+from node.errors import Busy, Malformed, Problem, Refusal
 
 ANSWER_LIMIT_BYTES: Final = 64 * 2**20
 LOOKUP_PAGE: Final = 500
@@ -91,6 +91,7 @@ class Node:
     """The node at `url`, asked with a bearer token; `timeout_s` bounds each wait for the network.
 
     Every method raises `NodeError` when the node refuses and `NodeUnreachable` when it does not answer.
+    `patience` is entered for as long as an answer is waited for.
     A context manager: leaving it closes the connections.
     """
 
@@ -101,11 +102,13 @@ class Node:
         timeout_s: float = 10,
         *,
         transport: httpx.BaseTransport | None = None,
+        patience: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Malformed("this is not a node's address", where=url, do="give it as http://host:port")
         headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {token}"} if token else {})
+        self._patience = patience
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,
@@ -220,12 +223,23 @@ class Node:
     def receipt(self, entry: int, *, size: int | None = None, witnessed: bool = False) -> bytes:
         """The proof that the node's ledger holds an entry (C2SP tlog-proof), against the newest checkpoint.
 
-        `size`: against the ledger of this size; `witnessed`: once a quorum of witnesses has cosigned it, if
-        that is within the time that the node waits.
+        `size`: against the ledger of this size, which no witness has cosigned; `witnessed`: once a quorum of
+        witnesses has, or `Busy` if that takes longer than the node waits.
         """
+        if witnessed and size is not None:
+            raise Malformed("a receipt of a chosen size is never witnessed", do="ask for one or the other")
         query = {"wait": "witnessed"} if witnessed else {}
         query |= {} if size is None else {"size": str(size)}
-        return self._send("GET", _path("receipts", str(entry)), query=query)
+        answer, told = self._answer("GET", _path("receipts", str(entry)), query=query)
+        if witnessed and answer.headers.get("aeo-witnessed") != "true":
+            why = (
+                "fewer witnesses than the trust policy wants have cosigned it in the time that the node waits"
+            )
+            do = "ask again once a witness is in reach, or for a receipt that is signed by the log alone"
+            raise Busy(
+                "the entry is in the ledger, and is not witnessed yet", where=f"entry {entry}", why=why, do=do
+            )
+        return told
 
     def search(self, name: str, limit: int = 10) -> Search:
         """Operators with a name like this one (2 to 100 characters), 1 to 50 of them."""
@@ -418,6 +432,19 @@ class Node:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> bytes:
+        """What is answered to one request."""
+        return self._answer(method, path, body=body, query=query, headers=headers, repeatable=repeatable)[1]
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> tuple[httpx.Response, bytes]:
         """One request, asked again while the node is busy where repeating it changes nothing."""
         content = None if body is None else orjson.dumps(body)
         sent = {"content-type": "application/json", **(headers or {})} if content else headers
@@ -425,7 +452,7 @@ class Node:
         for left in reversed(range(TRIES if repeatable or method == "GET" else 1)):
             answer, told = self._exchange(request)
             if answer.is_success:
-                return told
+                return answer, told
             if answer.status_code not in BUSY or not left:
                 break
             time.sleep(_pause_s(answer))
@@ -433,7 +460,8 @@ class Node:
 
     def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         try:
-            answer = self._http.send(request, stream=True)
+            with self._patience():
+                answer = self._http.send(request, stream=True)
             try:
                 return answer, _bounded(answer)
             finally:

@@ -26,7 +26,7 @@ from unicodedata import normalize
 
 from clients.sdk.digests import Digests
 from clients.sdk.numbers import fault
-from node.errors import SHOWN_CHARACTERS, Malformed, Problem, TooMuch, problem
+from node.errors import SHOWN_CHARACTERS, Malformed, Problem, TooMuch, problem, reason
 from node.ledger import moment
 from node.ledger.canonical import Json
 from node.records import identifiers, model
@@ -152,7 +152,8 @@ def load_profile(name_or_path: str | Path) -> Profile:
         text = _bounded(path, MAX_PROFILE_BYTES).decode("utf-8")
         return _profile(tomllib.loads(text))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Malformed("the profile cannot be read", where=str(path), why=str(error)) from error
+        do = "give the path of a TOML file that you may read"
+        raise Malformed("the profile cannot be read", where=str(path), why=reason(error), do=do) from error
 
 
 def survey(path: Path, profile: Profile, through: Through = iter) -> Survey:
@@ -259,11 +260,13 @@ def _opened(path: Path) -> BinaryIO:
         raise Malformed("spreadsheet files are not supported in this version", where=str(path), do=do)
     if path.exists() and not path.is_file():
         do = "save the list as a file, and import that"
-        raise Malformed("a list is read twice, which this cannot be", where=str(path), do=do)
+        why = "it is a folder" if path.is_dir() else ""
+        raise Malformed("a list is read twice, which this cannot be", where=str(path), why=why, do=do)
     try:
         return path.open("rb")
     except OSError as error:
-        raise Malformed("the list cannot be opened", where=str(path), why=str(error)) from error
+        do = "give the path of a list that you may read"
+        raise Malformed("the list cannot be opened", where=str(path), why=reason(error), do=do) from error
 
 
 def _decoded(file: BinaryIO, encoding: str) -> Iterator[str]:
@@ -672,9 +675,8 @@ def _profile_path(name_or_path: str | Path) -> Path:
     path = _PROFILES / f"{name_or_path}.toml"
     if _PROFILE_NAME.fullmatch(name_or_path) is None or not path.is_file():
         known = ", ".join(sorted(found.stem for found in _PROFILES.glob("*.toml")))
-        raise Malformed(
-            "there is no such profile", where=name_or_path[:SHOWN_CHARACTERS], do=f"use one of {known}"
-        )
+        do = f"use one of {known}, or the path of your own, which ends with .toml"
+        raise Malformed("there is no such profile", where=name_or_path[:SHOWN_CHARACTERS], do=do)
     return path
 
 

@@ -34,6 +34,7 @@ READERS: Final = 4
 SPARE_BYTES: Final = 1 << 16
 """What packing may add to what cannot be packed."""
 GZIP: Final = 16 + zlib.MAX_WBITS
+PREFIX: Final = "give the prefix under which it is served, such as https://aeo.br.example/log"
 OK, GONE, TOO_OFTEN, ERRORS = 200, (404, 410), 429, 500
 
 
@@ -190,7 +191,8 @@ class Log:
     def _raise_final(self, status: int, path: str) -> None:
         """Raise the refusal of an answer after which it makes no sense to ask again."""
         if status in GONE:
-            raise NotFound("the log does not serve this", where=f"{self.url}/{path}")
+            do = PREFIX if path == "checkpoint" else ""
+            raise NotFound("the log does not serve this", where=f"{self.url}/{path}", do=do)
         if OK <= status < ERRORS and status != TOO_OFTEN:
             do = "check the address: redirects are not followed" if status < min(GONE) else ""
             raise Malformed(f"the log answered {status}", where=f"{self.url}/{path}", do=do)
@@ -212,6 +214,5 @@ def _checked(url: str) -> str:
     except httpx.InvalidURL:
         fits = False
     if not fits:
-        do = "give the prefix under which it is served, such as https://aeo.br.example/log"
-        raise Malformed("this is not the address of a log", where=url, do=do)
+        raise Malformed("this is not the address of a log", where=url, do=PREFIX)
     return url.rstrip("/")

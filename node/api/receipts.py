@@ -42,7 +42,9 @@ async def receipt(
         found = await node.database.ask(partial(receipts.at, seq, size))
     else:
         found = await awaited(node, receipts, seq, wait)
-    return PlainTextResponse(found.text, headers=UNKEPT)
+    return PlainTextResponse(
+        found.text, headers=UNKEPT | {"aeo-witnessed": "true" if found.is_witnessed else "false"}
+    )
 
 
 async def awaited(node: Parts, receipts: Receipts, seq: int, wait: str) -> Receipt:

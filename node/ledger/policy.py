@@ -18,6 +18,7 @@ from node.ledger.note import COSIGNATURES, ED25519, Opened, Verifier, open_note,
 
 LIMIT_CHARACTERS = 1 << 20
 LIMIT_LINES = 1 << 10
+SHOWN_LOGS = 5
 NONE = "none"
 ANY = "others"
 """The group of all witnesses in a policy that `any_of` makes."""
@@ -89,7 +90,8 @@ class Policy:
             raise Unproven(
                 "a checkpoint is of a log that the trust policy does not name",
                 where=origin,
-                do="add a `log` line, once you have its key from whom you trust",
+                why=f"it names {', '.join(list(self.logs)[:SHOWN_LOGS]) or 'none'}",
+                do="see that address and key are of the same log, and get its key from whom you trust",
             )
         opened = open_note(note, [*own, *(each.verifier for each in self.witnesses.values())])
         return Cosigned(opened_checkpoint(opened, origin), self._times(opened))

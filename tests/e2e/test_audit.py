@@ -315,6 +315,31 @@ def test_a_policy_wants_its_witnesses(place: Place, tmp_path: Path) -> None:
     assert policy.parse(text).open(cosigned).times_s == {"w": 1_790_000_000}
 
 
+@pytest.mark.parametrize(
+    ("vkey", "says"),
+    [
+        (VKEY, "give the prefix under which it is served"),
+        ("br.vkey", "give the line itself"),
+        (VKEY.replace("aeo.br", "aeo.xx"), "must be spelt"),
+    ],
+)
+def test_a_wrong_address_or_key_is_told_with_what_to_give_instead(
+    place: Place, tmp_path: Path, vkey: str, says: str
+) -> None:
+    place.instead = lambda path: (404, {}, b"")
+    done = aeo(place.url, "--vkey", vkey, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_of_another_log_is_told_with_the_log_that_it_is_of(place: Place, tmp_path: Path) -> None:
+    other = note.ed25519_signer("aeo.uy.example/ledger", Ed25519PrivateKey.generate())
+    done = aeo(place.url, "--vkey", other.verifier().vkey(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"({place.book.signed.origin}); it names aeo.uy.example/ledger" in done.stderr
+
+
 @pytest.mark.parametrize("given", [(), ("--vkey", VKEY, "--policy", "policy")])
 def test_a_key_is_needed_once(place: Place, tmp_path: Path, given: tuple[str, ...]) -> None:
     done = aeo(place.url, *given, cwd=tmp_path)

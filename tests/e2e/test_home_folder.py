@@ -59,6 +59,36 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"colour = ", "(at line 7, column 10)"),
+        (b"colour = 'red'", "colour: there is no such setting (got 'red')"),
+        (b"# \xff", "can't decode byte 0xff"),
+        (b"port = 8002", "line 7"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "fsck", "card"])
+def test_settings_that_cannot_be_read_are_told_by_line_or_name(
+    unused: Node, tmp_path: Path, line: bytes, says: str, command: str
+) -> None:
+    place = tmp_path / settings.FILE
+    place.write_bytes((unused.home / settings.FILE).read_bytes() + line + b"\n")
+    done = run(command, "--home", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    [refused] = done.stderr.splitlines()
+    assert refused.startswith("Refused: the settings cannot be ")
+    assert says in refused
+    assert f"({place})" in refused
+    assert "correct the file" in refused
+
+
+def test_a_setting_that_must_be_given_is_named(tmp_path: Path) -> None:
+    (tmp_path / settings.FILE).write_text('name = "aeo.br.example"\n', encoding="utf-8")
+    done = run("serve", "--home", str(tmp_path))
+    assert "country: must be given; administration: must be given" in done.stderr
+
+
 def test_an_option_out_of_form_is_told_in_words_with_an_example(tmp_path: Path) -> None:
     home = tmp_path / "new"
     wrong = ("--name", "Foo Bar", "--country", "brazil", "--address", "127.0.0.1", "--port", "84310")

@@ -1,6 +1,11 @@
 """Witnesses and evidence over real nodes: what three administrations show each other, and others."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +24,7 @@ from node.ledger.entry import LedgerEntry
 from node.ledger.merkle import leaf_hash
 from node.ledger.policy import Policy
 from node.ledger.proof import TlogProof
-from tests.nodes import Node, agree, brazilian, checkpoint_of, entries_of, make, peer, running
+from tests.nodes import ROOT, Node, agree, brazilian, checkpoint_of, entries_of, make, peer, running
 
 
 @dataclass
@@ -128,6 +133,7 @@ def test_evidence_is_written_and_checked_by_the_commands(three: Three, tmp_path:
     run = CliRunner().invoke
     done = run(cli, ["evidence", tin, "-o", str(out), "--home", str(uy.home)])
     assert done.exit_code == 0, done.output
+    assert f"{tin} as of {json.loads(out.read_bytes())['at']}" in done.output
     assert run(cli, ["evidence", tin, "-o", str(out), "--home", str(uy.home)]).exit_code == 2, "it exists"
     done = run(cli, ["verify", str(out), "--policy", str(policy), "--json"])
     assert done.exit_code == 0, done.output
@@ -143,6 +149,30 @@ def test_evidence_is_written_and_checked_by_the_commands(three: Three, tmp_path:
     proven(br, (tmp_path / "1.tlog-proof").read_text())
 
 
+def test_the_commands_of_the_page_run_as_they_are_written(three: Three, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    commands = re.findall(
+        r"^    ((?:aeo evidence|aeo log|aeo verify case|python verifier).*)$", page, re.MULTILINE
+    )
+    assert len(commands) == 4
+    tin = admitted(three.br, 8)["tin"]
+    until(lambda: three.uy.http.get(f"/v1/operators/{tin}").is_success, what="the operator at the partner")
+    (tmp_path / "uy").symlink_to(three.uy.home)
+    shutil.copy(str(verifier.__file__), tmp_path)
+    script = "\n".join(commands).replace("BR99000001000101", tin)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-e", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("It holds.") == 2
+
+
 def test_a_partner_cosigns_how_much_of_its_channel_there_is(three: Three) -> None:
     br = three.br
     admitted(br, 7)
@@ -154,13 +184,20 @@ def test_a_partner_cosigns_how_much_of_its_channel_there_is(three: Three) -> Non
     until(is_cosigned, 60, "the partner's cosignature on the channel")
 
 
-def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three) -> None:
+def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three, tmp_path: Path) -> None:
     br, uy, ar = three.br, three.uy, three.ar
     uy.stop()
     ar.stop()
     told = admitted(br, 6, wait="witnessed")
     assert (told["witnessed"], told["cosigned_by"]) == (False, [])
     proven(br, told["receipt"])
+    out, entry = tmp_path / "6.tlog-proof", str(told["ledger_seq"])
+    asked = ["receipt", entry, "-o", str(out), "--home", str(br.home)]
+    refused = CliRunner().invoke(cli, [*asked, "--witnessed"])
+    assert (refused.exit_code, out.exists()) == (2, False)
+    assert "is not witnessed yet" in refused.output
+    assert CliRunner().invoke(cli, [*asked, "--size", entry, "--witnessed"]).exit_code == 2
+    assert CliRunner().invoke(cli, asked).exit_code == 0
     uy.run()
     path = f"/v1/receipts/{told['ledger_seq']}"
 

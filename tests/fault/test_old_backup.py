@@ -113,6 +113,12 @@ def test_by_its_own_record_it_does_not_start(drill: Drill) -> None:
     check_partner(drill)
 
 
+def test_of_a_node_that_stopped_the_file_alone_is_an_older_store(drill: Drill) -> None:
+    (drill.br.home / f"{DATABASE}-wal").unlink()
+    [finding] = drill.br.fsck()
+    assert f"of which {drill.checkpoint.size} were signed" in finding["what"]
+
+
 def test_without_the_record_it_learns_from_its_partner_and_writes_nothing(drill: Drill) -> None:
     drill.put_back(with_record=False)
     br, size = drill.br, drill.checkpoint.size

@@ -25,7 +25,7 @@ SOUND, UNSOUND = "Successfully fsck'd log", "fsck failed"
 
 def fsck(tools: Tools, checked: Checked, *options: str) -> str:
     """What fsck says, which tells a failure in words only: its exit code is 0 all the same."""
-    [command] = re.findall(r"^    fsck (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    [command] = re.findall(r"^    \./fsck (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     for said, here in {"https://aeo.br.example/log": checked.url, "br.vkey": str(checked.vkey)}.items():
         assert said in command
         command = command.replace(said, here)

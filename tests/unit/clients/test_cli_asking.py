@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from clients.bench.traders import trader, write_list
-from clients.cli import imports, operators, progress, watching
+from clients.cli import imports, operators, progress, session, watching
 from clients.demo.waiting import free_port, until
 from clients.sdk import Node as SdkNode
 from clients.sdk.importing import ImportedRow
 from tests.nodes import LISTS, ROOT, Node, Pair, brazilian
 from tests.unit.clients.test_cli import Aeo, Done, admitted, aeo, home
+from tests.unit.clients.test_sdk import server
 
 __all__ = ("aeo",)
 
@@ -33,6 +34,19 @@ def test_a_wrong_check_digit_is_told_beside_not_found(aeo: Aeo, pair: Pair) -> N
             f"{value}: {NOWHERE}; the check digit of this CNPJ does not fit: mistyped?"
         )
     assert aeo("lookup", "99000001000101", at=pair.uy).code == 0
+
+
+def test_consent_that_is_neither_given_nor_withdrawn_is_refused_naming_both(aeo: Aeo, pair: Pair) -> None:
+    done = aeo("operator", "consent", "BR99000001000101", at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert "say --give or --withdraw" in done.err
+
+
+def test_terms_between_others_are_refused_with_how_to_name_the_partner(aeo: Aeo, pair: Pair) -> None:
+    draft = ("mra", "draft", "--with", "Uruguay", "--terms", "br_uy", "--contract", "mra_v1")
+    done = aeo(*draft, at=pair.br)
+    assert (done.code, done.out) == (2, "")
+    assert "name each partner as two letters" in done.err
 
 
 def test_a_number_that_is_none_of_its_scheme_is_told_the_rule(aeo: Aeo, pair: Pair) -> None:
@@ -57,6 +71,29 @@ def test_a_lookup_that_can_find_nothing_is_refused(
     done = aeo("lookup", *arguments, at=pair.br)
     assert (done.code, done.out) == (2, "")
     assert says in done.err
+
+
+def test_a_node_that_is_slow_to_answer_is_told_of_while_it_is_waited_for(
+    aeo: Aeo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    told = threading.Event()
+
+    def warn(text: str) -> None:
+        heard.append(text)
+        told.set()
+
+    def answer(_: object) -> tuple[int, dict[str, str], bytes]:
+        assert told.wait(60)
+        return 200, {}, b'{"peers": []}'
+
+    monkeypatch.setattr(session, "warn", warn)
+    monkeypatch.setattr(session, "SLOW_S", 0.05)
+    (tmp_path / "token").write_text("aeo_0", encoding="utf-8")
+    with server(answer) as url:
+        done = aeo("peer", "list", "--url", url, "--token-file", str(tmp_path / "token"))
+        assert (done.code, len(heard)) == (0, 1)
+        assert heard[0].startswith(f"{url} has not answered yet")
 
 
 def test_a_refusal_is_json_where_json_was_asked_for(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_key_is_the_one_on_the_card_and_opens_the_checkpoint(aeo: Aeo, pair:
 def test_a_policy_takes_a_ledger_that_somebody_else_cosigned(aeo: Aeo, pair: Pair, whose: str) -> None:
     own = whose == "own"
     log, witness = (pair.br, pair.uy) if own else (pair.uy, pair.br)
-    said = aeo("log", "policy", *([] if own else ["--ledger", "UY"]), at=pair.br)
+    said = aeo("log", "policy", *([] if own else ["--ledger", "uy"]), at=pair.br)
     wanted = policy.parse(said.out)
     assert list(wanted.logs) == [origin_of(log)]
     assert list(wanted.urls.values()) == [f"{log.url}/log"]
