@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from node.errors import Refusal, Unproven
+from node.errors import Conflict, Refusal, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import Proven, signed_part
 from node.ledger import moment, tiles
@@ -35,6 +35,15 @@ follow what was seen."""
 def is_stopped(connection: Connection, peer: Card) -> bool:
     """Whether nothing new of a peer is believed, until people settle it: it was accused, or frozen."""
     return any(incidents.is_open(connection, peer.name, kind) for kind in (FORKED, FROZEN))
+
+
+def check_believed(connection: Connection, peer: Card) -> None:
+    """`Conflict` if nothing new of a peer is believed: an answer may have been on its way."""
+    if is_stopped(connection, peer):
+        do = "see `aeo incidents --open`"
+        raise Conflict(
+            "nothing new of this peer is believed: it was accused, or frozen", where=peer.name, do=do
+        )
 
 
 def is_frozen(connection: Connection, peer: Card) -> bool:

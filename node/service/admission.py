@@ -10,7 +10,7 @@ from node.exchange.card import Card, check_follows, ledger_origin
 from node.exchange.outgoing import held_key, new_epoch
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
-from node.service.accusing import copied_root, freeze, is_frozen
+from node.service.accusing import check_believed, copied_root, freeze, is_frozen
 from node.service.batch import Batch
 from node.store import access, channels, logs
 from node.store.database import Row
@@ -69,6 +69,7 @@ class RenewPeer:
         known = batch.parts.peers.by_country(batch.connection).get(self.peer.country)
         if known is None:
             raise Unproven("a card came of a peer that is not pinned", where=self.peer.name)
+        check_believed(batch.connection, known)
         if known.text != self.peer.text:
             pin(batch, self.peer, known)
         return self.peer

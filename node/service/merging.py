@@ -23,6 +23,7 @@ from node.ledger.encoding import unb64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
+from node.service.accusing import check_believed
 from node.service.batch import Batch
 from node.service.signing import add_document, put_signature, record_complete, standing_of
 from node.store import agreements, incidents, logs
@@ -71,6 +72,7 @@ class Merge:
 
     def run(self, batch: Batch) -> list[str]:
         """Add what is new and proven; gives the refusals of what is not, which is not used."""
+        check_believed(batch.connection, self.peer)
         refused = list(self._unread)
         for told in self._told:
             with _noting(refused):

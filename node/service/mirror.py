@@ -141,6 +141,7 @@ def take(parts: Parts, peer: Card, news: News, renew: Renew) -> Taken:
         renew(peer)
     time, skew_s = moment.format(now_ms), parts.settings.clock_skew_s
     with parts.database.write() as connection:
+        accusing.check_believed(connection, peer)
         _take_ledger(connection, ledger)
         if ledger.is_whole:
             accusing.hold(connection, peer, ledger.proven, now_ms, skew_s)
@@ -433,6 +434,7 @@ def take_again(parts: Parts, peer: Card, news: News) -> None:
             if number in pages
         ]
     with parts.database.write() as connection:
+        accusing.check_believed(connection, peer)
         for each in again:
             _check_unmoved(connection, each.held.head)
             _take_again(parts, connection, peer, each, moment.format(now_ms))

@@ -116,7 +116,12 @@ def test_a_frozen_node_is_not_believed_and_is_told_nothing(known: World) -> None
         assert stated(row["evidence"].decode()).size == known.br.ledger().size
         assert is_stopped(connection, known.pinned(known.uy))
         assert is_frozen(connection, known.pinned(known.uy))
-    assert any("chaves roubadas" in each for each in known.uy.look_up(ONE)["alerts"])
+    known.br.amend(ONE, legal_name="Fantasma S/A")
+    with pytest.raises(Conflict, match="believed"):
+        known.carry(known.uy)
+    answer = known.uy.look_up(ONE)
+    assert answer["fields"]["legal_name"] != "Fantasma S/A"
+    assert any("chaves roubadas" in each for each in answer["alerts"])
     assert known.uy.findings() == []
 
 
