@@ -77,7 +77,7 @@ def _written(
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="Evidence or an accusation; - for standard input.")],
+    file: Annotated[Path, typer.Argument(help="Evidence, an accusation or a receipt; - for stdin.")],
     policy: Annotated[Path, typer.Option(help="The trust policy (C2SP tlog-policy).")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:

@@ -1,9 +1,10 @@
-"""Checks an evidence file or an accusation of AEO Exchange offline, and says what holds and what does not.
+"""Checks evidence, accusations and receipts of AEO Exchange offline, and says what holds and what does not.
 
     python verifier.py FILE POLICY
 
-FILE was written by `aeo evidence` or kept as an accusation; POLICY is a trust policy (C2SP tlog-policy)
-that names the issuer's ledger with the key that you trust, and the witnesses that must have cosigned it.
+FILE was written by `aeo evidence` or `aeo receipt`, or kept as an accusation; POLICY is a trust policy (C2SP
+tlog-policy) that names the issuer's ledger with the key that you trust, and the witnesses that must have
+cosigned it.
 Nothing else is trusted, asked or written: no node, no network, no other part of AEO Exchange. It needs
 Python 3.11 or newer and the package `cryptography`, 50 or newer, and is meant to be read from its first
 line to its last by whoever relies on it.
@@ -35,17 +36,22 @@ from pathlib import Path
 from typing import Any, Final
 from unicodedata import is_normalized
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
+try:
+    from cryptography.exceptions import InvalidSignature, InvalidTag
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+except ImportError:
+    print("This needs the package cryptography, 50 or newer: pip install cryptography", file=sys.stderr)
+    sys.exit(2)
 
 Json = Any
 DATING_MS: Final = 60_000
 """How far the issuer's clocks may differ from each other."""
 EVIDENCE: Final = "aeo-evidence/v1"
 ACCUSATION: Final = "aeo-accusation/v1"
+RECEIPT: Final = "c2sp.org/tlog-proof@v1"
 LIMIT_BYTES: Final = 64 << 20
 """Of a file; it is held in memory as a whole."""
 
@@ -893,6 +899,46 @@ def accused(file: dict[str, Json], policy: Policy) -> list[tuple[str, Callable[[
     ]
 
 
+# --- Receipts: an entry of a log (C2SP tlog-proof, with the entry as its extra) ---------------------------
+
+
+def received(text: str, policy: Policy) -> list[tuple[str, Callable[[], str]]]:
+    """The numbered steps of a receipt."""
+    head, _, note = text.partition("\n\n")
+    lines = head.split("\n")[1:]
+    entry, shown = bytearray(), dict[str, Checkpoint]()
+
+    def formed() -> str:
+        need(lines and lines[0].startswith("extra "), "the entry, as `aeo receipt` adds it", lines[:1])
+        entry.extend(unb64(lines.pop(0).removeprefix("extra ")))
+        need(lines and lines[0].startswith("index "), "the entry's number", lines[:1])
+        _, country, seq, _, time, kind, _ = members(
+            parsed(bytes(entry)), "v country seq prev time type commit"
+        )
+        need(seq == decimal(lines[0].removeprefix("index ")), f"entry {lines[0]}", seq)
+        return f"entry {seq} of {country}, a {kind}, of {time}"
+
+    def signed() -> str:
+        origin = note.partition("\n")[0]
+        log = [key for key in policy.logs if key.name == origin]
+        need(log, "a log that the policy names", origin)
+        found, cosigned = policy.check(note, log)
+        shown["signed"] = found.checkpoint
+        by = ", ".join(f"{name} at {moment(1000 * at)}" for name, at in cosigned.items())
+        return f"{origin}, {found.checkpoint.size} entries, cosigned by {by or 'nobody, which suffices'}"
+
+    def holds() -> str:
+        tree, seq = shown["signed"], decimal(lines[0].removeprefix("index "))
+        included(seq, tree.size, leaf_hash(bytes(entry)), [unb64(each) for each in lines[1:]], tree.root)
+        return f"entry {seq} of {tree.size}"
+
+    return [
+        ("the file is a receipt in its form, with the entry that it is about", formed),
+        ("a log that the policy trusts signed the checkpoint, cosigned as the policy wants", signed),
+        ("the log holds this entry at this place", holds),
+    ]
+
+
 # --- The whole --------------------------------------------------------------------------------------------
 
 
@@ -909,13 +955,18 @@ class Result:
 
 def verify(encoded: bytes, policy_text: str) -> list[Result]:
     """Every check of a file against a trust policy; it holds if all have passed."""
+    what = "the trust policy can be read"
     try:
+        policy = Policy.of(policy_text)
+        what = "the file is evidence, an accusation or a receipt"
         need(len(encoded) <= LIMIT_BYTES, f"at most {LIMIT_BYTES} bytes", len(encoded))
-        file, policy = parsed(encoded), Policy.of(policy_text)
+        if encoded.startswith(RECEIPT.encode()):
+            return _run(received(encoded.decode("utf-8", "replace"), policy))
+        file = parsed(encoded)
         kind = file.get("kind") if isinstance(file, dict) else None
-        need(kind in (EVIDENCE, ACCUSATION), f"{EVIDENCE} or {ACCUSATION}", kind)
+        need(kind in (EVIDENCE, ACCUSATION), f"{EVIDENCE}, {ACCUSATION} or {RECEIPT}", kind)
     except Failed as failed:
-        return [Result(1, "the file and the policy can be read", False, failed.expected, failed.found)]
+        return [Result(1, what, False, failed.expected, failed.found)]
     if kind == ACCUSATION:
         return _run(accused(file, policy))
     case = Case(file, policy)
@@ -969,7 +1020,7 @@ def main() -> int:
     try:
         results = verify(Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
-        print(error, file=sys.stderr)
+        print(f"It cannot be read: {error}", file=sys.stderr)
         return 2
     print(told(results))
     return 0 if all(each.passed for each in results) else 1

@@ -36,12 +36,13 @@ async def receipt(
     ] = None,
     wait: Wait = "durable",
 ) -> Response:
-    """The receipt of a ledger entry (C2SP tlog-proof), against any checkpoint that holds it."""
+    """The receipt of a ledger entry (C2SP tlog-proof, the entry as its extra), against any checkpoint."""
     receipts: Receipts = request.app.state.receipts
     if size is not None:
         found = await node.database.ask(partial(receipts.at, seq, size))
     else:
         found = await awaited(node, receipts, seq, wait)
+    found = await node.database.ask(partial(receipts.with_entry, seq, found))
     return PlainTextResponse(
         found.text, headers=UNKEPT | {"aeo-witnessed": "true" if found.is_witnessed else "false"}
     )

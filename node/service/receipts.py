@@ -1,6 +1,6 @@
 """Receipts: proof that an entry is in the ledger, as a C2SP tlog-proof against a checkpoint that holds it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -71,6 +71,12 @@ class Receipts:
         checkpoint = Checkpoint(head.origin, size, tree.root())
         note = sign_checkpoint(checkpoint, [ed25519_signer(head.origin, key) for key in self._parts.keys.log])
         return self._receipt(seq, tree, Anchor(note))
+
+    def with_entry(self, seq: int, receipt: Receipt) -> Receipt:
+        """The receipt with the entry that it proves, so that it can be checked without the ledger."""
+        with self._parts.database.glance() as connection:
+            [entry] = logs.entries(connection, LEDGER, seq, seq + 1)
+        return replace(receipt, text=replace(TlogProof.decode(receipt.text), extra=entry).encode())
 
     def _receipt(self, seq: int, tree: Tree, anchor: Anchor) -> Receipt:
         if not 0 <= seq < tree.size:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from node.ledger import policy as policies
 from node.ledger.checkpoint import stated
 from node.ledger.entry import ChannelEntry
 from node.ledger.note import cosign, cosigner, cosigner_verifier, ed25519_verifier
+from node.ledger.proof import TlogProof
 from node.records import credential, status
 from node.service.evidence import evidence, moment_of
+from node.service.receipts import Receipts
 from node.service.signing import Sign
 from node.store import channels, logs, witnessed
 from node.store.tables import LEDGER
@@ -296,7 +299,9 @@ def test_the_file_stands_alone(known: World, tmp_path: Path) -> None:
 
 
 def test_the_verifier_imports_nothing_of_ours_and_nothing_but_cryptography() -> None:
-    lines = [line for line in VERIFIER.read_text().splitlines() if line.startswith(("import ", "from "))]
+    lines = [
+        line for line in VERIFIER.read_text().splitlines() if line.strip().startswith(("import ", "from "))
+    ]
     named = {line.split()[1].partition(".")[0] for line in lines}
     assert named - set(sys.stdlib_module_names) == {"cryptography"}
 
@@ -422,3 +427,46 @@ def test_a_moment_is_a_day_or_a_time() -> None:
     assert moment_of("2026-11-22", now) == now
     assert moment_of("2026-11-21", now) == moment.parse("2026-11-21T23:59:59.999Z")
     assert moment_of("2026-11-21T10:00:00.000Z", now) == moment.parse("2026-11-21T10:00:00.000Z")
+
+
+# Receipts
+
+
+def receipt_of(world: World, seq: int) -> bytes:
+    receipts = Receipts(world.br.parts)
+    return receipts.with_entry(seq, receipts.newest(seq)).text.encode()
+
+
+def test_a_receipt_holds_for_whoever_has_it_and_the_policy(known: World) -> None:
+    encoded = receipt_of(known, known.br.ledger().size - 1)
+    results = verifier.verify(encoded, policy(known, "none"))
+    assert [each.passed for each in results] == [True] * 3
+    assert "a record" in results[0].found
+    assert failed(verifier.verify(encoded, policy(known))) == [2], "no witness has cosigned it"
+
+
+@pytest.mark.parametrize(
+    "change", ["entry", "index", "hash", "checkpoint", "without entry", "nothing", "more"]
+)
+def test_a_receipt_in_which_anything_is_changed_does_not_hold(known: World, change: str) -> None:
+    seq = known.br.ledger().size - 1
+    proof = TlogProof.decode(receipt_of(known, seq).decode())
+    flipped = bytes([proof.hashes[0][0] ^ 1]) + proof.hashes[0][1:]
+    other = TlogProof.decode(receipt_of(known, seq - 1).decode())
+    changed = {
+        "entry": replace(proof, extra=other.extra).encode(),
+        "index": replace(proof, index=seq - 1, extra=other.extra).encode(),
+        "hash": replace(proof, hashes=(flipped, *proof.hashes[1:])).encode(),
+        "checkpoint": proof.encode().replace(f"\n{seq + 1}\n", f"\n{seq + 2}\n"),
+        "without entry": replace(proof, extra=b"").encode(),
+        "nothing": "c2sp.org/tlog-proof@v1",
+        "more": proof.encode() + "x",
+    }[change]
+    results = verifier.verify(changed.encode(), policy(known, "none"))
+    assert not all(each.passed for each in results)
+
+
+def test_without_its_one_package_the_verifier_says_what_it_needs() -> None:
+    alone = [sys.executable, "-S", "-I", verifier.__file__, "file", "policy"]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert (done.returncode, "cryptography, 50 or newer" in done.stderr) == (2, True)
