@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from node import advice, keys, processes, settings
 from node import app as application
 from node.api import problems
-from node.errors import Conflict, Damaged, Malformed, Refusal, problem
+from node.errors import Conflict, Damaged, Malformed, Refusal, problem, reason
 from node.exchange.card import ledger_origin
 from node.service import bookmark, check, check_decisions, genesis, recovery, rotation, succession, tokens
 from node.service.parts import Parts
@@ -122,7 +122,11 @@ def _ending(
 
 def _make(home: Path, values: dict[str, Any], before: Predecessor | None) -> None:
     name = values["name"]
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        do = "give another folder: --home"
+        raise Conflict("the home folder cannot be made", where=str(home), why=reason(error), do=do) from None
     settings.write(home, values)
     keys.make(home / "keys")
     parts = application.parts_of(home)
@@ -198,6 +202,7 @@ def serve(
         parts.database.migrate()
         for finding in check.check_start(parts):
             raise _unsound(finding)
+        typer.echo(f"{parts.settings.name} serves at {parts.settings.address}; Ctrl-C stops it.")
         if count == 1:
             processes.serve(parts, listening)
         elif parts.database.is_shared:
@@ -425,10 +430,9 @@ def _say_report(report: recovery.Report) -> None:
         )
     for contradiction in report.others:
         typer.echo(f"This store was written on after it was put back: {contradiction}")
-    for each in report.entries[:MOST_TOLD]:
-        typer.echo(f"  entry {each.seq}: {_known(each)}")
-    if len(report.entries) > MOST_TOLD:
-        typer.echo("More entries; `--json` has them all.")
+    for told, run in groupby(report.entries, _known):
+        first, *more = [each.seq for each in run]
+        typer.echo(f"  entries {first} to {more[-1]}: {told}" if more else f"  entry {first}: {told}")
     known = [each for each in report.entries if each.body is not None]
     tins = sorted({each.fields["tin"] for each in known if "tin" in each.fields})
     typer.echo(f"Known again: {len(known)} of {len(report.entries)} entries, about {len(tins)} operators.")

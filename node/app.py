@@ -26,7 +26,7 @@ from node.api import (
     system,
     witness,
 )
-from node.errors import Malformed, NotFound, Refusal, TooMuch, problem
+from node.errors import Malformed, NotFound, Refusal, TooMuch, problem, reason
 from node.exchange import card
 from node.exchange.peers import OwnCard, Peers
 from node.exchange.standing import Standings
@@ -101,10 +101,14 @@ def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
     if not file:
         return None
     place = home / file
+    do = f"mend it, or take `policy` out of {home / settings.FILE}: any one of the peers is then asked"
     try:
         given = policy.parse(place.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise Malformed("the trust policy cannot be read", where=str(place), why=str(error)) from None
+        what = "the trust policy cannot be read"
+        raise Malformed(what, where=str(place), why=reason(error), do=do) from None
+    except Malformed as refusal:
+        raise Malformed(refusal.what, where=str(place), do=do, problems=refusal.problems) from None
     origin = card.ledger_origin(own.name)
     if not set(own.verifiers(origin)) & set(given.logs.get(origin, ())):
         do = "give it the `log` line that `aeo log policy` prints"

@@ -24,6 +24,7 @@ from node.service.bell import Bell
 from node.service.parts import Parts
 
 LOOK_S: Final = 0.5
+FOLD_S: Final = 2.0
 STOP_S: Final = 30.0
 """Longer than a process takes to stop, whatever its store does."""
 KEPT_BYTES: Final = 16 * 2**20
@@ -41,9 +42,17 @@ def serve(parts: Parts, listening: list[socket.socket]) -> None:
     _keep_memory()
     gc.freeze()  # what is loaded now stays; collections need not walk it again
     server.run(listening)
+    _fold(parts)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if server.started else 1)
+
+
+def _fold(parts: Parts) -> None:
+    """Close the store, so that SQLite's log is folded into it; one that stands still is not waited for."""
+    closing = threading.Thread(target=parts.database.close, daemon=True)
+    closing.start()
+    closing.join(FOLD_S)
 
 
 def _keep_memory() -> None:

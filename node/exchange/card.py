@@ -254,7 +254,7 @@ def read(text: str) -> Card:
         raise Malformed(
             "this is not a card",
             why="a card is three base64url parts with dots between",
-            do="export it with `aeo card`",
+            do="ask its node for it: its own command aeo card prints it",
         )
     card = _card(canonical.decode(unb64u(text.split(".")[1]), limit=LIMIT_CHARACTERS), text)
     try:
@@ -335,7 +335,7 @@ def _check_endorsed(card: Card) -> None:
 def _card(content: canonical.Json, text: str) -> Card:
     names = {"v", "name", "country", "administration", "address", "number", "keys", "succeeds"}
     if not isinstance(content, dict) or set(content) != names or content["v"] != VERSION:
-        raise Malformed(f"this is not a card of version {VERSION}", do="export it with `aeo card`")
+        raise Malformed(f"this is not a card of version {VERSION}", do="ask its node for the newest")
     texts = {name: content[name] for name in ("name", "country", "administration", "address")}
     wrong = [
         problem(name, value, "must be a text of 1 to 200 characters")

@@ -35,7 +35,7 @@ class AdmitPeer:
                 "the fingerprint is not this card's",
                 where=peer.name,
                 why="the card may have been replaced on its way",
-                do="compare it with the peer by telephone, as `aeo card` prints it there",
+                do="compare it with the peer by telephone, as the command aeo card prints it there",
             )
         pinned = batch.parts.peers.by_country(batch.connection)
         if peer.country == batch.parts.country or peer.name == batch.parts.settings.name:

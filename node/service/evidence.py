@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from node.agreements import recognition, state
 from node.agreements.document import direction_terms
-from node.errors import Busy, Conflict, NotFound, problem
+from node.errors import Busy, Conflict, Malformed, NotFound, problem
 from node.exchange import incoming, sealing
 from node.exchange.card import Card, cosigner_name, ledger_origin
 from node.exchange.outgoing import held_key
@@ -37,6 +37,7 @@ from node.store.logs import Head
 
 KIND = "aeo-evidence/v1"
 ACTS = ("sign", "start", "suspend", "resume", "terminate")
+DAY_MS = 86_400_000
 TOLD = ("disclosure", "tombstone")
 
 
@@ -114,10 +115,18 @@ def _later_keys(parts: Parts, connection: Connection, found: Found) -> dict[str,
 
 
 def moment_of(at: str, now_ms: int) -> int:
-    """A moment as people write it, in milliseconds: a day means its end, or now if it has not ended."""
-    if len(at) == len("2026-11-22"):
-        at = f"{moment.parse_date(at)}T23:59:59.999Z"
-    return min(moment.parse(at), now_ms) if at else now_ms
+    """A moment as people write it, in milliseconds: a day means its end, or now if it has not ended.
+
+    `Malformed` for what has not begun yet.
+    """
+    if not at:
+        return now_ms
+    is_day = len(at) == len("2026-11-22")
+    begun_ms = moment.parse(f"{moment.parse_date(at)}T00:00:00.000Z" if is_day else at)
+    if begun_ms > now_ms:
+        rule = f"must not be in the future; it is {moment.format(now_ms)} (UTC)"
+        raise Malformed("nothing can be said of a moment to come", problems=[problem("at", at, rule)])
+    return min(begun_ms + DAY_MS - 1, now_ms) if is_day else begun_ms
 
 
 def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Found:
@@ -178,7 +187,9 @@ def _heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str
         return head.time, head.checkpoint
     kept = witnessed.newest_heartbeat(connection, head.log, moment.format(at_ms))
     if kept is None:
-        raise NotFound("nothing was proven of the channel by then", where=moment.format(at_ms))
+        first = next(witnessed.heartbeats(connection, head.log), (head.time, ""))[0]
+        do = f"ask for a moment from {first} on, when the channel was first proven here"
+        raise NotFound("nothing was proven of the channel by then", where=moment.format(at_ms), do=do)
     return kept
 
 

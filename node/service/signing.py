@@ -173,19 +173,22 @@ class Sign:
                 f"the agreement has no direction {self.issuer}-{self.partner}", do=f"it has {named}"
             )
         issuer, partner = (self.issuer, self.partner) if self.issuer else _any_direction(standing)
-        if any(
-            held.act == act or (held.act.words == act.words and _is_open(held, standing))
-            for held in standing.held
-        ):
-            raise Conflict(
-                "this act is proposed already and waits for the partner",
-                where=self.act,
-                do="see `aeo mra show`, or take it back with `aeo mra withdraw`",
-            )
+        for held in standing.held:
+            if held.act == act or (held.act.words == act.words and _is_open(held, standing)):
+                self._refuse_repeated(held, standing, batch.today)
         state.propose(
             standing.agreement, act, standing.state(str(issuer), str(partner), batch.today), batch.today
         )
         return act
+
+    def _refuse_repeated(self, held: HeldAct, standing: Standing, today: str) -> None:
+        if standing.counts(held, today):
+            raise Conflict("this act counts already", where=self.act, do="see `aeo mra show`")
+        if standing.is_complete(held, today):
+            why = "all who must have signed it; it waits until the ledgers of all are proven to hold it"
+            raise Conflict("this act is signed already", where=self.act, why=why, do="see `aeo mra show`")
+        do = "see `aeo mra show`, or take it back with `aeo mra withdraw`"
+        raise Conflict("this act is proposed already and waits for the partner", where=self.act, do=do)
 
     def _nonce(self, says: Mapping[str, Any], standing: Standing, batch: Batch) -> bytes:
         """Only a suspension is new each time; the same words of two parties are otherwise the same act.

@@ -427,6 +427,9 @@ def test_a_moment_is_a_day_or_a_time() -> None:
     assert moment_of("2026-11-22", now) == now
     assert moment_of("2026-11-21", now) == moment.parse("2026-11-21T23:59:59.999Z")
     assert moment_of("2026-11-21T10:00:00.000Z", now) == moment.parse("2026-11-21T10:00:00.000Z")
+    for to_come in ("2026-11-23", "2099-01-01", "2026-11-22T12:00:00.001Z"):
+        with pytest.raises(Malformed, match="to come"):
+            moment_of(to_come, now)
 
 
 # Receipts
