@@ -22,7 +22,7 @@ from statistics import median
 
 from rich.console import Console
 
-from clients.bench import floors, proofs, reads, report, run, sizes, usage
+from clients.bench import floors, reads, report, run, sizes, usage
 from clients.bench.figures import Conditions, Figure, Goal, Measure, in_turn
 from clients.bench.load import Drive, loader
 from clients.bench.nodes import Pair, RunningNode, agree, pair
@@ -159,8 +159,6 @@ def figures(folder: Path, console: Console, size: Size) -> Iterator[Figure]:
         pairs = {"small": small, "large": large}
         console.print("Appending and looking up at both, in turn")
         yield from _growth(drive, pairs, size)
-        for each, count in ((small, size.small), (large, size.records)):
-            yield proofs.proof_bytes(size.name(count), each.issuer, count)
         yield from _memory(large, size)
         console.print("Starting the issuers again, in turn")
         yield _starts(pairs, size)

@@ -176,3 +176,5 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     yield from reads.lists(drive, partner, tins, empty_port)
     yield from audits.check(issuer, 4_000_000, signed)
     yield from audits.reread(issuer, issuer.home.parent)
+    for name, count in (("10k", 10_000), ("million", 1_000_000)):
+        yield proofs.proof_bytes(name, count)
