@@ -44,12 +44,8 @@ class Trace:
         return Counter({call: max(by_thread.values()) for call, by_thread in found.items()})
 
     def is_struck(self) -> bool:
-        """Whether a call was made to fail, or the process killed at one."""
-        return "(INJECTED)" in self.text() or self.is_killed()
-
-    def is_killed(self) -> bool:
-        """Whether the process was killed."""
-        return "+++ killed by SIGKILL +++" in self.text()
+        """Whether a call was made to fail."""
+        return "(INJECTED)" in self.text()
 
     def _file(self, rest: str) -> str:
         named = [file for file in self.files if re.search(re.escape(str(file)) + r'[>"]', rest)]
@@ -91,10 +87,7 @@ def attached(strace: str, pid: int, files: Sequence[Path], out: Path, *tampering
 
 @contextmanager
 def _bounded(tracing: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill strace if this takes long: told to let go of a process that is just being killed, it may wait for ever.
-
-    Killed it lets go of whatever it is attached to.
-    """
+    """Kill strace if this takes long: told to let go of a process that is dying, it may wait for ever."""
     bound = threading.Timer(END_S, tracing.kill)
     bound.start()
     try:
