@@ -9,8 +9,7 @@ from pathlib import Path
 import psycopg
 
 from clients.bench.postgres import OWNER, Server, own_folder, run
-from clients.demo.waiting import free_port
-from tests.nodes import ROOT
+from tests.nodes import ROOT, free_port
 
 SCRIPTS = ROOT / "docker" / "postgres"
 SECRETS = {"replication": "it's a: secret", "node": r"another: \ secret"}

@@ -23,9 +23,8 @@ from typing import Any
 import httpx
 import pytest
 
-from clients.demo.waiting import free_port
 from tests import strace
-from tests.nodes import DATABASE, Node, Pair, brazilian, pair_in, running, told
+from tests.nodes import DATABASE, Node, Pair, brazilian, free_port, pair_in, running, told
 from tests.receipts import Answer, check_every_receipt, check_nothing_was_done_twice
 from tests.strace import Call, Trace
 
