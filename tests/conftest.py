@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clients.bench import postgres as postgresql
-from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, running
+from tests.nodes import QUICK, Node, Pair, copy_of, import_list, make, pair_in, running
 
 STALENESS_S = 3
 
@@ -48,7 +48,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture
 def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
     """A running pair without operators, for one test to destroy."""
-    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="80", AEO_WAIT_LIMIT_S="0.5")
+    made = copy_of(signed, tmp_path, **QUICK)
     with running(*made.both()):
         yield made
 

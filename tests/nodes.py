@@ -41,6 +41,7 @@ FAST = {
     "AEO_AUDIT_EVERY_S": "0.3",
     "AEO_RATE_PER_MINUTE": "10000000",
 }
+QUICK = {"AEO_PAGE_LIMIT": "80", "AEO_WAIT_LIMIT_S": "0.5"}
 START_LIMIT_S = 30.0
 DATABASE = "node.sqlite"
 
