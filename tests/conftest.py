@@ -9,6 +9,7 @@ import pytest
 
 from clients.bench import postgres as postgresql
 from tests.nodes import QUICK, Node, Pair, copy_of, import_list, make, pair_in, running
+from tests.postgres import place
 
 STALENESS_S = 3
 
@@ -22,7 +23,7 @@ def postgres() -> Iterator[postgresql.Server]:
     programs = postgresql.folder_of_programs()
     if programs is None:
         pytest.skip("no PostgreSQL here: install Debian's package postgresql to run these tests")
-    with postgresql.server(programs) as running:
+    with postgresql.server(programs, place()) as running:
         yield running
 
 
