@@ -5,6 +5,11 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3; do $$each -c 'import ens
 RECORDS ?= 1000000
 REPORT ?= build/bench.json
 USE_CASES ?= tests/service
+# As many test files side by side as there are processors; a file's tests stay together, and in the order of the folders.
+WORKERS ?= auto
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Every start of a node would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
@@ -30,10 +35,10 @@ demo: $(STAMP) ## Two nodes sign an arrangement and exchange trusted traders, be
 	@$(BIN)/aeo demo
 
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-postgresql: $(STAMP) ## Run the tests of the use cases again, on PostgreSQL
-	@AEO_TEST_STORE=postgresql $(BIN)/python -m pytest $(USE_CASES)
+	@AEO_TEST_STORE=postgresql $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(USE_CASES)
 
 check: $(STAMP) ## Style, types, import directions, purity, docs
 	@$(BIN)/ruff format --check node contracts clients tests

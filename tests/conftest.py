@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clients.bench import postgres as postgresql
-from tests.nodes import Node, Pair, copy_of, import_list, make, pair_in, running
+from tests.nodes import QUICK, Node, Pair, copy_of, import_list, make, pair_in, running
+from tests.postgres import place
 
 STALENESS_S = 3
 
@@ -22,7 +23,7 @@ def postgres() -> Iterator[postgresql.Server]:
     programs = postgresql.folder_of_programs()
     if programs is None:
         pytest.skip("no PostgreSQL here: install Debian's package postgresql to run these tests")
-    with postgresql.server(programs) as running:
+    with postgresql.server(programs, place()) as running:
         yield running
 
 
@@ -48,7 +49,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture
 def new_pair(signed: Pair, tmp_path: Path) -> Iterator[Pair]:
     """A running pair without operators, for one test to destroy."""
-    made = copy_of(signed, tmp_path, AEO_PAGE_LIMIT="80", AEO_WAIT_LIMIT_S="0.5")
+    made = copy_of(signed, tmp_path, **QUICK)
     with running(*made.both()):
         yield made
 

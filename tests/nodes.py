@@ -21,7 +21,8 @@ from typing import Any
 import httpx
 from stdnum.br import cnpj
 
-from clients.demo.waiting import free_port, until
+from clients.demo import waiting
+from clients.demo.waiting import until
 from clients.sdk import importing
 from contracts import rules, terms
 from node import app
@@ -39,6 +40,7 @@ FAST = {
     "AEO_AUDIT_EVERY_S": "0.3",
     "AEO_RATE_PER_MINUTE": "10000000",
 }
+QUICK = {"AEO_PAGE_LIMIT": "80", "AEO_WAIT_LIMIT_S": "0.5"}
 START_LIMIT_S = 30.0
 DATABASE = "node.sqlite"
 
@@ -237,6 +239,13 @@ def make(
     making = [_init(country, home, port, databases.get(country)) for country, (home, port) in places.items()]
     assert [process.wait(START_LIMIT_S) for process in making] == [0] * len(making)
     return [Node(country, home, port, environment) for country, (home, port) in places.items()]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now, and that no other process of this test run is given."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return next(port for port in iter(waiting.free_port, None) if port // 2 % workers == worker)
 
 
 def run_all(nodes: tuple[Node, ...]) -> None:

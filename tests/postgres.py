@@ -1,6 +1,7 @@
 """What the drills do to PostgreSQL servers: set them up as containers would, tell them things, kill them."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,11 +10,16 @@ from pathlib import Path
 import psycopg
 
 from clients.bench.postgres import OWNER, Server, own_folder, run
-from clients.demo.waiting import free_port
-from tests.nodes import ROOT
+from tests.nodes import ROOT, free_port
 
 SCRIPTS = ROOT / "docker" / "postgres"
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 SECRETS = {"replication": "it's a: secret", "node": r"another: \ secret"}
+
+
+def place() -> Path | None:
+    """Where the servers of tests are: in memory if there is room, for they sync a database for each test."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def kill(server: Server) -> None:
 
 @contextmanager
 def _over_tcp(programs: Path) -> Iterator[Server]:
-    with own_folder() as folder:
+    with own_folder(place()) as folder:
         running = Server(folder, programs, free_port(), "127.0.0.1")
         try:
             yield running

@@ -118,7 +118,7 @@ class Place:
 
 
 def packed(body: bytes) -> Answer:
-    return 200, {"content-encoding": "gzip"}, gzip.compress(body)
+    return 200, {"content-encoding": "gzip"}, gzip.compress(body, mtime=0)
 
 
 @contextmanager

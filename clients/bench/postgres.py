@@ -86,18 +86,18 @@ def run(
 
 
 @contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder of the server's owner, with a path short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="aeo-pg-") as made:
+def own_folder(place: Path | None = None) -> Iterator[Path]:
+    """A folder of the server's owner in a place, with a path short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="aeo-pg-", dir=place) as made:
         if os.geteuid() == 0:
             os.chown(made, pwd.getpwnam(OWNER).pw_uid, -1)
         yield Path(made)
 
 
 @contextmanager
-def server(programs: Path) -> Iterator[Server]:
+def server(programs: Path, place: Path | None = None) -> Iterator[Server]:
     """A server with a fresh cluster, as the package sets it up, stopped and removed at the end."""
-    with own_folder() as folder:
+    with own_folder(place) as folder:
         running = Server(folder, programs)
         cluster = ("-U", OWNER, "-A", "trust", "--locale", "C.UTF-8", "-E", "UTF8", "--no-sync")
         run(programs / "initdb", "-D", running.data, *cluster)

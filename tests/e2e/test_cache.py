@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.demo.waiting import free_port, until
+from clients.demo.waiting import until
 from node.ledger import tiles
-from tests.nodes import ROOT, Node, brazilian, make
+from tests.nodes import ROOT, Node, brazilian, free_port, make
 
 PAGE = ROOT / "docs" / "operate" / "cache.md"
 AROUND = """

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.demo.waiting import free_port
 from node import __main__, settings
 from node.__main__ import LOCK
-from tests.nodes import ROOT, Node
+from tests.nodes import ROOT, Node, free_port
 
 
 def test_serving_a_home_twice_is_refused_and_the_first_goes_on(lone: Node) -> None:

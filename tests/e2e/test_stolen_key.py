@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.demo.waiting import free_port, until
+from clients.demo.waiting import until
 from clients.sdk import verifier
-from tests.nodes import ROOT, Node, Pair, agree, brazilian, log_verifiers, peer
+from tests.nodes import ROOT, Node, Pair, agree, brazilian, free_port, log_verifiers, peer
 
 ONE, TWO, THREE = (brazilian(number) for number in (1, 2, 3))
 NAME = "aeo2.br.example"

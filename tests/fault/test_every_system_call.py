@@ -5,8 +5,8 @@ the process is killed as it enters it, all on one history, so that each fault me
 behind. After each: a caller who was answered was told the truth; the request, repeated under its key, is
 done once; `fsck` finds nothing; and every receipt handed out until then still holds.
 
-A call is swept from the first time on that a write makes it until a write ends before coming so far. Where
-that would take too long, its first, second, fourth, eighth ... time is taken, and each with
+A call is swept from the first time on that a write makes it until a write ends before coming so far: every
+kill, and every I/O error. Of full disks and of reading anew some times are taken, and each with
 `AEO_FAULT_SWEEP=all`. Locks are not failed: no file system that a store belongs on refuses to take one back.
 """
 
@@ -17,15 +17,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import httpx
 import pytest
 
-from clients.demo.waiting import free_port
 from tests import strace
-from tests.nodes import DATABASE, Node, Pair, brazilian, pair_in, running, told
+from tests.nodes import DATABASE, Node, Pair, brazilian, free_port, pair_in, running, told
 from tests.receipts import Answer, check_every_receipt, check_nothing_was_done_twice
 from tests.strace import Call, Trace
 
@@ -42,15 +41,33 @@ QUIET = {"AEO_RETRY_S": "600", "AEO_AUDIT_EVERY_S": "600"}
 """The partner is away, and is not asked for again and again."""
 A_LOG = 45
 """So many writes make more of the 1,000 pages at which SQLite moves its log into the store."""
+EACH = os.environ.get("AEO_FAULT_SWEEP") == "all"
 END_S = 15
-EVERYTHING_S = 600
+MOST = 500
+"""More often than this no write makes a call; a sweep that comes so far has no end."""
+EVERYTHING_S = 3600 if EACH else 600
 
 pytestmark = pytest.mark.timeout(EVERYTHING_S)
 
 
+def every(first: int = 1, step: int = 1) -> Iterable[int]:
+    """The first time that a write makes a call, the second ..."""
+    return range(first, MOST, step)
+
+
+def powers() -> Iterable[int]:
+    """The first time, the second, the fourth ..."""
+    return (2**power for power in range(MOST.bit_length()))
+
+
 def some() -> Iterable[int]:
-    """The first time, the second, the fourth ...; or each."""
-    return count(1) if os.environ.get("AEO_FAULT_SWEEP") == "all" else (2**power for power in count())
+    """The same, or each."""
+    return every() if EACH else powers()
+
+
+def tampering(name: str, how: str) -> tuple[str, ...]:
+    """What tells strace to make a call fail."""
+    return "-e", f"trace={name}", f"--inject={name}:{how}"
 
 
 @dataclass
@@ -61,49 +78,55 @@ class Victim:
     program: str
     receipts: list[Answer] = field(default_factory=list)
     done: list[Answer] = field(default_factory=list)
-    _numbers: Iterator[int] = field(default_factory=count)
+    numbers: Iterator[int] = field(default_factory=count)
 
     def calls(self) -> dict[Call, int]:
         """The calls about the store that one write makes, and how often; locks are left out."""
-        operator = brazilian(next(self._numbers))
-        with self._traced(STORE, WAL, SHARED) as trace:
-            self._ask(operator)
-        self._settle(operator)
+        operator = brazilian(next(self.numbers))
+        with self.traced(STORE, WAL, SHARED) as trace:
+            self.ask(operator)
+        self.settle(operator)
         return {call: times for call, times in trace.counts().items() if call[0] not in LOCKS}
 
-    def sweep(self, call: Call, how: str, numbers: Iterable[int], before: Callable[[], None] = int) -> int:
+    def sweep(self, call: Call, how: str, numbers: Iterable[int], *, forgets: bool = False) -> int:
         """Strike a call the first time that a write makes it, the next time ...; gives how often it came."""
         for struck, number in enumerate(numbers):
-            before()
+            if forgets:
+                self.forget_pages()
             if not self.is_struck(call, how, number):
                 return struck
         raise AssertionError("the numbers ended before the calls did")
 
     def is_struck(self, call: Call, how: str, number: int = 1) -> bool:
         """Write while a call fails; gives whether it came. Everything must hold behind it."""
-        operator, (name, file) = brazilian(next(self._numbers)), call
-        with self._traced(
-            file, tampering=("-e", f"trace={name}", f"--inject={name}:{how}:when={number}")
-        ) as trace:
-            heard = self._ask(operator)
+        operator, (name, file) = brazilian(next(self.numbers)), call
+        with self.traced(file, tampering=tampering(name, f"{how}:when={number}")) as trace:
+            heard = self.ask(operator)
             if heard is None:
                 self._await_end()
-        if heard is None:
-            assert trace.is_killed()
-            self.again()
-        else:
+        if heard is not None:
             self._check_true(heard)
-        answer = self._settle(operator)
+        killed = heard is None or not self._answers()  # a call may also come behind the answer
+        if killed:
+            assert how == KILL
+            self._await_end()
+            self.again()
+        answer = self.settle(operator)
         if heard is not None and heard.is_success:
             assert heard.json()["ledger_seq"] == answer["ledger_seq"]
         assert self.node.findings() == []
         check_every_receipt(self.node, self.receipts)
-        return trace.is_struck()
+        return killed or trace.is_struck()
 
     def again(self) -> None:
         """The process starts again."""
         self.node.kill()
         self.node.run()
+
+    def forget_pages(self) -> None:
+        """Let the node read every page again that it needs, as the first write of a process does."""
+        with closing(sqlite3.connect(self.node.home / STORE)) as other:
+            other.execute(f"PRAGMA user_version = {next(self.numbers)}")
 
     def fill_log(self) -> None:
         """Write, while a reader keeps the log from being moved, until the next write will move it."""
@@ -111,24 +134,31 @@ class Victim:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM log_entry").fetchone()
             for _ in range(A_LOG):
-                self._settle(brazilian(next(self._numbers)))
+                self.write()
 
     def move_log(self) -> None:
         """Move the log into the store, so that the next write begins it anew."""
         with closing(sqlite3.connect(self.node.home / STORE)) as mover:
             assert mover.execute("PRAGMA wal_checkpoint").fetchone()[0] == 0
 
+    def _answers(self) -> bool:
+        try:
+            self.node.http.get("/healthz")
+        except httpx.TransportError:
+            return False
+        return True
+
     def _await_end(self) -> None:
-        """The process has ended, for strace too: told to detach before, that would wait for ever."""
+        """The process has ended, for strace too: told to detach before, that may wait for ever."""
         assert self.node.process is not None
         self.node.process.wait(END_S)
 
-    def _traced(self, *files: str, tampering: Iterable[str] = ()) -> AbstractContextManager[Trace]:
+    def traced(self, *files: str, tampering: Iterable[str] = ()) -> AbstractContextManager[Trace]:
         assert self.node.process is not None
         about, out = [self.node.home / file for file in files], self.node.home / "calls"
         return strace.attached(self.program, self.node.process.pid, about, out, *tampering)
 
-    def _ask(self, operator: dict[str, Any]) -> httpx.Response | None:
+    def ask(self, operator: dict[str, Any]) -> httpx.Response | None:
         """The answer, or None where the connection broke."""
         key = {"idempotency-key": str(operator["tin"])}
         try:
@@ -146,9 +176,13 @@ class Victim:
         assert heard.json()["why"].startswith("SQLITE_")
         assert "same idempotency key" in heard.json()["do"]
 
-    def _settle(self, operator: dict[str, Any]) -> Answer:
+    def write(self) -> Answer:
+        """A write that nothing befalls."""
+        return self.settle(brazilian(next(self.numbers)))
+
+    def settle(self, operator: dict[str, Any]) -> Answer:
         """Repeat the request; now it must be answered."""
-        heard = self._ask(operator)
+        heard = self.ask(operator)
         assert heard is not None
         answer: Answer = told(heard)
         assert (answer["outcome"], answer["version"]) == ("new", 1)
@@ -164,7 +198,7 @@ Victims = tuple[Victim, Victim]
 def met(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Brazil and Uruguay with their agreement in operation, so that a write goes into a channel too."""
     strace.program()
-    with pair_in(tmp_path_factory.mktemp("struck")) as pair:
+    with pair_in(tmp_path_factory.mktemp("struck"), max_staleness_s=86_400) as pair:
         pair.uy.stop()
         pair.br.stop()
         yield pair
@@ -203,16 +237,13 @@ def calls(victims: Victims) -> dict[Call, int]:
 def test_a_process_that_is_killed_at_any_call_of_a_write_loses_and_repeats_nothing(
     victims: Victims, calls: dict[Call, int]
 ) -> None:
-    def killed(at: int) -> int:
-        numbers = [count(1) for _ in calls]
-        struck = {
-            call: victims[at].sweep(call, KILL, islice(each, at, None, len(victims)))
-            for call, each in zip(calls, numbers, strict=True)
-            if call[0] not in LOOKS
-        }
-        return struck[WRITES]
+    changing = [call for call in calls if call[0] not in LOOKS]
 
-    times = side_by_side([lambda at=at: killed(at) for at in range(len(victims))])
+    def killed(victim: Victim, first: int) -> int:
+        return {call: victim.sweep(call, KILL, every(first, 2)) for call in changing}[WRITES]
+
+    one, other = victims
+    times = side_by_side([lambda: killed(one, 1), lambda: killed(other, 2)])
     assert min(times) > 10
     check_all(victims)
 
@@ -221,7 +252,7 @@ def test_a_write_of_which_any_call_fails_is_refused_or_done(victims: Victims, ca
     one, other = victims
 
     def warm() -> None:
-        struck = {call: one.sweep(call, EIO, count(1)) for call in calls}
+        struck = {call: one.sweep(call, EIO, every()) for call in calls}
         assert struck[WRITES] > 20
         assert struck[SYNCS] >= 1
 
@@ -229,8 +260,8 @@ def test_a_write_of_which_any_call_fails_is_refused_or_done(victims: Victims, ca
         for call in calls:
             if call[0] in GROWS:
                 other.sweep(call, ENOSPC, some())
-        for file in (STORE, WAL):  # the first write of a process reads most
-            other.sweep(("pread64", file), EIO, some(), before=other.again)
+        reads = [("pread64", file) for file in (STORE, WAL)]
+        assert sum(other.sweep(call, EIO, some(), forgets=True) for call in reads) > 2
 
     side_by_side([warm, full_disk])
     check_all(victims)
@@ -242,7 +273,7 @@ def test_a_log_that_is_moved_into_the_store_may_be_interrupted_at_any_call(victi
     def pages() -> None:
         for how in (KILL, EIO, ENOSPC):
             one.fill_log()
-            assert one.sweep(MOVES, how, some()) > 5
+            assert one.sweep(MOVES, how, powers()) > 5  # one by one they grow as fast as they are counted
 
     def rest() -> None:
         other.fill_log()  # and full it stays, as long as it is not moved to its end
@@ -259,6 +290,40 @@ def test_a_log_that_is_begun_anew_may_be_interrupted_at_any_call(victims: Victim
         for call, number in ((WRITES, 1), (SYNCS, 1), (WRITES, 2)):
             victims[0].move_log()
             assert victims[0].is_struck(call, how, number)
+    check_all(victims)
+
+
+def test_a_commit_of_which_the_sync_failed_is_refused_and_may_be_there_at_the_next_start(
+    victims: Victims,
+) -> None:
+    victim, operator = victims[0], brazilian(next(victims[0].numbers))
+    with victim.traced(WAL, tampering=tampering("fdatasync", EIO)) as trace:
+        heard = victim.ask(operator)
+    assert trace.is_struck()
+    assert heard is not None
+    assert (heard.status_code, heard.json()["why"]) == (503, "SQLITE_IOERR_FSYNC")
+    assert victim.node.http.get(f"/v1/operators/{operator['tin']}").status_code == 404
+    victim.again()
+    found = victim.node.answer(operator["tin"])
+    answer = victim.settle(operator)
+    assert found["provenance"]["ledger"]["seq"] == answer["ledger_seq"]
+    check_all(victims)
+
+
+def test_while_the_disk_is_full_nothing_is_written_and_everything_is_answered(victims: Victims) -> None:
+    victim = victims[0]
+    known = victim.write()
+    late = [brazilian(next(victim.numbers)) for _ in range(5)]
+    with victim.traced(WAL, tampering=tampering("pwrite64", ENOSPC)):
+        for operator in late:
+            heard = victim.ask(operator)
+            assert heard is not None
+            assert (heard.status_code, heard.json()["why"]) == (503, "SQLITE_FULL")
+            assert victim.node.answer(known["tin"])["provenance"]["ledger"]["seq"] == known["ledger_seq"]
+            assert victim.node.http.get("/healthz").status_code == 200
+    for operator in late:
+        victim.settle(operator)
+    assert victim.node.findings() == []
     check_all(victims)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from node.ledger.encoding import b64u, unb64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
 from node.ledger.tiles import Tree
-from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, entries_of
+from tests.nodes import DATABASE, QUICK, Node, Pair, brazilian, checkpoint_of, copy_of, entries_of, running
 
 BEFORE, SINCE, LATER = brazilian(1), brazilian(2), brazilian(3)
 RECORD = "last-checkpoint"
@@ -54,19 +55,31 @@ class Drill:
             shutil.copy(file, self.br.home)
 
 
+@pytest.fixture(scope="module")
+def drilled(signed: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    """How every drill begins: made once, and standing still; `drill` copies it."""
+    folder = tmp_path_factory.mktemp("drilled")
+    pair, backup = copy_of(signed, folder, **QUICK), folder / "backup"
+    br = pair.br
+    with running(*pair.both()):
+        br.post("/v1/operators", BEFORE)
+        pair.await_copy()
+        br.stop()
+        shutil.copytree(br.home, backup)
+        br.run()
+        br.post("/v1/operators", SINCE)
+        pair.await_copy()
+        newest = checkpoint_of(br)
+        for node in pair.both():
+            node.stop()
+        yield Drill(pair, backup, newest)
+
+
 @pytest.fixture
-def drill(new_pair: Pair, tmp_path: Path) -> Drill:
-    br, backup = new_pair.br, tmp_path / "backup"
-    br.post("/v1/operators", BEFORE)
-    new_pair.await_copy()
-    br.stop()
-    shutil.copytree(br.home, backup)
-    br.run()
-    br.post("/v1/operators", SINCE)
-    new_pair.await_copy()
-    newest = checkpoint_of(br)
-    br.stop()
-    return Drill(new_pair, backup, newest)
+def drill(drilled: Drill, tmp_path: Path) -> Iterator[Drill]:
+    pair = copy_of(drilled.pair, tmp_path, **QUICK)
+    with running(pair.uy), closing(pair.br):
+        yield Drill(pair, drilled.backup, drilled.checkpoint)
 
 
 def health(node: Node) -> list[str]:

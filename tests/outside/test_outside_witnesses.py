@@ -18,13 +18,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from clients.demo.waiting import free_port, until
+from clients.demo.waiting import until
 from node import keys
 from node.ledger import note, tiles, witness
 from node.ledger.checkpoint import Checkpoint, parse, sign_checkpoint
 from node.ledger.encoding import b64
 from node.ledger.merkle import EMPTY_ROOT
-from tests.nodes import Node, origin_of, tile_reader
+from tests.nodes import Node, free_port, origin_of, tile_reader
 from tests.outside.conftest import Checked, Tools
 
 NAME = "witness.example"

@@ -18,9 +18,9 @@ from typer.core import TyperGroup
 
 from clients.cli import agreements, local, main, output, session, watching
 from clients.cli.output import printable
-from clients.demo.waiting import free_port, until
+from clients.demo.waiting import until
 from node.errors import Malformed
-from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, make, run_all
+from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, free_port, make, run_all
 
 AEO = Path(sys.executable).with_name("aeo")
 

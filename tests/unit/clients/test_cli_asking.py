@@ -14,10 +14,10 @@ import pytest
 
 from clients.bench.traders import trader, write_list
 from clients.cli import imports, operators, progress, session, watching
-from clients.demo.waiting import free_port, until
+from clients.demo.waiting import until
 from clients.sdk import Node as SdkNode
 from clients.sdk.importing import ImportedRow
-from tests.nodes import LISTS, ROOT, Node, Pair, brazilian
+from tests.nodes import LISTS, ROOT, Node, Pair, brazilian, free_port
 from tests.unit.clients.test_cli import Aeo, Done, admitted, aeo, home
 from tests.unit.clients.test_sdk import server
 

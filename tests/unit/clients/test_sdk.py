@@ -15,7 +15,6 @@ import httpx
 import pytest
 
 import clients.sdk
-from clients.demo.waiting import free_port
 from clients.sdk import Node, NodeError, NodeUnreachable
 from clients.sdk import client as client_module
 from contracts import rules, terms
@@ -23,7 +22,7 @@ from node.errors import Malformed
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
 from tests import nodes
-from tests.nodes import brazilian
+from tests.nodes import brazilian, free_port
 
 OPENAPI = Path(__file__).parents[3] / "docs" / "openapi.json"
 SPOKEN_ELSEWHERE = ("/log/", "/channel/", "/v1/peer/", "/witness/")
