@@ -403,17 +403,24 @@ def recover(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print everything that is known again as JSON.")
     ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Write what is missing, where partners hold all of it.")
+    ] = False,
 ) -> None:
-    """Say what is lost if the store was put back, and what partners hold of it; changes nothing.
+    """Say what is lost if the store was put back, and what partners hold of it; changes nothing else.
 
     Exit code 1 when something is lost. The partners' nodes must be in reach.
     """
-    report = recovery.recover(_reached(home))
+    parts = _reached(home)
+    with _alone(home) if rebuild and not parts.database.is_shared else nullcontext():
+        report = recovery.recover(parts)
+        if rebuild and not report.is_whole:
+            recovery.rebuild(parts, report)
     if as_json:
         typer.echo(json.dumps(report.to_json()))
     else:
         _say_report(report)
-    raise typer.Exit(0 if report.is_whole else 1)
+    raise typer.Exit(0 if report.is_whole or report.is_rebuilt else 1)
 
 
 def _say_report(report: recovery.Report) -> None:
@@ -436,7 +443,12 @@ def _say_report(report: recovery.Report) -> None:
     known = [each for each in report.entries if each.body is not None]
     tins = sorted({each.fields["tin"] for each in known if "tin" in each.fields})
     typer.echo(f"Known again: {len(known)} of {len(report.entries)} entries, about {len(tins)} operators.")
-    typer.echo(advice.pasted(recovery.HOW_TO_GO_ON))
+    if report.is_rebuilt:
+        typer.echo(advice.pasted("All of it was written again. Start the node, and then run `aeo fsck`."))
+    elif reasons := report.against_rebuilding:
+        typer.echo(advice.pasted(recovery.HOW_TO_GO_ON.format(why="; ".join(reasons[:3]))))
+    else:
+        typer.echo(advice.pasted(recovery.REBUILD))
 
 
 def _known(lost: recovery.Lost) -> str:

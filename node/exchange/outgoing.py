@@ -6,12 +6,14 @@ change of hidden fields writes nothing.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from contracts.evaluation import Answer, Contract
+from node.errors import Damaged
 from node.exchange import sealing
 from node.exchange.log_writer import LogWriter
 from node.exchange.sealing import Entropy, StoreKeys
@@ -80,6 +82,17 @@ def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
     """Names what a partner sees of a record; clocks alone make no new view."""
     seen = {name: value for name, value in selected(fields, paths).items() if name not in CLOCKS}
     return canonical.digest(seen)
+
+
+def shown_digest(version: Version, packed: Mapping[str, Any]) -> bytes:
+    """What names the view that a packed presentation gives; `Damaged` if it is not one of this version."""
+    by_salt = {opening[0]: opening for opening in packed["disclosures"]}
+    opened = [each for each in version.disclosures() if by_salt.get(each.opening[0]) == each.opening]
+    if [each.opening for each in opened] != packed["disclosures"]:
+        raise Damaged("it opens what the version does not have")
+    # The list itself shows none of its numbers: each is shown by its own disclosure.
+    paths = ["identifiers." if each.path == "identifiers" else each.path for each in opened]
+    return view_digest(version.fields, paths)
 
 
 def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:

@@ -234,15 +234,7 @@ class Outgoing:
         shown = body["credential"]
         digest = credential.packed_digest(shown, issuer=self.parts.settings.name)
         incoming.check_names_credential(body, b64u(digest))
-        by_salt = {opening[0]: opening for opening in shown["disclosures"]}
-        opened = [each for each in disclosed.disclosures() if by_salt.get(each.opening[0]) == each.opening]
-        if [each.opening for each in opened] != shown["disclosures"]:
-            raise Damaged("it opens what the version does not have")
-        paths = [each.path for each in opened]
-        # The list itself shows none of its numbers: each is shown by its own disclosure.
-        return outgoing.view_digest(
-            disclosed.fields, ["identifiers." if each == "identifiers" else each for each in paths]
-        )
+        return outgoing.shown_digest(disclosed, shown)
 
 
 @dataclass(frozen=True, slots=True)

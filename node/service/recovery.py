@@ -1,10 +1,10 @@
 """`aeo recover`: what a node lost whose store was put back, and what of that its partners hold.
 
-Nothing is changed. What is lost is told by what this node itself signed: its own record and the checkpoints
+What is lost is told by what this node itself signed: its own record and the checkpoints
 that its peers have seen. Of what they give back only that counts which makes exactly the tree that was
 signed; disclosures are then checked as a partner checks them. What they hold is what they were told: of a
 record the disclosed fields, but neither the others, nor its key, nor who entered it and why, without which
-the store cannot hold the entry. So a store is never rebuilt from it.
+the store cannot hold the entry. So a store is rebuilt (`rebuilding.py`) only where no record is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 from sqlalchemy import Connection
 
-from node.errors import Malformed, Refusal, Unproven
+from node.errors import Conflict, Malformed, Refusal, Unproven
 from node.exchange import incoming, page
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed, Reading
@@ -29,9 +29,10 @@ from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import HASH_BYTES, leaf_hash
 from node.records import model
-from node.service import behind
+from node.service import behind, rebuilding
 from node.service.bookmark import FILE
 from node.service.parts import Parts
+from node.service.rebuilding import Act, Told
 from node.store import channels, incidents, logs
 from node.store.channels import StoredChannel
 from node.store.logs import Head
@@ -40,14 +41,15 @@ from node.store.tables import LEDGER
 PATH: Final = "/v1/peer/held"
 DAY_MS: Final = 86_400_000
 HOW_TO_GO_ON: Final = """\
-Nothing was changed here, and this store cannot be rebuilt from that: what was never disclosed is gone.
+Nothing was changed here, and this store cannot be rebuilt from that: {why}.
 Look for a newer store (the old disk with its -wal file, a standby, a later backup): with one that holds
 everything the node goes on. There is no other way to go on with this ledger: keep the folder as it is, for
-what it can still prove. docs/operate/recovery.md says what a successor takes."""
+what it can still prove, and make a successor: `aeo init --succeeds` (docs/operate/recovery.md)."""
+REBUILD: Final = "All of it is held by partners: stop the node, and `aeo recover --rebuild` writes it here."
 ANY_FIELD: Final = ("record_id", "recorded_at", *model.FIELDS)
 """What a disclosure may show here: it was ours, and whether the terms allowed it is asked elsewhere."""
 TOLD_LIMIT: Final = 20
-HASH, NOTHING = "hash", "nothing"
+HASH, NOTHING, ACT = "hash", "nothing", "agreement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class Report:
     """Logs in the store that are not the beginning of what was signed, in words."""
     unheard: dict[str, list[str]] = field(default_factory=dict)
     """What peers did not answer, or what did not hold of it."""
+    told: dict[str, Told] = field(default_factory=dict, repr=False)
+    """The missing entries of channels that are known whole, by origin."""
+    signed: dict[str, Checkpoint] = field(default_factory=dict, repr=False)
+    """The largest checkpoint that was signed of each log that lacks something."""
+    is_rebuilt: bool = False
 
     def tell(self, who: str, why: str) -> None:
         """Note what somebody did not answer, or what did not hold; of many the first are kept."""
@@ -122,11 +129,36 @@ class Report:
         """Whether nothing that is known of is missing."""
         return not self.lost and not self.others
 
+    @property
+    def against_rebuilding(self) -> list[str]:
+        """Every reason why the store cannot be rebuilt from what partners hold."""
+        reasons = [f"this store was written on: {each}" for each in self.others]
+        reasons += [f"{who} was not heard: {each}" for who, why in self.unheard.items() for each in why]
+        if gone := [each.seq for each in self.entries if each.known != ACT]:
+            reasons.append(f"partners do not hold all of {len(gone)} ledger entries, such as {gone[0]}")
+        of_channels = {each.origin for each in self.lost} - {self.ledger, *self.told}
+        return reasons + [f"{origin} is not had again whole" for origin in sorted(of_channels)]
+
+    @property
+    def ledger(self) -> str:
+        """The origin of the ledger, if that is among the logs that lack something."""
+        return next((each.origin for each in self.lost if each.origin.endswith("/ledger")), "")
+
     def to_json(self) -> dict[str, Any]:
         """As the command tells it."""
         told: dict[str, Any] = {"whole": self.is_whole, "lost": [each.to_json() for each in self.lost]}
         told |= {"entries": [each.to_json() for each in self.entries], "contradictions": self.others}
-        return told | {"unheard": self.unheard, "rebuilt": False}
+        return told | {"unheard": self.unheard, "rebuilt": self.is_rebuilt}
+
+
+def rebuild(parts: Parts, report: Report) -> None:
+    """Write what is missing, where partners hold all of it; `Conflict` says why not."""
+    if reasons := report.against_rebuilding:
+        what = "this store cannot be rebuilt from what partners hold"
+        raise Conflict(what, why="; ".join(reasons[:TOLD_LIMIT]), do="see docs/operate/recovery.md")
+    missing = [Act(each.entry, each.salt, each.body) for each in report.entries]
+    rebuilding.rebuild(parts, report.signed.get(report.ledger), missing, list(report.told.values()))
+    report.is_rebuilt = True
 
 
 def recover(parts: Parts) -> Report:
@@ -180,8 +212,10 @@ def _weigh(connection: Connection, claims: Sequence[Claim], report: Report) -> N
         report.others += dict.fromkeys(
             what for claim in reached if (what := behind.against(connection, claim.signed))
         )
-        signed = max(claim.signed.size for claim in of_log)
+        newest = max((claim.signed for claim in of_log), key=lambda signed: signed.size)
+        signed = newest.size
         if signed > held:
+            report.signed[origin] = newest
             by = list(dict.fromkeys(claim.by for claim in of_log if claim.signed.size > held))
             report.lost.append(LostOf(origin, held, signed, by))
     report.lost.sort(key=lambda each: not each.origin.endswith("/ledger"))
@@ -318,6 +352,11 @@ class _Search:
         for apart in found.set_apart:
             self._report.tell(by, f"entry {apart.seq} of {origin}: {apart.reason}")
         lost[0].again = len(found.disclosed)
+        if not found.set_apart and head.size + len(entries) == lost[0].signed:
+            channel = stored or StoredChannel(-1, heard.agreement, self._parts.country, peer.country, "", "")
+            signed = self._report.signed[origin]
+            told = Told(channel, peer, signed, entries, heard.entries, found.disclosed, keys)
+            self._report.told[origin] = told
         for each in found.disclosed:
             if each.fields is not None:
                 self._take_disclosure(by, each)

@@ -29,7 +29,7 @@ Told = Callable[[str, int, int], None]
 def rewrap(parts: Parts, told: Told) -> None:
     """Wrap every record key, epoch key and ledger body anew; `Unproven` for one that no key opens."""
     with parts.database.read() as connection:
-        record_count, epoch_count = records.record_count(connection), channels.epoch_count(connection)
+        record_count, epoch_count = records.count(connection), channels.epoch_count(connection)
         head = logs.head(connection, LEDGER)
         size = head.size if head else 0
     _in_parts(parts, _records, "", partial(told, "record keys"), record_count)

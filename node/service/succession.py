@@ -97,7 +97,7 @@ def _newest(old: Parts) -> str:
 def _carry(parts: Parts, old: Parts, size: int, told: Told) -> Carried:
     """Carry over every record as it stood before entry `size` of the old ledger."""
     with old.database.read() as connection:
-        of = records.record_count(connection)
+        of = records.count(connection)
     after, done, refused = "", 0, list[Outcome]()
     while True:
         with old.database.read() as connection:

@@ -100,11 +100,6 @@ def newest_before(connection: Connection, after: str, limit: int, size: int) -> 
     return [StoredVersion(*row) for row in rows]
 
 
-def record_count(connection: Connection) -> int:
-    """How many own records there are."""
-    return connection.execute(select(func.count()).select_from(RECORD)).scalar_one()
-
-
 def wrapped_after(connection: Connection, after: str, limit: int) -> list[tuple[str, bytes]]:
     """(record, wrapped key) of up to `limit` records, in the order of their ids, behind `after`."""
     found = select(RECORD.c.record_id, RECORD.c.wrapped_key).where(RECORD.c.record_id > after)

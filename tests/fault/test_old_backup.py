@@ -265,6 +265,10 @@ def test_recover_says_what_is_lost_and_what_partners_hold_of_it(drill: Drill) ->
     assert record["fields"]["legal_name"] == SINCE["legal_name"]
     assert status["fields"]["status"] == "SUSPENDED"
     assert act["body"]["agreement"] == drill.pair.agreement
+    refused = drill.br.command("recover", "--rebuild")
+    assert refused.returncode == 2
+    assert "partners do not hold all" in refused.stderr
+    assert contents(drill.br.home) == before, "nothing is written"
     text = drill.br.command("recover")
     assert text.returncode == 1
     assert f"entry {size - 3}: only its hash is known" in text.stdout
@@ -345,3 +349,44 @@ def test_a_witness_that_has_seen_more_is_asked_for_our_signature(drill: Drill, a
     br.http.post("/v1/operators", json=LATER)
     assert f"as {drill.uy.name} has seen" in stands_still(br)
     is_refused(br, "/v1/operators", brazilian(4))
+
+
+def test_what_partners_hold_whole_is_rebuilt_and_the_node_goes_on(new_pair: Pair, tmp_path: Path) -> None:
+    """Acts alone came since the backup: both sides hold them, and what the channels told about them."""
+    br, uy, backup, tin = new_pair.br, new_pair.uy, tmp_path / "backup", BEFORE["tin"]
+    br.post("/v1/operators", BEFORE)
+    new_pair.await_copy()
+    br.stop()
+    backup.mkdir()
+    for file in br.home.glob(DATABASE + "*"):
+        shutil.copy(file, backup)
+    br.run()
+    place = f"/v1/agreements/{new_pair.agreement}/acts"
+    direction = {"issuer": "BR", "partner": "UY"}
+    br.post(place, {"act": "suspend", **direction})
+    until(lambda: not uy.answer(tin)["recognition"]["applies"], what="the suspension at the partner")
+    for node in (br, uy):
+        node.post(place, {"act": "resume", **direction})
+        until(lambda: len(uy.get(f"/v1/agreements/{new_pair.agreement}")["acts"]) >= 5, what="the resumption")
+    until(lambda: uy.answer(tin)["recognition"]["applies"], what="the resumption at the partner")
+    new_pair.await_copy()
+    signed = checkpoint_of(br)
+    br.stop()
+    for file in br.home.glob(DATABASE + "*"):
+        file.unlink()
+    for file in backup.glob(DATABASE + "*"):
+        shutil.copy(file, br.home)
+
+    told = br.command("recover")
+    assert (told.returncode, "--rebuild" in told.stdout) == (1, True), told.stdout + told.stderr
+    done = br.command("recover", "--rebuild")
+    assert (done.returncode, "written again" in done.stdout) == (0, True), done.stdout + done.stderr
+    br.run()
+    again = checkpoint_of(br)
+    assert (again.size, again.root) == (signed.size, signed.root)
+    br.post("/v1/operators", SINCE)
+    until(lambda: uy.http.get(f"/v1/operators/{SINCE['tin']}").is_success, what="what came behind it")
+    assert uy.answer(SINCE["tin"])["recognition"]["applies"]
+    for node in (br, uy):
+        assert node.get("/v1/incidents", open_only=True)["incidents"] == []
+        assert node.fsck() == []
