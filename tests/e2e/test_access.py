@@ -62,6 +62,7 @@ PERMISSIONS = {
     "POST /v1/operators/{tin}/consent": "change",
     "POST /v1/operators/{tin}/status": "change",
     "POST /v1/peers": "administer",
+    "POST /v1/peers/{country}/freeze": "administer",
 }
 ROLES = {
     "reader": {"look-up"},
@@ -69,7 +70,7 @@ ROLES = {
     "auditor": {"look-up", "audit"},
     "administrator": {"look-up", "change", "audit", "administer"},
 }
-NEWS = "/v1/peer/news?rev=0&ledger=0"
+NEWS = "/v1/peer/news?card=1&rev=0&ledger=0"
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,7 @@ def test_a_request_signed_with_an_unknown_key_is_refused(partner: Partner, tmp_p
     "changed",
     [
         {"path": NEWS + "&wait=1"},
-        {"path": "/v1/peer/news?ledger=0&rev=0"},
+        {"path": "/v1/peer/news?card=1&ledger=0&rev=0"},
         {"method": "POST"},
         {"body": b"{}"},
         {"url": "http://127.0.0.1:9" + NEWS},
@@ -547,6 +548,7 @@ def good_bodies(partner: Partner) -> dict[str, dict[str, Any]]:
         },
         "POST /v1/agreements/{agreement}/withdraw": {"act": "x", "reason": "x"},
         "POST /v1/peers": {"card": partner.card.text, "fingerprint": partner.card.fingerprint},
+        "POST /v1/peers/{country}/freeze": {"reason": "x"},
     }
 
 

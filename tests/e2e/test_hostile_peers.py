@@ -68,7 +68,7 @@ def drip(start: bytes, again: bytes) -> Behaviour:
 
 @contextmanager
 def asking(address: str) -> Iterator[PeerClient]:
-    peer = Card("aeo.uy.example", "UY", "DNA", address, {}, "")
+    peer = Card("aeo.uy.example", "UY", "DNA", address, 1, {}, None, "")
     client = PeerClient(peer, "aeo.br.example", Ed25519PrivateKey.generate(), TIMEOUT_S, time.time)
     yield client
     client.close()

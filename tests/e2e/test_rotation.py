@@ -7,6 +7,7 @@ import pytest
 
 from clients.demo.waiting import until
 from clients.sdk import verifier
+from node.exchange import card
 from tests.nodes import Node, Pair, brazilian, log_verifiers
 
 USES = ("log", "cosign", "cosign_pq", "credential", "seal", "store")
@@ -25,9 +26,13 @@ def steps(node: Node, step: str, *options: str) -> None:
     node.run()
 
 
-def heard(node: Node) -> bool:
-    now = state(node)
-    return all(each["card"] == now["card"] for each in now["partners"])
+def until_heard(node: Node) -> None:
+    number = card.read(node.get("/v1/card")["card"]).number
+
+    def heard() -> bool:
+        return all(each["has_card"] == number for each in node.get("/v1/peers")["peers"])
+
+    until(heard, 20, f"the partner of {node.name} has card {number}")
 
 
 def open_incidents(*nodes: Node) -> list[Any]:
@@ -48,7 +53,7 @@ def test_all_keys_of_both_nodes_are_rotated_while_they_exchange(new_pair: Pair) 
     for node in (br, uy):
         steps(node, "rotate")
         assert state(node)["card"] == 2
-        until(lambda: heard(node), 20, f"the partner of {node.name} has its new card")  # noqa: B023
+        until_heard(node)
     br.post("/v1/operators", TWO)
     new_pair.await_copy()
     for node in (br, uy):
@@ -79,7 +84,7 @@ def test_a_partner_that_was_away_hears_of_it_and_nothing_is_retired_before(new_p
     uy.run()
     new_pair.await_copy()
     assert uy.answer(FOUR["tin"])["recognition"]["applies"]
-    until(lambda: heard(br), 20, "the partner has heard of the newest card")
+    until_heard(br)
     assert open_incidents(br, uy) == []
     assert uy.fsck() == br.fsck() == []
 

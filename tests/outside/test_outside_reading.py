@@ -85,7 +85,7 @@ def test_another_past_is_noticed_though_the_log_itself_signed_it(
     tools: Tools, grown: Checked, tmp_path: Path
 ) -> None:
     then = parse(note.read_note(grown.earlier[2].read_text(encoding="utf-8"))[0])
-    signer = note.ed25519_signer(then.origin, keys.load("file:keys", grown.node.home).log)
+    signer = note.ed25519_signer(then.origin, keys.load("file:keys", grown.node.home).log[0])
     forked = sign_checkpoint(Checkpoint(then.origin, then.size, bytes(32)), [signer])
     (tmp_path / "forked").write_text(forked, encoding="utf-8")
     done = tools.run("ledger", grown.url, grown.key, tmp_path / "forked")

@@ -144,7 +144,7 @@ def test_a_witness_of_others_refuses_another_past(cosigner: Witness, grown: Chec
     first, later = (file.read_text(encoding="utf-8") for file in (grown.earlier[3], grown.earlier[-1]))
     old, new = (parse(note.read_note(each)[0]) for each in (first, later))
     assert cosigner.ask(0, (), first).status_code == 200
-    signer = note.ed25519_signer(new.origin, keys.load("file:keys", grown.node.home).log)
+    signer = note.ed25519_signer(new.origin, keys.load("file:keys", grown.node.home).log[0])
     forked = sign_checkpoint(Checkpoint(new.origin, new.size, bytes(32)), [signer])
     proof = growth(grown.node, old.size, new.size)
     assert cosigner.ask(old.size, proof, forked).status_code == 422

@@ -23,7 +23,7 @@ from node.exchange import page, serving
 from node.exchange.card import Card, credential_kid
 from node.ledger import moment
 from node.records import model
-from node.service import failures, genesis, mirror
+from node.service import accusing, failures, genesis, mirror
 from node.service.admission import AdmitPeer, RenewPeer
 from node.service.admit import AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
@@ -241,7 +241,7 @@ class World:
         """Both directions, and both keepers, until nothing is new."""
         for _ in range(ROUNDS):
             before = [self.cursors(node) for node in self.nodes]
-            more = [self.carry(node) for node in self.nodes]
+            more = [self.carry(node) for node in self.nodes if not self.is_stopped(node)]
             steps = [node.keep() for node in self.nodes]
             if not any(more) and not any(steps) and before == [self.cursors(node) for node in self.nodes]:
                 return
@@ -251,6 +251,11 @@ class World:
         for node in self.nodes:
             card = self.other(node).parts.card
             node.settle(AdmitPeer(card.text, card.fingerprint))
+
+    def is_stopped(self, reader: Node) -> bool:
+        """Whether this node believes nothing new of the other, and so asks for nothing."""
+        with reader.parts.database.read() as connection:
+            return accusing.is_stopped(connection, self.pinned(reader))
 
     def draft(self, **changed: Any) -> str:
         """Draft the ready-made terms at BR."""
