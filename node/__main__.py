@@ -276,8 +276,7 @@ def card(home: Home = HERE) -> None:
     """Print the node's signed card, for a peer to pin; its fingerprint and ledger key go to the terminal."""
     own = application.parts_of(home).card
     typer.echo(own.text)
-    ledger_key, *_ = own.verifiers(ledger_origin(own.name))
-    typer.echo(f"Key of its ledger: {ledger_key.vkey()}", err=True)
+    typer.echo(f"Key of its ledger: {own.of_log(ledger_origin(own.name))[0].vkey()}", err=True)
     typer.echo(f"{own.name} ({own.country}), fingerprint: {own.fingerprint}", err=True)
 
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -97,7 +98,10 @@ def _own_card(database: Database, told: settings.Settings, own_keys: keys.NodeKe
 
 
 def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
-    """The trust policy that the settings name; `Malformed` unless it is one, and for this ledger."""
+    """The trust policy that the settings name; `Malformed` unless it is one, and for this ledger.
+
+    Whichever key of the ledger it names, what an older one signed still counts here.
+    """
     if not file:
         return None
     place = home / file
@@ -106,10 +110,12 @@ def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
     except (OSError, UnicodeDecodeError) as error:
         raise Malformed("the trust policy cannot be read", where=str(place), why=str(error)) from None
     origin = card.ledger_origin(own.name)
-    if not set(own.verifiers(origin)) & set(given.logs.get(origin, ())):
+    named = given.logs.get(origin, ())
+    if not set(own.of_log(origin)) & set(named):
         do = "give it the `log` line that `aeo log policy` prints"
         raise Malformed("the trust policy does not name this ledger", where=str(place), why=origin, do=do)
-    return given
+    every = dict.fromkeys([*named, *own.of_log(origin, ever=True)])
+    return replace(given, logs={**given.logs, origin: tuple(every)})
 
 
 def build(parts: Parts) -> FastAPI:

@@ -121,8 +121,11 @@ class Card:
 
         `ever`: also keys that are retired, for what was signed before.
         """
-        of_log = [ed25519_verifier(origin, unb64u(each)) for each in self.of("log", ever=ever)]
-        return [*of_log, *self.cosigners(ever=ever)]
+        return [*self.of_log(origin, ever=ever), *self.cosigners(ever=ever)]
+
+    def of_log(self, origin: str, *, ever: bool = False) -> list[Verifier]:
+        """The own keys of a log of this node, newest first."""
+        return [ed25519_verifier(origin, unb64u(each)) for each in self.of("log", ever=ever)]
 
     @property
     def newest_cosigners(self) -> tuple[Verifier, Verifier]:

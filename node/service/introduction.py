@@ -16,10 +16,11 @@ from node.exchange import card
 from node.exchange.card import Card
 from node.ledger import canonical
 from node.ledger.checkpoint import stated
+from node.ledger.note import joined
 from node.service.batch import Batch
 from node.service.findings import Finding
 from node.service.parts import Parts
-from node.store import access, channels, logs
+from node.store import access, channels, logs, witnessed
 from node.store.tables import LEDGER
 
 CARD: Final = "card"
@@ -98,10 +99,13 @@ def check_keys(parts: Parts, connection: Connection) -> Iterator[Finding]:
 
 
 def _sign_again(batch: Batch) -> None:
-    """Sign every own channel as it is, so that its peer finds the signatures that the new card names."""
+    """Sign every own channel as it is, so that its readers find the signatures that the new card names."""
     parts, connection = batch.parts, batch.connection
     for channel in channels.channels(connection):
         head = logs.head(connection, channel.log)
         if channel.issuer == parts.country and head is not None:
             note = parts.sign(stated(head.checkpoint))
             logs.advance(connection, head.size, replace(head, checkpoint=note))
+            kept = witnessed.cosigned(connection, head.origin)
+            if kept is not None and kept.size == head.size:
+                witnessed.keep(connection, head.origin, head.size, joined(kept.note, note))
