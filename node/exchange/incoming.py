@@ -35,7 +35,7 @@ from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
 from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
-from node.ledger.merkle import HASH_BYTES, leaf_hash, verify_inclusion
+from node.ledger.merkle import leaf_hash, split, verify_inclusion
 from node.ledger.note import COSIGNATURE, ML_DSA_COSIGNATURE, open_note
 from node.records import credential, model
 from node.store.incidents import REASON_LIMIT
@@ -189,13 +189,11 @@ def check_ledger(page: LedgerPart, peer: Card, last: Head, latest_s: float) -> P
 
 def new_leaves(page: LedgerPart, checkpoint: Checkpoint, last: Head) -> list[bytes]:
     """The leaf hashes that a page adds to our copy of the ledger; `Unproven` for more than there can be."""
-    raw = unb64(page.leaves)
-    if len(raw) % HASH_BYTES:
-        raise Malformed("leaf hashes are not whole", where=checkpoint.origin, why=f"{len(raw)} bytes")
-    if len(raw) // HASH_BYTES > min(LEAVES_LIMIT, checkpoint.size - last.size):
-        why = f"{len(raw) // HASH_BYTES} behind entry {last.size}, of {checkpoint.size} that were signed"
+    leaves = split(unb64(page.leaves))
+    if len(leaves) > min(LEAVES_LIMIT, checkpoint.size - last.size):
+        why = f"{len(leaves)} behind entry {last.size}, of {checkpoint.size} that were signed"
         raise Unproven("there are more leaf hashes than entries to copy", where=checkpoint.origin, why=why)
-    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+    return leaves
 
 
 def check_entries(items: Sequence[EntryPart], head: Head, last_ms: int, latest_ms: int) -> list[ChannelEntry]:

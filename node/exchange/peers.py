@@ -220,6 +220,11 @@ class Caller:
         return Answered(answer.status_code, answer.headers.get("content-type", ""), bytes(told))
 
 
+def asking(path: str, query: Iterable[tuple[str, object]]) -> str:
+    """A path with its query, as `PeerClient.get_bytes` takes it."""
+    return f"{path}?" + "&".join(f"{name}={quote(str(value), safe=':')}" for name, value in query)
+
+
 class PeerClient:
     """Signed requests of this node to one peer."""
 
