@@ -59,7 +59,10 @@ wrong, where, and what to do.
 
 
 def parts_of(home: Path) -> Parts:
-    """The parts of the node whose home folder is `home`; `Refusal` says what is missing."""
+    """The parts of the node whose home folder is `home`; `Refusal` says what is missing.
+
+    `Busy` or `Damaged`, in the driver's words, when its store cannot be used now.
+    """
     told = settings.load(home)
     own_keys = keys.load(told.keys, home)
     signing = own_keys.credential[0]
@@ -90,6 +93,7 @@ def parts_of(home: Path) -> Parts:
 
 def _own_card(database: Database, told: settings.Settings, own_keys: keys.NodeKeys) -> card.Card:
     """The newest card that the ledger holds; before there is one, the card that will be its first."""
+    database.reach()
     with database.glance() as connection:
         text = access.own_card(connection) if access.has_cards(connection) else ""
     if text:
