@@ -1,8 +1,10 @@
 """The reading end of a channel: verifies everything a peer says before any of it is used.
 
+A card that the page brings must follow the pinned one and stand in the ledger (`newest_card`,
+`check_recorded`); the keys are then those of that card.
 The page as a whole (any failure stops at the last proven state, and is tried again):
- 1. the issuer's ledger checkpoint is signed by its pinned keys, and begins with our copy of the ledger's
-    hashes and those that the page adds;
+ 1. the issuer's ledger checkpoint is signed with the keys in use on its card, and begins with our copy of the
+    ledger's hashes and those that the page adds;
  2. the channel's entries follow one behind the other, without a gap, behind our copy;
  3. together they make the beginning of exactly the tree the issuer signed;
  4. both checkpoints carry the issuer's cosignature with a time not before the last one.
@@ -10,7 +12,7 @@ Each entry by itself (a failure sets that entry apart, with its reason, and the 
  5. the sealed body is the one the entry names, and opens with the epoch key for this entry only;
  6. the record's ledger entry is the issuer's;
  7. its commitment opens to the body, and the body names this record and this credential;
- 8. the credential is signed by the issuer, and every disclosed value hangs on its signature;
+ 8. the credential is signed with the key that counted at that entry, and every disclosed value hangs on it;
  9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
    country, TIN, status, and of an operator programme and scope (`NEEDED`);
 10. that entry is the one which stands in the ledger at its place, and the place does not go backwards.

@@ -38,10 +38,12 @@ REFUSALS: dict[int, type[Refusal]] = {
 
 
 class OwnCard:
-    """The node's own card: what stands in its ledger, or will stand there once it is written."""
+    """The node's own card: what stands in its ledger, or will stand there once it is written.
+
+    It is replaced when the keys or the address of the node have changed.
+    """
 
     def __init__(self, card: Card) -> None:
-        """It is replaced when the keys or the address of the node have changed."""
         self.card = card
 
     def become(self, card: Card) -> None:

@@ -74,17 +74,17 @@ class NoteHeld:
 
 
 def is_due(parts: Parts, connection: Connection) -> bool:
-    """Whether there is a card to write; the process goes by the newest one that is kept."""
-    known = card.read(access.own_card(connection))
+    """Whether there is a card to write, or keys that cannot follow; goes by the newest card from now on."""
+    known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)
     parts.own.become(known)
     try:
-        return renewed(parts, known, 1 << 52) is not None
+        return renewed(parts, known, head.size if head else 0) is not None
     except Conflict:
         return True
 
 
 def renewed(parts: Parts, known: Card, seq: int) -> Card | None:
-    """The card that follows the known one, if keys or settings have changed since."""
+    """The card that follows the known one, if keys or settings changed since; `Conflict` as `card.renew`."""
     told = parts.settings
     return card.renew(known, told.administration, told.address, parts.keys, seq)
 

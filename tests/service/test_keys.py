@@ -131,6 +131,14 @@ def verified(world: World, verify: Callable[[bytes, str], list[verifier.Result]]
     return verify(encoded, f"log {first.vkey()}\nquorum none\n")
 
 
+def test_a_card_has_room_for_forty_rotations_of_every_key(known: World) -> None:
+    """As the decision about cards says, in characters as it travels."""
+    before = len(known.br.parts.card.text)
+    longer = len(retired(known, rotated(known, known.br, *USES[:-1]), *USES[:-1]).parts.card.text) - before
+    assert round(longer, -2) == 3200
+    assert before + 39 * longer < card.LIMIT_CHARACTERS < before + 41 * longer
+
+
 def test_a_partner_that_was_away_during_the_whole_rotation_catches_up(known: World) -> None:
     """It asks with its own key, and the page that it gets leads from the keys that it knows to the newest."""
     for _ in range(2):
