@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -58,7 +59,10 @@ wrong, where, and what to do.
 
 
 def parts_of(home: Path) -> Parts:
-    """The parts of the node whose home folder is `home`; `Refusal` says what is missing."""
+    """The parts of the node whose home folder is `home`; `Refusal` says what is missing.
+
+    `Busy` or `Damaged`, in the driver's words, when its store cannot be used now.
+    """
     told = settings.load(home)
     own_keys = keys.load(told.keys, home)
     signing = own_keys.credential[0]
@@ -89,6 +93,7 @@ def parts_of(home: Path) -> Parts:
 
 def _own_card(database: Database, told: settings.Settings, own_keys: keys.NodeKeys) -> card.Card:
     """The newest card that the ledger holds; before there is one, the card that will be its first."""
+    database.reach()
     with database.glance() as connection:
         text = access.own_card(connection) if access.has_cards(connection) else ""
     if text:
@@ -97,7 +102,10 @@ def _own_card(database: Database, told: settings.Settings, own_keys: keys.NodeKe
 
 
 def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
-    """The trust policy that the settings name; `Malformed` unless it is one, and for this ledger."""
+    """The trust policy that the settings name; `Malformed` unless it is one, and for this ledger.
+
+    Whichever key of the ledger it names, what an older one signed still counts here.
+    """
     if not file:
         return None
     place = home / file
@@ -110,10 +118,12 @@ def _given_policy(file: str, home: Path, own: card.Card) -> Policy | None:
     except Malformed as refusal:
         raise Malformed(refusal.what, where=str(place), do=do, problems=refusal.problems) from None
     origin = card.ledger_origin(own.name)
-    if not set(own.verifiers(origin)) & set(given.logs.get(origin, ())):
+    named = given.logs.get(origin, ())
+    if not set(own.of_log(origin)) & set(named):
         do = "give it the `log` line that `aeo log policy` prints"
         raise Malformed("the trust policy does not name this ledger", where=str(place), why=origin, do=do)
-    return given
+    every = dict.fromkeys([*named, *own.of_log(origin, ever=True)])
+    return replace(given, logs={**given.logs, origin: tuple(every)})
 
 
 def build(parts: Parts) -> FastAPI:

@@ -87,7 +87,7 @@ def _policy(chosen: "LogKeys", others: Sequence["LogKeys"]) -> "Policy":
         )
         for each in others
     ]
-    return any_of(parse_vkey(chosen["log"]["vkey"]), chosen["log"]["url"], witnesses)
+    return any_of([parse_vkey(chosen["log"]["vkey"])], chosen["log"]["url"], witnesses)
 
 
 def _remarks(chosen: "LogKeys", others: Sequence["LogKeys"]) -> dict[str, str]:

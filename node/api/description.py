@@ -24,7 +24,7 @@ SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "Signature",
-        "description": "RFC 9421 message signature (Ed25519) by the key on the peer's pinned card "
+        "description": "RFC 9421 message signature (Ed25519) by a log key in use on the peer's card "
         "over @method, @target-uri and content-digest, with created, expires, nonce and keyid; "
         "each is accepted once.",
     },

@@ -152,12 +152,11 @@ def _packed(content: bytes, request: Request, headers: Mapping[str, str]) -> Res
 def _keys_of(card: Card) -> dict[str, Any]:
     """The keys on a card as C2SP verifier keys, with where its log is read and its witness asked."""
     origin = ledger_origin(card.name)
-    log, *_ = card.verifiers(origin)
     witness = {"name": cosigner_name(card.name), "url": card.address + WITNESS_PATH}
     return {
         "name": card.name,
         "country": card.country,
         "administration": card.administration,
-        "log": {"origin": origin, "url": card.address + LOG_PATH, "vkey": log.vkey()},
+        "log": {"origin": origin, "url": card.address + LOG_PATH, "vkey": card.of_log(origin)[0].vkey()},
         "witness": witness | {"vkeys": [each.vkey() for each in card.newest_cosigners]},
     }

@@ -38,7 +38,7 @@ from node.ledger.encoding import b64u, unb64u
 from node.ledger.note import ML_DSA_COSIGNATURE, Verifier, cosigner_verifier, ed25519_verifier
 from node.records.credential import es256_signer, es256_verify
 
-TYPE = "aeo-card+jws"
+HEADER = {"alg": "Ed25519", "typ": "aeo-card+jws"}
 LIMIT_CHARACTERS = 1 << 17
 KEYS = ("log", "cosign", "cosign_pq", "credential", "seal")
 ENDORSED = ("log", "credential")
@@ -71,8 +71,10 @@ class CardKey:
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """Which node a node succeeds: its name, and the size (entries) and root (base64url) of its ledger, of
-    which everything behind that is disowned."""
+    """Which node a node succeeds: its name, and the size (entries) and root (base64url) of its ledger.
+
+    Everything behind that is disowned.
+    """
 
     name: str
     size: int
@@ -121,8 +123,11 @@ class Card:
 
         `ever`: also keys that are retired, for what was signed before.
         """
-        of_log = [ed25519_verifier(origin, unb64u(each)) for each in self.of("log", ever=ever)]
-        return [*of_log, *self.cosigners(ever=ever)]
+        return [*self.of_log(origin, ever=ever), *self.cosigners(ever=ever)]
+
+    def of_log(self, origin: str, *, ever: bool = False) -> list[Verifier]:
+        """The own keys of a log of this node, newest first."""
+        return [ed25519_verifier(origin, unb64u(each)) for each in self.of("log", ever=ever)]
 
     @property
     def newest_cosigners(self) -> tuple[Verifier, Verifier]:
@@ -258,7 +263,7 @@ def read(text: str) -> Card:
         )
     card = _card(canonical.decode(unb64u(text.split(".")[1]), limit=LIMIT_CHARACTERS), text)
     try:
-        token = jws.deserialize_compact(text, _okp(card.log_keys[0]), ["Ed25519"])
+        token = jws.deserialize_compact(text, OKPKey.import_key(card.log_keys[0]), ["Ed25519"])
     except (JoseError, ValueError) as error:
         raise Unproven(
             "the card's signature does not hold",
@@ -272,13 +277,6 @@ def read(text: str) -> Card:
     return card
 
 
-HEADER = {"alg": "Ed25519", "typ": TYPE}
-
-
-def _okp(key: Any) -> OKPKey:
-    return OKPKey.import_key(key)
-
-
 def _signed(card: Card, keys: NodeKeys) -> Card:
     content = {
         "v": VERSION,
@@ -290,7 +288,8 @@ def _signed(card: Card, keys: NodeKeys) -> Card:
         "keys": {use: [each.to_json() for each in listed] for use, listed in card.keys.items()},
         "succeeds": card.succeeds and card.succeeds.to_json(),
     }
-    return read(jws.serialize_compact(HEADER, canonical.encode(content), _okp(keys.log[0]), ["Ed25519"]))
+    key = OKPKey.import_key(keys.log[0])
+    return read(jws.serialize_compact(HEADER, canonical.encode(content), key, ["Ed25519"]))
 
 
 def publics_of(keys: NodeKeys, use: str) -> list[Any]:

@@ -1,8 +1,10 @@
 """The reading end of a channel: verifies everything a peer says before any of it is used.
 
+A card that the page brings must follow the pinned one and stand in the ledger (`newest_card`,
+`check_recorded`); the keys are then those of that card.
 The page as a whole (any failure stops at the last proven state, and is tried again):
- 1. the issuer's ledger checkpoint is signed by its pinned keys, and begins with our copy of the ledger's
-    hashes and those that the page adds;
+ 1. the issuer's ledger checkpoint is signed with the keys in use on its card, and begins with our copy of the
+    ledger's hashes and those that the page adds;
  2. the channel's entries follow one behind the other, without a gap, behind our copy;
  3. together they make the beginning of exactly the tree the issuer signed;
  4. both checkpoints carry the issuer's cosignature with a time not before the last one.
@@ -10,7 +12,7 @@ Each entry by itself (a failure sets that entry apart, with its reason, and the 
  5. the sealed body is the one the entry names, and opens with the epoch key for this entry only;
  6. the record's ledger entry is the issuer's;
  7. its commitment opens to the body, and the body names this record and this credential;
- 8. the credential is signed by the issuer, and every disclosed value hangs on its signature;
+ 8. the credential is signed with the key that counted at that entry, and every disclosed value hangs on it;
  9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
    country, TIN, status, and of an operator programme and scope (`NEEDED`);
 10. that entry is the one which stands in the ledger at its place, and the place does not go backwards.
@@ -35,7 +37,7 @@ from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, opened_checkpoint
 from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
-from node.ledger.merkle import HASH_BYTES, leaf_hash, verify_inclusion
+from node.ledger.merkle import leaf_hash, split, verify_inclusion
 from node.ledger.note import COSIGNATURE, ML_DSA_COSIGNATURE, open_note
 from node.records import credential, model
 from node.store.incidents import REASON_LIMIT
@@ -189,13 +191,11 @@ def check_ledger(page: LedgerPart, peer: Card, last: Head, latest_s: float) -> P
 
 def new_leaves(page: LedgerPart, checkpoint: Checkpoint, last: Head) -> list[bytes]:
     """The leaf hashes that a page adds to our copy of the ledger; `Unproven` for more than there can be."""
-    raw = unb64(page.leaves)
-    if len(raw) % HASH_BYTES:
-        raise Malformed("leaf hashes are not whole", where=checkpoint.origin, why=f"{len(raw)} bytes")
-    if len(raw) // HASH_BYTES > min(LEAVES_LIMIT, checkpoint.size - last.size):
-        why = f"{len(raw) // HASH_BYTES} behind entry {last.size}, of {checkpoint.size} that were signed"
+    leaves = split(unb64(page.leaves))
+    if len(leaves) > min(LEAVES_LIMIT, checkpoint.size - last.size):
+        why = f"{len(leaves)} behind entry {last.size}, of {checkpoint.size} that were signed"
         raise Unproven("there are more leaf hashes than entries to copy", where=checkpoint.origin, why=why)
-    return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+    return leaves
 
 
 def check_entries(items: Sequence[EntryPart], head: Head, last_ms: int, latest_ms: int) -> list[ChannelEntry]:

@@ -1,7 +1,11 @@
-"""The shape of what a peer answers when asked for news; anything else is refused before it is read."""
+"""The shape of what a peer answers when asked for news, or for what it holds of ours.
+
+Anything else is refused before it is read.
+"""
 
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from node.errors import Malformed, problem
@@ -110,6 +114,14 @@ class Held(_Part):
     leaves: Base64
     acts: Annotated[list[OpenedEntry], Field(max_length=1000)]
     channels: Annotated[list[HeldChannel], Field(max_length=1000)]
+
+
+def loads(answer: bytes) -> object:
+    """A peer's answer as JSON, of whatever shape; `Malformed` when it is none."""
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise Malformed("a peer's answer is not JSON", why=repr(error)) from None
 
 
 def read_held(answer: object, peer: str) -> Held:

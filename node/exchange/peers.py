@@ -38,10 +38,12 @@ REFUSALS: dict[int, type[Refusal]] = {
 
 
 class OwnCard:
-    """The node's own card: what stands in its ledger, or will stand there once it is written."""
+    """The node's own card: what stands in its ledger, or will stand there once it is written.
+
+    It is replaced when the keys or the address of the node have changed.
+    """
 
     def __init__(self, card: Card) -> None:
-        """It is replaced when the keys or the address of the node have changed."""
         self.card = card
 
     def become(self, card: Card) -> None:
@@ -218,6 +220,11 @@ class Caller:
                 if len(told) > limit_bytes:
                     raise TooMuch("an answer is too long", where=self._who)
         return Answered(answer.status_code, answer.headers.get("content-type", ""), bytes(told))
+
+
+def asking(path: str, query: Iterable[tuple[str, object]]) -> str:
+    """A path with its query, as `PeerClient.get_bytes` takes it."""
+    return f"{path}?" + "&".join(f"{name}={quote(str(value), safe=':')}" for name, value in query)
 
 
 class PeerClient:

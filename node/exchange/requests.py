@@ -133,7 +133,9 @@ def verify(
         else:
             return _fresh(result.parameters, replays, now_s, skew_s)
     raise Unauthenticated(
-        "the request's signature does not hold", why=why, do="sign it with the key on your pinned card"
+        "the request's signature does not hold",
+        why=why,
+        do="sign it with a key of the log that is in use on your card, as it is pinned here",
     )
 
 

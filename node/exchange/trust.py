@@ -10,9 +10,12 @@ WITNESS_PATH = "/witness"
 
 
 def policy_of(own: Card, peers: Sequence[Card]) -> Policy:
-    """The ledger of `own`, and its peers as witnesses, of whom one suffices that signs with all its keys."""
-    log, *_ = own.verifiers(ledger_origin(own.name))
+    """The ledger of `own`, and its peers as witnesses, of whom one suffices that signs with all its keys.
+
+    The ledger is named with every key that it ever had: what is kept may be signed with an older one.
+    """
+    logs = own.of_log(ledger_origin(own.name), ever=True)
     witnesses = (
         (cosigner_name(each.name), each.address + WITNESS_PATH, each.newest_cosigners) for each in peers
     )
-    return any_of(log, own.address + LOG_PATH, witnesses)
+    return any_of(logs, own.address + LOG_PATH, witnesses)

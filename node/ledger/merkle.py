@@ -27,6 +27,14 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def split(together: bytes) -> list[bytes]:
+    """Hashes that stand one behind the other; `Malformed` when the last one is not whole."""
+    if len(together) % HASH_BYTES:
+        rule = f"must be hashes of {HASH_BYTES} bytes, one behind the other"
+        raise Malformed("hashes are not whole", problems=[problem("hashes", f"{len(together)} bytes", rule)])
+    return [together[at : at + HASH_BYTES] for at in range(0, len(together), HASH_BYTES)]
+
+
 def parents(row: Sequence[bytes]) -> list[bytes]:
     """The hashes one level up: one for each complete pair, a last odd one left out."""
     return [sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=False)]

@@ -185,6 +185,15 @@ def read_note(note: str) -> tuple[str, tuple[Signature, ...]]:
     return note[: split + 1], tuple(_parse_line(line) for line in lines)
 
 
+def joined(before: str, new: str) -> str:
+    """A note with the signatures of two on the same text, the newer one of each key."""
+    (text, old_signatures), (same, signatures) = read_note(before), read_note(new)
+    if text != same:
+        return new
+    by_key = {(each.name, each.key_id): each for each in (*old_signatures, *signatures)}
+    return f"{text}\n" + "".join(each.line() for each in by_key.values())
+
+
 def open_note(note: str, verifiers: Iterable[Verifier]) -> Opened:
     """Verify a note against the keys one knows.
 

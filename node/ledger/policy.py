@@ -217,19 +217,22 @@ def parse(text: str) -> Policy:
     return Policy(reader.logs, reader.witnesses, reader.groups, reader.quorum, reader.urls)
 
 
-def any_of(log: Verifier, url: str, witnesses: Iterable[tuple[str, str, Sequence[Verifier]]]) -> Policy:
-    """The policy for one log, read at `url`, that any one of these witnesses suffices for.
+def any_of(
+    keys: Sequence[Verifier], url: str, witnesses: Iterable[tuple[str, str, Sequence[Verifier]]]
+) -> Policy:
+    """The policy for one log of these keys, read at `url`, that any one of these witnesses suffices for.
 
     Of each: its name, its submission prefix, and its keys, with all of which it must have cosigned.
     """
     named, groups = dict[str, Witness](), dict[str, Group]()
-    for name, prefix, keys in witnesses:
-        members = tuple(f"{name}/{number}" for number in range(1, len(keys) + 1))
-        named |= {each: Witness(key, prefix) for each, key in zip(members, keys, strict=True)}
+    for name, prefix, own in witnesses:
+        members = tuple(f"{name}/{number}" for number in range(1, len(own) + 1))
+        named |= {each: Witness(key, prefix) for each, key in zip(members, own, strict=True)}
         groups[name] = Group(len(members), members)
     if groups:
         groups[ANY] = Group(1, tuple(groups))
-    return Policy({log.name: (log,)}, named, groups, ANY if named else NONE, {log.vkey(): url})
+    urls = {each.vkey(): url for each in keys}
+    return Policy({keys[0].name: tuple(keys)}, named, groups, ANY if named else NONE, urls)
 
 
 def render(policy: Policy, remarks: Mapping[str, str] = MappingProxyType({})) -> str:

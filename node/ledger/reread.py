@@ -15,7 +15,7 @@ from node.errors import Malformed, Unproven
 from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint
 from node.ledger.entry import LedgerEntry, check_chain
-from node.ledger.merkle import HASH_BYTES, Frontier, leaf_hash, root
+from node.ledger.merkle import HASH_BYTES, Frontier, leaf_hash, root, split
 from node.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile, Tile, Tree, width
 
 NOT_HASHED = "it is not the entry that was hashed into the tree"
@@ -114,7 +114,7 @@ class Hashes:
     def _top(self, level: int, index: int) -> bytes:
         """The root that the signed tree has over the hashes of a tile."""
         if self.width(level, index) < TILE_WIDTH:
-            return root(_split(self._edges[level]))
+            return root(split(self._edges[level]))
         at = HASH_BYTES * (index % TILE_WIDTH)
         return self._proven(level + 1, index // TILE_WIDTH)[at : at + HASH_BYTES]
 
@@ -125,7 +125,7 @@ class Hashes:
         newest = self._newest.get(level)
         if newest is None or newest[0] != index:
             newest = self._newest[level] = index, self._tile(level, index)
-            if root(_split(newest[1])) != self._top(level, index):
+            if root(split(newest[1])) != self._top(level, index):
                 del self._newest[level]
                 raise _altered_tile(level, index, "it does not stand under the root that was signed")
         return newest[1]
@@ -135,7 +135,7 @@ class Hashes:
     ) -> Unproven:
         """Names the first entry that is not as signed, as closely as the hashes or the chain tell it."""
         start = index * TILE_WIDTH
-        if root(_split(tile)) == self._top(0, index):
+        if root(split(tile)) == self._top(0, index):
             return _altered_entry(start + _first_unlike(leaves, tile), NOT_HASHED)
         at = _unlinked(entries, leaves)
         if at is not None:
@@ -210,10 +210,6 @@ def _decoded(encoded: bytes, seq: int) -> LedgerEntry:
         return LedgerEntry.decode(encoded)
     except Malformed as refusal:
         raise Malformed(refusal.what, where=f"entry {seq}", problems=refusal.problems) from None
-
-
-def _split(hashes: bytes) -> list[bytes]:
-    return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
 def _altered_entry(seq: int, why: str) -> Unproven:

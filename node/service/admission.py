@@ -1,4 +1,7 @@
-"""Admitting a peer: pinning its card, and recording that in the ledger."""
+"""What happens to a peer's card: pinned, renewed, frozen, or succeeded by another node's.
+
+Whatever is pinned is recorded in the own ledger.
+"""
 
 import hmac
 from collections.abc import Sequence

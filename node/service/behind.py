@@ -169,21 +169,13 @@ def look_back(parts: Parts) -> None:
 
 def look_back_at(parts: Parts, peer: Card) -> None:
     """Ask one peer, if it answers."""
-    client = client_of(parts, peer)
+    client = parts.client(peer, LOOK_BACK_S)
     try:
         ask(parts, client)
     except Exception as error:  # noqa: BLE001  # whatever a peer answers, the node starts
         log.info("a peer does not say what it has seen", peer=peer.name, why=repr(error))
     finally:
         client.close()
-
-
-def client_of(parts: Parts, peer: Card, timeout_s: float = LOOK_BACK_S) -> PeerClient:
-    """A client for this one question."""
-    limit_s = min(timeout_s, parts.settings.peer_timeout_s)
-    return PeerClient(
-        peer, parts.settings.name, parts.keys.known_to_peers, limit_s, lambda: parts.now_ms() / 1000
-    )
 
 
 # What follows

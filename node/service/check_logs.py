@@ -242,7 +242,7 @@ class LogCheck:
             if len(hashes) != 32 * min(BUNDLE, head.size - index * BUNDLE):
                 yield Finding(origin, -1, f"the tile of entries {index * BUNDLE} and on is not whole")
                 return
-            edge = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+            edge = merkle.split(hashes)
             tops += [merkle.root(edge)] if len(edge) == BUNDLE else []
         if head.last_leaf != (edge[-1] if edge else None):
             yield Finding(origin, head.size - 1, "the last entry is not the one the head names")

@@ -16,10 +16,11 @@ from node.exchange import card
 from node.exchange.card import Card
 from node.ledger import canonical
 from node.ledger.checkpoint import stated
+from node.ledger.note import joined
 from node.service.batch import Batch
 from node.service.findings import Finding
 from node.service.parts import Parts
-from node.store import access, channels, logs
+from node.store import access, channels, logs, witnessed
 from node.store.tables import LEDGER
 
 CARD: Final = "card"
@@ -73,17 +74,17 @@ class NoteHeld:
 
 
 def is_due(parts: Parts, connection: Connection) -> bool:
-    """Whether there is a card to write; the process goes by the newest one that is kept."""
-    known = card.read(access.own_card(connection))
+    """Whether there is a card to write, or keys that cannot follow; goes by the newest card from now on."""
+    known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)
     parts.own.become(known)
     try:
-        return renewed(parts, known, 1 << 52) is not None
+        return renewed(parts, known, head.size if head else 0) is not None
     except Conflict:
         return True
 
 
 def renewed(parts: Parts, known: Card, seq: int) -> Card | None:
-    """The card that follows the known one, if keys or settings have changed since."""
+    """The card that follows the known one, if keys or settings changed since; `Conflict` as `card.renew`."""
     told = parts.settings
     return card.renew(known, told.administration, told.address, parts.keys, seq)
 
@@ -98,10 +99,13 @@ def check_keys(parts: Parts, connection: Connection) -> Iterator[Finding]:
 
 
 def _sign_again(batch: Batch) -> None:
-    """Sign every own channel as it is, so that its peer finds the signatures that the new card names."""
+    """Sign every own channel as it is, so that its readers find the signatures that the new card names."""
     parts, connection = batch.parts, batch.connection
     for channel in channels.channels(connection):
         head = logs.head(connection, channel.log)
         if channel.issuer == parts.country and head is not None:
             note = parts.sign(stated(head.checkpoint))
             logs.advance(connection, head.size, replace(head, checkpoint=note))
+            kept = witnessed.cosigned(connection, head.origin)
+            if kept is not None and kept.size == head.size:
+                witnessed.keep(connection, head.origin, head.size, joined(kept.note, note))

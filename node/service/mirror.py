@@ -1,5 +1,7 @@
 """Taking over what a peer's page proves: mirror, cursors and incidents, all in one transaction.
 
+A later card of the peer is pinned before, by the one writer; it is true whatever becomes of the page.
+
 What a page is checked against is read first, and checked without holding up the one writer; the
 transaction that stores it makes sure that nothing of that has moved meanwhile.
 """

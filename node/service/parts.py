@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from node.agreements.document import direction_terms
 from node.exchange.card import Card, cosigner_name
 from node.exchange.outgoing import Line
-from node.exchange.peers import OwnCard, Peers
+from node.exchange.peers import OwnCard, PeerClient, Peers
 from node.exchange.standing import Standing, Standings
 from node.keys import NodeKeys
 from node.ledger import canonical, moment
@@ -90,6 +90,13 @@ class Parts:
         if self.given_policy is not None:
             return self.given_policy
         return self.peers.policy(connection, self.card)
+
+    def client(self, peer: Card, limit_s: float = float("inf")) -> PeerClient:
+        """A client that signs its requests to a peer; each ends within `peer_timeout_s`, or `limit_s`."""
+        limit_s = min(limit_s, self.settings.peer_timeout_s)
+        return PeerClient(
+            peer, self.settings.name, self.keys.known_to_peers, limit_s, lambda: self.now_ms() / 1000
+        )
 
     def today(self) -> str:
         """The date of now, in UTC."""

@@ -62,7 +62,10 @@ class Receipts:
         return self._receipt(seq, self._tree(kept.size), anchor)
 
     def at(self, seq: int, size: int) -> Receipt:
-        """The receipt against the ledger of an earlier size, which is signed with the log's key alone."""
+        """The receipt against the ledger of an earlier size, which is signed with the log's keys alone.
+
+        `NotFound` when the ledger is not as long, or has no such entry by then.
+        """
         with self._parts.database.glance() as connection:
             head = _head(connection)
         if size > head.size:

@@ -11,23 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
 
-import orjson
 from sqlalchemy import Connection
 
-from node.errors import Conflict, Malformed, Refusal, Unproven
+from node.errors import Conflict, Refusal, Unproven
 from node.exchange import incoming, page
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed, Reading
 from node.exchange.outgoing import held_key
 from node.exchange.page import Held, HeldChannel
-from node.exchange.peers import PeerClient
+from node.exchange.peers import PeerClient, asking
 from node.ledger import canonical, merkle, moment, tiles
 from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import b64u, unb64, unb64u
 from node.ledger.entry import LedgerEntry, commitment
-from node.ledger.merkle import HASH_BYTES, leaf_hash
+from node.ledger.merkle import leaf_hash
 from node.records import model
 from node.service import behind, rebuilding
 from node.service.bookmark import FILE
@@ -166,7 +164,7 @@ def recover(parts: Parts) -> Report:
     report = Report()
     with parts.database.read() as connection:
         cards = list(parts.peers.by_country(connection).values())
-    clients = {card.name: behind.client_of(parts, card, parts.settings.peer_timeout_s) for card in cards}
+    clients = {card.name: parts.client(card) for card in cards}
     try:
         claims = _claims(parts, clients, report)
         with parts.database.read() as connection:
@@ -274,15 +272,15 @@ class _Search:
             sizes = own | {
                 name: own.get(name, 0) + len(each.entries) for name, each in heard.channels.items()
             }
-            query = [("ledger", str(self._head.size + len(heard.leaves)))]
+            query: list[tuple[str, object]] = [("ledger", self._head.size + len(heard.leaves))]
             query += [("at", f"{name}:{size}") for name, size in sizes.items()]
-            path = f"{PATH}?" + "&".join(f"{name}={quote(value, safe=':')}" for name, value in query)
-            is_more = heard.add(page.read_held(_loads(client.get_bytes(path)), client.peer.name))
-            self._check_amount(client.peer, heard, own)
+            path = asking(PATH, query)
+            is_more = heard.add(page.read_held(page.loads(client.get_bytes(path)), client.peer.name))
+            self._check_amount(client.peer, heard)
             if not is_more:
                 return heard
 
-    def _check_amount(self, peer: Card, heard: "_Heard", own: Mapping[str, int]) -> None:
+    def _check_amount(self, peer: Card, heard: "_Heard") -> None:
         """A peer cannot hold more than we signed; whoever gives more would never come to an end."""
         most = {self._origin: len(self._entries)}
         most |= {each.origin: each.signed - each.held for each in self._report.lost}
@@ -403,20 +401,11 @@ class _Heard:
 
     def add(self, answer: Held) -> bool:
         """Take in an answer; gives whether it brought anything."""
-        raw = unb64(answer.leaves)
-        if len(raw) % HASH_BYTES:
-            raise Malformed("leaf hashes are not whole", where=PATH)
-        self.leaves += [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+        leaves = merkle.split(unb64(answer.leaves))
+        self.leaves += leaves
         self.acts = self.acts or answer.acts
         for each in answer.channels:
             known = self.channels.get(each.agreement, each.model_copy(update={"epochs": {}, "entries": []}))
             grown = {"epochs": known.epochs | each.epochs, "entries": known.entries + each.entries}
             self.channels[each.agreement] = each.model_copy(update=grown)
-        return bool(raw) or any(each.entries for each in answer.channels)
-
-
-def _loads(answer: bytes) -> object:
-    try:
-        return orjson.loads(answer)
-    except orjson.JSONDecodeError as error:
-        raise Malformed("a peer's answer is not JSON", why=repr(error)) from None
+        return bool(leaves) or any(each.entries for each in answer.channels)

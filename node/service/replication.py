@@ -9,9 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
-import orjson
 import structlog
 
 from node.errors import Busy, Malformed, Refusal, Unproven
@@ -19,7 +17,7 @@ from node.exchange import page
 from node.exchange.audit import Progress, audit_bundle
 from node.exchange.card import Card, ledger_origin
 from node.exchange.page import News
-from node.exchange.peers import PeerClient
+from node.exchange.peers import asking
 from node.exchange.serving import Cursors
 from node.ledger import moment
 from node.service import accusing, behind, failures, mirror
@@ -98,7 +96,7 @@ class Follower:
 
     def __init__(self, parts: Parts, sequencer: Sequencer, peer: Card) -> None:
         self._parts, self._sequencer, self.peer = parts, sequencer, peer
-        self._client = self._client_of(peer)
+        self._client = parts.client(peer)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, name=f"follow {peer.name}", daemon=True),
@@ -107,11 +105,6 @@ class Follower:
         self._rev, self._has_looked_back = 0, False
         self._progress = Progress()
         self._unread_since_ms: int | None = None
-
-    def _client_of(self, peer: Card) -> PeerClient:
-        parts, settings = self._parts, self._parts.settings
-        now_s = lambda: parts.now_ms() / 1000  # noqa: E731
-        return PeerClient(peer, settings.name, parts.keys.known_to_peers, settings.peer_timeout_s, now_s)
 
     @property
     def is_alive(self) -> bool:
@@ -169,7 +162,7 @@ class Follower:
     def _renew(self, peer: Card) -> None:
         """Pin a later card of the peer, and go by it from now on."""
         self._sequencer.submit(RenewPeer(peer)).result(self._parts.settings.request_timeout_s)
-        client, self._client = self._client, self._client_of(peer)
+        client, self._client = self._client, self._parts.client(peer)
         self.peer = peer
         client.close()
         log.info("a peer has a new card", peer=peer.name, number=peer.number)
@@ -258,7 +251,7 @@ class Follower:
             }
         if first:
             answer = self._client.get_bytes(_path(replace(at, channels=first)))
-            mirror.take_again(parts, self.peer, page.read(_loads(answer), self.peer.name))
+            mirror.take_again(parts, self.peer, page.read(page.loads(answer), self.peer.name))
             parts.bell.ring()
 
     def _reread(self) -> None:
@@ -289,7 +282,7 @@ def take_over(
     """Take over what a peer answered; what does not hold is kept, pursued by what it serves, and raised."""
     news = None
     try:
-        news = page.read(_loads(answer), peer.name)
+        news = page.read(page.loads(answer), peer.name)
         return news, mirror.take(parts, peer, news, renew)
     except (Malformed, Unproven) as refusal:
         failures.failed(parts, peer, refusal, news)
@@ -303,13 +296,4 @@ def _path(at: Cursors) -> str:
     """The request for what is behind these cursors."""
     query = [("card", at.card), ("rev", at.rev), ("ledger", at.ledger)]
     channels_at = [("at", f"{number}:{size}") for number, size in at.channels.items()]
-    return "/v1/peer/news?" + "&".join(
-        f"{name}={quote(str(value), safe=':')}" for name, value in [*query, *channels_at]
-    )
-
-
-def _loads(answer: bytes) -> object:
-    try:
-        return orjson.loads(answer)
-    except orjson.JSONDecodeError as error:
-        raise Malformed("a peer's answer is not JSON", why=repr(error)) from None
+    return asking("/v1/peer/news", [*query, *channels_at])

@@ -53,12 +53,11 @@ def key_id(key: CardKey) -> str:
 
 
 def state(parts: Parts) -> State:
-    """What is in use; `Conflict` when the keys that are there cannot follow those of the card."""
-    own = parts.card
+    """What is in use."""
     with parts.database.read() as connection:
-        partners = {row["name"]: row["holds"] for row in access.peers(connection)}
         is_due = introduction.is_due(parts, connection)
-    return State(own.number, dict(own.keys), partners, is_due, len(parts.keys.store))
+        partners = {row["name"]: row["holds"] for row in access.peers(connection)}
+    return State(parts.card.number, dict(parts.card.keys), partners, is_due, len(parts.keys.store))
 
 
 def rotate(parts: Parts, home: Path, uses: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import Answered, Caller
 from node.exchange.trust import WITNESS_PATH
 from node.ledger.encoding import parse_decimal
-from node.ledger.note import Verifier, open_note, read_note
+from node.ledger.note import Verifier, joined, open_note, read_note
 from node.ledger.policy import Policy
 from node.ledger.tiles import Tree
 from node.ledger.witness import SIZE_TYPE, request
@@ -310,15 +310,6 @@ class Gathered:
         new = [lines for each in done if (lines := each.result())]
         self.lines += new
         return bool(new)
-
-
-def joined(before: str, new: str) -> str:
-    """A note with the signatures of two on the same text, the newer one of each key."""
-    (text, old_signatures), (same, signatures) = read_note(before), read_note(new)
-    if text != same:
-        return new
-    by_key = {(each.name, each.key_id): each for each in (*old_signatures, *signatures)}
-    return f"{text}\n" + "".join(each.line() for each in by_key.values())
 
 
 def is_quorum(policy: Policy, note: str) -> bool:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from node import __main__, settings
-from node.__main__ import LOCK
+from node import settings
+from node.commands import home as home_folder
+from node.commands.beginning import IN_WORDS
+from node.commands.home import LOCK
 from tests.nodes import ROOT, Node, free_port
 
 
@@ -94,7 +96,7 @@ def test_an_option_out_of_form_is_told_in_words_with_an_example(tmp_path: Path) 
     done = run("init", *wrong, "--home", str(home))
     assert (done.returncode, home.exists()) == (2, False)
     for option, example in (("name", "aeo.br.example"), ("country", "BR"), ("port", "8001")):
-        assert f"--{option}: {__main__.IN_WORDS[option]} (got " in done.stderr
+        assert f"--{option}: {IN_WORDS[option]} (got " in done.stderr
         assert f"such as {example}" in done.stderr
     assert "pattern" not in done.stderr
     assert "^" not in done.stderr
@@ -187,7 +189,7 @@ def test_a_command_whose_database_is_away_says_which_and_why_and_advises_no_rest
 def test_a_long_check_says_how_far_it_is_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(__main__, "SAY_S", 0.0)
-    with __main__._progress() as told:
+    monkeypatch.setattr(home_folder, "SAY_S", 0.0)
+    with home_folder.progress() as told:
         told("aeo.br.example", 5000, 10000)
     assert capsys.readouterr().err.startswith("aeo.br.example: 5,000 of 10,000, ")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from clients.demo.waiting import until
 from node import __main__
+from node.commands import checking
 from tests.nodes import DATABASE, Node, Pair, brazilian, checkpoint_of, origin_of
 
 OPERATORS = [brazilian(number) for number in range(20)]
@@ -55,7 +56,7 @@ def test_of_more_findings_than_anybody_reads_the_rest_is_counted(
     lone.post("/v1/operators/import", {"operators": OPERATORS})
     with lone.store() as store:
         store.execute("UPDATE record_version SET sealed = zeroblob(50)")
-    monkeypatch.setattr(__main__, "MOST_TOLD", 5)
+    monkeypatch.setattr(checking, "MOST_TOLD", 5)
 
     def said(*options: str) -> str:
         done = CliRunner().invoke(__main__.cli, ["fsck", "--home", str(lone.home), *options])

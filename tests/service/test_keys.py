@@ -11,9 +11,11 @@ from node import keys, settings
 from node.errors import Conflict, Malformed, NotFound, Unproven
 from node.exchange import card, sealing
 from node.exchange.card import credential_kid
-from node.ledger import merkle
-from node.ledger.checkpoint import stated
+from node.ledger import merkle, policy
+from node.ledger.checkpoint import opened_checkpoint, stated
 from node.ledger.entry import ChannelEntry
+from node.ledger.note import open_note
+from node.ledger.policy import Policy
 from node.ledger.proof import TlogProof
 from node.service.admission import AdmitPeer, RenewPeer
 from node.service.check import check_start
@@ -22,7 +24,8 @@ from node.service.introduction import Introduce
 from node.service.receipts import Receipts
 from node.service.rewrapping import rewrap
 from node.service.signing import Sign
-from node.store import channels, logs
+from node.service.submissions import Gathered, Submissions
+from node.store import channels, logs, witnessed
 from tests.service.world import CNPJS, Node, World, open_node
 
 ONE = f"BR{CNPJS[1]}"
@@ -122,10 +125,18 @@ def test_all_keys_at_once_and_again_leave_everything_verifiable(known: World) ->
 
 def verified(world: World, verify: Callable[[bytes, str], list[verifier.Result]]) -> list[verifier.Result]:
     """The checks of evidence under a policy that names the first key that the ledger ever had."""
-    [*_, first] = [each for each in world.br.parts.card.verifiers(ORIGIN, ever=True) if each.name == ORIGIN]
+    first = world.br.parts.card.of_log(ORIGIN, ever=True)[-1]
     with world.uy.parts.database.read() as connection:
         encoded = evidence(world.uy.parts, connection, ONE, world.clock.ms)
     return verify(encoded, f"log {first.vkey()}\nquorum none\n")
+
+
+def test_a_card_has_room_for_forty_rotations_of_every_key(known: World) -> None:
+    """As the decision about cards says, in characters as it travels."""
+    before = len(known.br.parts.card.text)
+    longer = len(retired(known, rotated(known, known.br, *USES[:-1]), *USES[:-1]).parts.card.text) - before
+    assert round(longer, -2) == 3200
+    assert before + 39 * longer < card.LIMIT_CHARACTERS < before + 41 * longer
 
 
 def test_a_partner_that_was_away_during_the_whole_rotation_catches_up(known: World) -> None:
@@ -259,6 +270,66 @@ def test_keys_that_cannot_follow_are_refused_at_the_start(known: World) -> None:
     assert any("log key" in each.what for each in check_start(again.parts))
     with pytest.raises(Conflict, match="log key"):
         again.settle(Introduce())
+
+
+def cosigned(node: Node, by: Node) -> Gathered:
+    """The newest checkpoint of a node's ledger, with what its witness signs on it."""
+    with node.parts.database.read() as connection:
+        wanted = node.parts.policy(connection)
+    return Gathered(node.ledger(), wanted, [by.parts.witness(stated(node.ledger().checkpoint).text())])
+
+
+def give_policy(node: Node, like: Policy) -> None:
+    """A policy file for the next start, with the newest key of the ledger, as `aeo log policy` has it."""
+    text = policy.render(replace(like, logs={ORIGIN: tuple(node.parts.card.of_log(ORIGIN)[:1])}, urls={}))
+    (node.home / "trust.policy").write_text(text, encoding="utf-8")
+    told = node.home / settings.FILE
+    if "trust.policy" not in told.read_text(encoding="utf-8"):
+        with told.open("a", encoding="utf-8") as file:
+            file.write('policy = "trust.policy"\n')
+
+
+@pytest.mark.parametrize("is_given", [False, True], ids=["peers as witnesses", "a policy in a file"])
+def test_what_was_cosigned_before_a_rotation_counts_and_makes_room_for_what_comes(
+    known: World, is_given: bool
+) -> None:
+    """What is kept bears the older key only; the policy that is made of the peers names the newest."""
+    before = cosigned(known.br, known.uy)
+    seq = before.head.size - 1
+    Submissions(known.br.parts)._keep(before)
+    for change in (rotated, retired):
+        if is_given:
+            give_policy(known.br, before.policy)
+        node = change(known, known.br, "log")
+        found = Receipts(node.parts).witnessed(seq)
+        assert found is not None
+        assert found.is_witnessed
+    assert (node.parts.given_policy is not None) is is_given
+    after = cosigned(node, known.uy)
+    Submissions(node.parts)._keep(after)
+    with node.parts.database.read() as connection:
+        kept = witnessed.cosigned(connection, ORIGIN)
+    assert kept is not None
+    assert (kept.size, kept.note) == (after.head.size, after.note)
+
+
+def test_a_channel_is_served_with_a_signature_of_the_newest_key(known: World) -> None:
+    """Also where it did not grow since its partner cosigned it, whose word on it stays."""
+    log = known.br.log_of("BR", "UY")
+    with known.br.parts.database.write() as connection:
+        head = logs.head(connection, log)
+        assert head is not None
+        lines = known.uy.parts.witness(stated(head.checkpoint).text())
+        witnessed.keep(connection, head.origin, head.size, head.checkpoint + lines)
+    node = retired(known, rotated(known, known.br, "log"), "log")
+    with node.parts.database.read() as connection:
+        head = logs.head(connection, log)
+        assert head is not None
+        note = witnessed.published(connection, head)
+    [newest] = node.parts.card.of_log(head.origin)
+    opened = open_note(note, [newest, *known.uy.parts.card.cosigners()])
+    assert opened_checkpoint(opened, head.origin).size == head.size
+    assert len(opened.signatures) == 3
 
 
 def test_a_second_rotation_waits_for_the_first(known: World) -> None:

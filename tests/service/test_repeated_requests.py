@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from clients.sdk import importing
-from node import __main__, app
+from node import app
+from node.commands import beginning
 from node.errors import Conflict, Malformed
 
 LIST = Path(__file__).parents[2] / "clients/demo/data/br_oea.csv"
@@ -15,7 +16,7 @@ LIST = Path(__file__).parents[2] / "clients/demo/data/br_oea.csv"
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    __main__.init("aeo.br.example", "BR", "http://127.0.0.1:8000", home=tmp_path)
+    beginning.init("aeo.br.example", "BR", "http://127.0.0.1:8000", home=tmp_path)
     built = app.build(app.parts_of(tmp_path))
     token = (tmp_path / "administrator.token").read_text(encoding="utf-8").strip()
     async with (
@@ -66,16 +67,16 @@ def test_a_node_that_cannot_be_made_is_refused_and_leaves_no_trace(
     told = {"name": "aeo.br.example", "country": "BR", "address": "http://127.0.0.1:8000"} | wrong
     home = tmp_path / "home"
     with pytest.raises(Malformed, match="the settings cannot be used"):
-        __main__.init(**told, home=home)
+        beginning.init(**told, home=home)
     assert not home.exists()
 
 
 def test_a_second_init_never_touches_the_first_node(tmp_path: Path) -> None:
     told = {"name": "aeo.br.example", "country": "BR", "address": "http://127.0.0.1:8000"}
-    __main__.init(**told, home=tmp_path)
+    beginning.init(**told, home=tmp_path)
     before = _told_and_secret(tmp_path)
     with pytest.raises(Conflict, match="a node lives here already"):
-        __main__.init(**told, home=tmp_path)
+        beginning.init(**told, home=tmp_path)
     assert _told_and_secret(tmp_path) == before
 
 
