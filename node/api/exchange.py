@@ -14,7 +14,7 @@ from node.exchange import serving
 from node.exchange.card import Card
 from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.ledger.encoding import parse_decimal
-from node.service import behind, holding
+from node.service import behind, holding, introduction
 from node.service.batch import open_body
 from node.service.introduction import NoteHeld
 from node.service.parts import Parts
@@ -115,7 +115,7 @@ def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
         return serving.news(
             connection,
             standings,
-            node.card,
+            introduction.newest(node, connection),
             peer,
             cursors,
             node.settings.page_limit,

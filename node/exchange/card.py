@@ -234,6 +234,21 @@ def check_follows(known: Card, new: Card) -> None:
         raise Unproven("a card does not follow the one that is pinned", where=new.country, why=why, do=do)
 
 
+def turns(known: Card, new: Card) -> list[int]:
+    """The ledger entries where keys begin or end to count by a later card, and by the known one do not."""
+    told = list[int]()
+    for use in KEYS:
+        before, after = known.keys[use], new.keys[use]
+        ended = [each.until for each in before] + [None] * (len(after) - len(before))
+        told += [each.since for each in after[len(before) :]]
+        told += [
+            each.until
+            for each, end in zip(after, ended, strict=True)
+            if each.until is not None and end is None
+        ]
+    return told
+
+
 def _begins(known: Sequence[CardKey], new: Sequence[CardKey]) -> bool:
     """Whether the new keys are the known ones, of which some may have been retired since, and later ones."""
     if len(new) < len(known):

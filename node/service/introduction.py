@@ -72,6 +72,17 @@ class NoteHeld:
         access.holds(batch.connection, self.peer, self.number)
 
 
+def newest(parts: Parts, connection: Connection) -> Card:
+    """The node's card as this state of the store has it: another process may have written it just now."""
+    text, own = access.own_card(connection), parts.card
+    if text == own.text:
+        return own
+    new = card.read(text)
+    if new.number > own.number:
+        parts.own.become(new)
+    return new
+
+
 def is_due(parts: Parts, connection: Connection) -> bool:
     """Whether there is a card to write; the process goes by the newest one that is kept."""
     known = card.read(access.own_card(connection))

@@ -130,7 +130,7 @@ def take(parts: Parts, peer: Card, news: News, renew: Renew) -> Taken:
         peer = incoming.newest_card(news.card, known)
         ledger = _followed(connection, peer, news.ledger, _latest_s(parts, now_ms))
         if news.card is not None:
-            incoming.check_recorded(news.card, peer, ledger.proven.checkpoint)
+            incoming.check_recorded(news.card, known, peer, ledger.proven.checkpoint, ledger.held.size)
         leaf_at = logs.leaf_reader(connection, ledger.held, ledger.leaves)
         waited = dict(expected(parts, connection, peer))
         checked = [

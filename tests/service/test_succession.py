@@ -174,7 +174,7 @@ def test_what_cannot_be_succeeded_is_refused_before_anything_is_written(known: W
 def test_a_successor_says_so_in_its_first_entry(known: World) -> None:
     old, new, _ = succeeded(known)
     with new.parts.database.read() as connection:
-        salt, content = open_body(new.parts, 0, logs.body(connection, 0))
+        _, content = open_body(new.parts, 0, logs.body(connection, 0))
     body = canonical.decode(content)
     assert isinstance(body, dict)
     assert body["card"] == new.parts.card.text

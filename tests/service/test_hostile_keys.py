@@ -1,0 +1,59 @@
+"""What thieves of keys, hostile peers and careless operators try with cards: none of it is believed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from node import keys
+from node.errors import Unproven
+from node.exchange import card
+from node.exchange.card import Card
+from node.service import introduction
+from node.service.batch import Batch
+from tests.service.test_keys import rotated
+from tests.service.world import CNPJS, Node, World, open_node
+
+ONE = f"BR{CNPJS[1]}"
+
+
+def rewritten(node: Node, change: Callable[[Card], Card]) -> Card:
+    """A card of a node that says something else, signed with its keys."""
+    return card._signed(change(node.parts.card), node.parts.keys)
+
+
+def recorded(node: Node, new: Card) -> None:
+    """A hostile node enters the card it likes."""
+    with node.parts.database.write() as connection:
+        batch = Batch(node.parts, connection)
+        introduction.record(batch, new)
+        batch.commit()
+    batch.settle()
+
+
+@pytest.mark.parametrize("place", [1, 1 << 40])
+def test_no_key_ends_before_the_card_that_says_so(known: World, place: int) -> None:
+    """Else an issuer could disown what it has signed, by dating the end of a key back."""
+    node = rotated(known, known.br, "credential")
+    known.exchange()
+    first, second = node.parts.card.keys["credential"]
+
+    def ended(now: Card) -> Card:
+        listed = (replace(first, until=place), second)
+        return replace(now, number=now.number + 1, keys={**now.keys, "credential": listed})
+
+    recorded(node, rewritten(node, ended))
+    with pytest.raises(Unproven, match="place"):
+        known.carry(known.uy)
+    assert known.pinned(known.uy).number == 2
+
+
+def test_no_key_counts_from_before_the_card_that_says_so(known: World) -> None:
+    keys.rotate(known.br.home / "keys", "credential")
+    known.br.parts.database.close()
+    node = known.br = open_node(known.br.home, known.clock)
+    new = card.renew(node.parts.card, "Customs of BR", "http://aeo.br.example", node.parts.keys, 1)
+    assert new is not None
+    recorded(node, new)
+    with pytest.raises(Unproven, match="place"):
+        known.carry(known.uy)
