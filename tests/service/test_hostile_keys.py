@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from node import keys
 from node.errors import Unproven
 from node.exchange import card
-from node.exchange.card import Card
+from node.exchange.card import Card, Succession
+from node.ledger.encoding import b64u
 from node.service import introduction
+from node.service.admission import AdmitPeer
 from node.service.batch import Batch
 from tests.service.test_keys import rotated
 from tests.service.world import CNPJS, Node, World, open_node
@@ -57,3 +60,23 @@ def test_no_key_counts_from_before_the_card_that_says_so(known: World) -> None:
     recorded(node, new)
     with pytest.raises(Unproven, match="place"):
         known.carry(known.uy)
+
+
+def keys_in(folder: Path) -> keys.NodeKeys:
+    keys.make(folder)
+    return keys.load(f"file:{folder.name}", folder.parent)
+
+
+def test_nobody_disowns_what_another_country_says(known: World) -> None:
+    made = keys_in(known.uy.home / "other")
+    root = known.br.ledger().root
+    stranger = card.write(
+        "aeo.ar.example",
+        "AR",
+        "x",
+        "http://aeo.ar.example",
+        made,
+        Succession("aeo.br.example", 0, b64u(root)),
+    )
+    known.uy.settle(AdmitPeer(stranger.text, stranger.fingerprint))
+    assert known.uy.look_up(ONE)["recognition"]["applies"]
