@@ -86,10 +86,18 @@ def retire(parts: Parts, home: Path, uses: Sequence[str], *, even_so: bool, told
         do = "wait for them; with `--even-so` they refuse this node's requests until they have asked it"
         raise Conflict(f"partners have not heard of card {now.number}", where=", ".join(lacking), do=do)
     if STORE in uses:
+        _check_store_key_in_use(parts)
         rewrap(parts, told)
     for use in uses:
         keys.retire(folder, use)
     return START
+
+
+def _check_store_key_in_use(parts: Parts) -> None:
+    """`Conflict` when a node that runs may still write with the older key alone."""
+    with parts.database.read() as connection:
+        if not introduction.is_store_key_in_use(parts, connection):
+            raise Conflict("the node has not been started with its newest key yet", where=STORE, do=START)
 
 
 def _folder(parts: Parts, home: Path, uses: Sequence[str]) -> Path:

@@ -1,5 +1,6 @@
 """What thieves of keys, hostile peers and careless operators try with cards: none of it is believed."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from node import keys
-from node.errors import Unproven
+from node.errors import Conflict, Unproven
 from node.exchange import card
 from node.exchange.card import Card, Succession
 from node.ledger.encoding import b64u
-from node.service import introduction
+from node.service import introduction, rotation
 from node.service.admission import AdmitPeer
 from node.service.batch import Batch
-from tests.service.test_keys import rotated
+from node.service.check import check_start
+from tests.service.test_keys import restarted, rotated
 from tests.service.world import CNPJS, Node, World, open_node
 
 ONE = f"BR{CNPJS[1]}"
@@ -80,3 +82,21 @@ def test_nobody_disowns_what_another_country_says(known: World) -> None:
     )
     known.uy.settle(AdmitPeer(stranger.text, stranger.fingerprint))
     assert known.uy.look_up(ONE)["recognition"]["applies"]
+
+
+def test_a_store_key_that_opens_nothing_is_found_at_the_start(known: World) -> None:
+    folder = known.br.home / "keys"
+    (folder / "store.pem").unlink()
+    shutil.copy(known.uy.home / "keys" / "store.pem", folder / "store.pem")
+    again = open_node(known.br.home, known.clock)
+    assert any("store key" in each.what for each in check_start(again.parts))
+
+
+def test_the_older_store_key_stays_until_a_node_was_started_with_the_newer(known: World) -> None:
+    """The running node knows the older one only: what it writes meanwhile would be lost."""
+    keys.rotate(known.br.home / "keys", "store")
+    beside = open_node(known.br.home, known.clock)
+    with pytest.raises(Conflict, match="not been started"):
+        rotation.retire(beside.parts, known.br.home, ["store"], even_so=True, told=lambda *_: None)
+    restarted(known, known.br)
+    rotation.retire(known.br.parts, known.br.home, ["store"], even_so=True, told=lambda *_: None)
