@@ -198,7 +198,7 @@ def renew(known: Card, administration: str, address: str, keys: NodeKeys, seq: i
     """The card behind `known`, which the ledger will hold at `seq`; None when it would say the same.
 
     Keys that `known` does not have are introduced, and those no longer held are retired. `Conflict` when keys
-    are held that cannot follow: a retired one, or one whose predecessor is gone.
+    are held that cannot follow: a retired one, a strange one, or one whose predecessor is gone.
     """
     held = {use: _held(known, use, keys, seq) for use in KEYS}
     new = replace(known, administration=administration, address=address, keys=held)
@@ -218,6 +218,9 @@ def _held(known: Card, use: str, keys: NodeKeys, seq: int) -> tuple[CardKey, ...
             raise Conflict(f"the {use} key is not the one that the node's card names", why=why, do=do)
         by = _endorsed(known.name, use, public, keys) if use in ENDORSED else ""
         listed = (*listed, CardKey(public, seq, by=by))
+    elif not all(each in known.of(use) for each in older):
+        do = "take it away from beside the newer one: partners refuse what it signs"
+        raise Conflict(f"the older {use} key was retired, or is none of the node's card", do=do)
     in_use = (public, *older)
     return tuple(
         replace(each, until=seq) if each.until is None and each.key not in in_use else each for each in listed

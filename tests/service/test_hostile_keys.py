@@ -16,7 +16,8 @@ from node.service import introduction, rotation
 from node.service.admission import AdmitPeer
 from node.service.batch import Batch
 from node.service.check import check_start
-from tests.service.test_keys import restarted, rotated
+from node.service.introduction import Introduce
+from tests.service.test_keys import restarted, retired, rotated
 from tests.service.world import CNPJS, Node, World, open_node
 
 ONE = f"BR{CNPJS[1]}"
@@ -100,3 +101,17 @@ def test_the_older_store_key_stays_until_a_node_was_started_with_the_newer(known
         rotation.retire(beside.parts, known.br.home, ["store"], even_so=True, told=lambda *_: None)
     restarted(known, known.br)
     rotation.retire(known.br.parts, known.br.home, ["store"], even_so=True, told=lambda *_: None)
+
+
+@pytest.mark.parametrize("which", ["retired", "stranger"])
+def test_an_older_key_that_does_not_count_is_refused_at_the_start(known: World, which: str) -> None:
+    folder = known.br.home / "keys"
+    first = (folder / "log.pem").read_bytes()
+    retired(known, rotated(known, known.br, "log"), "log")
+    stranger = known.uy.home / "keys" / "log.pem"
+    (folder / "log.old.pem").write_bytes(first if which == "retired" else stranger.read_bytes())
+    (folder / "log.old.pem").chmod(0o600)
+    again = open_node(known.br.home, known.clock)
+    assert any("log key" in each.what for each in check_start(again.parts))
+    with pytest.raises(Conflict, match="log key"):
+        again.settle(Introduce())
