@@ -16,6 +16,7 @@ from node.errors import Conflict, Malformed, problem
 from node.exchange.card import KEYS, CardKey, publics_of
 from node.ledger import canonical
 from node.service import introduction
+from node.service.accusing import is_frozen
 from node.service.parts import Parts
 from node.service.rewrapping import Told, rewrap
 from node.store import access
@@ -27,7 +28,7 @@ START: Final = "stop the node and start it again: `aeo serve`"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The number of the node's card, the keys on it, and which card each partner has."""
+    """The number of the node's card, the keys on it, and which card each partner has that is told of them."""
 
     number: int
     keys: dict[str, tuple[CardKey, ...]]
@@ -56,7 +57,9 @@ def state(parts: Parts) -> State:
     """What is in use; `Conflict` when the keys that are there cannot follow those of the card."""
     own = parts.card
     with parts.database.read() as connection:
-        partners = {row["name"]: row["holds"] for row in access.peers(connection)}
+        cards = parts.peers.by_country(connection).values()
+        told = {each.name for each in cards if not is_frozen(connection, each)}
+        partners = {row["name"]: row["holds"] for row in access.peers(connection) if row["name"] in told}
         is_due = introduction.is_due(parts, connection)
     return State(own.number, dict(own.keys), partners, is_due, len(parts.keys.store))
 

@@ -13,7 +13,7 @@ from node.exchange import card
 from node.exchange.card import Card, Succession
 from node.ledger.encoding import b64u
 from node.service import introduction, rotation
-from node.service.admission import AdmitPeer
+from node.service.admission import AdmitPeer, Freeze
 from node.service.batch import Batch
 from node.service.check import check_start
 from node.service.introduction import Introduce
@@ -115,3 +115,9 @@ def test_an_older_key_that_does_not_count_is_refused_at_the_start(known: World, 
     assert any("log key" in each.what for each in check_start(again.parts))
     with pytest.raises(Conflict, match="log key"):
         again.settle(Introduce())
+
+
+def test_a_partner_that_ended_or_is_frozen_is_not_waited_for(known: World) -> None:
+    known.br.settle(Freeze("UY", "stolen"))
+    rotated(known, known.br, "log")
+    rotation.retire(known.br.parts, known.br.home, ["log"], even_so=False, told=lambda *_: None)
