@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from node.errors import Conflict, Refusal, Unproven
+from node.errors import Conflict, Forbidden, Refusal, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import Proven, signed_part
 from node.ledger import moment, tiles
@@ -49,6 +49,13 @@ def check_believed(connection: Connection, peer: Card) -> None:
 def is_frozen(connection: Connection, peer: Card) -> bool:
     """Whether people said that a peer's keys are not its own any more: nothing is told to it either."""
     return incidents.is_open(connection, peer.name, FROZEN)
+
+
+def check_told(connection: Connection, peer: Card) -> None:
+    """`Forbidden` if people froze a peer: nothing is told to it, also where it asked before."""
+    if is_frozen(connection, peer):
+        do = "speak with this administration; a node that succeeds this one is heard again"
+        raise Forbidden("nothing is told to this node: it was frozen here", where=peer.name, do=do)
 
 
 def freeze(connection: Connection, peer: Card, why: str, time: str) -> None:

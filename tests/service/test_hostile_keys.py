@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from node import keys
-from node.errors import Conflict, Unproven
+from node.api import exchange
+from node.errors import Conflict, Forbidden, Unproven
 from node.exchange import card
 from node.exchange.card import Card, Succession
 from node.ledger.encoding import b64u
@@ -121,3 +122,15 @@ def test_a_partner_that_ended_or_is_frozen_is_not_waited_for(known: World) -> No
     known.br.settle(Freeze("UY", "stolen"))
     rotated(known, known.br, "log")
     rotation.retire(known.br.parts, known.br.home, ["log"], even_so=False, told=lambda *_: None)
+
+
+def test_a_request_that_waits_for_news_is_told_nothing_once_its_sender_is_frozen(known: World) -> None:
+    cursors, peer = known.cursors(known.uy), known.pinned(known.br)
+    assert exchange._news(known.br.parts, peer, cursors)["v"] == 1
+    known.br.settle(Freeze("UY", "stolen"))
+    known.br.amend(ONE, legal_name="Segredo S/A")
+    with pytest.raises(Forbidden, match="frozen"):
+        exchange._news(known.br.parts, peer, cursors)
+    for answer in (exchange._seen, lambda *of: exchange._held(*of, 0, {})):
+        with pytest.raises(Forbidden, match="frozen"):
+            answer(known.br.parts, peer)
