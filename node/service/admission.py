@@ -27,7 +27,10 @@ class AdmitPeer:
     tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> Card:
-        """Pin it; `Unproven` when the fingerprint is another card's, `Conflict` when it replaces one."""
+        """Pin it; `Unproven` when the fingerprint is another card's, `Conflict` when it replaces one.
+
+        Of a node that is not believed no later card is pinned: whoever has its keys can write one.
+        """
         peer = card.read(self.card)
         given = "".join(self.fingerprint.split()).upper().encode()
         if not hmac.compare_digest(given, peer.fingerprint.replace(" ", "").encode()):
@@ -51,6 +54,8 @@ class AdmitPeer:
         if known and known.name != peer.name:
             succeed(batch, peer, known)
             known = None
+        if known is not None:
+            check_believed(batch.connection, known)
         pin(batch, peer, known)
         return peer
 

@@ -134,3 +134,10 @@ def test_a_request_that_waits_for_news_is_told_nothing_once_its_sender_is_frozen
     for answer in (exchange._seen, lambda *of: exchange._held(*of, 0, {})):
         with pytest.raises(Forbidden, match="frozen"):
             answer(known.br.parts, peer)
+
+
+def test_a_later_card_of_a_frozen_node_is_not_pinned(known: World) -> None:
+    new = rotated(known, known.br, "seal").parts.card
+    known.uy.settle(Freeze("BR", "stolen"))
+    with pytest.raises(Conflict, match="believed"):
+        known.uy.settle(AdmitPeer(new.text, new.fingerprint))
