@@ -14,7 +14,7 @@ from node.exchange import card
 from node.exchange.card import Card, Succession
 from node.ledger.encoding import b64u
 from node.service import introduction, rotation
-from node.service.admission import AdmitPeer, Freeze
+from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.batch import Batch
 from node.service.check import check_start
 from node.service.introduction import Introduce
@@ -141,3 +141,16 @@ def test_a_later_card_of_a_frozen_node_is_not_pinned(known: World) -> None:
     known.uy.settle(Freeze("BR", "stolen"))
     with pytest.raises(Conflict, match="believed"):
         known.uy.settle(AdmitPeer(new.text, new.fingerprint))
+
+
+def test_two_cards_in_one_batch_are_held_against_each_other(known: World) -> None:
+    second = rotated(known, known.br, "log").parts.card
+    third = retired(known, known.br, "log").parts.card
+    with known.uy.parts.database.write() as connection:
+        batch = Batch(known.uy.parts, connection)
+        AdmitPeer(third.text, third.fingerprint).run(batch)
+        with pytest.raises(Unproven, match="does not follow"):
+            RenewPeer(second).run(batch)
+        batch.commit()
+    batch.settle()
+    assert known.pinned(known.uy).number == 3
