@@ -19,6 +19,7 @@ from node.service.batch import Batch
 from node.service.check import check_start
 from node.service.introduction import Introduce
 from tests.service.test_keys import restarted, retired, rotated
+from tests.service.test_submissions import submitting
 from tests.service.world import CNPJS, Node, World, open_node
 
 ONE = f"BR{CNPJS[1]}"
@@ -154,3 +155,15 @@ def test_two_cards_in_one_batch_are_held_against_each_other(known: World) -> Non
         batch.commit()
     batch.settle()
     assert known.pinned(known.uy).number == 3
+
+
+def test_a_frozen_partner_is_neither_asked_as_a_witness_nor_shown_a_log(known: World) -> None:
+    known.br.amend(ONE, legal_name="Depois S/A")
+    for is_asked in (True, False):
+        with submitting(known.br.parts) as submissions:
+            submissions._handed_on_s = float("-inf")
+            submissions._round()
+            submissions._hand_on()
+            origins = {origin.split("/")[1] for origin, _ in submissions._targets}
+            assert origins == ({"ledger", "channel"} if is_asked else set())
+        known.br.settle(Freeze("UY", "stolen"))
