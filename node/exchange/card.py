@@ -45,6 +45,8 @@ ENDORSED = ("log", "credential")
 """Keys that the one before signs."""
 MOST_VALID = 2
 """Of one use at a time: the newest, and the one before while peers learn of it."""
+MOST_CARDS = 1000
+"""Of one node, one after the other: its partners keep each of them in their ledgers."""
 VERSION = 3
 
 Jwk = Mapping[str, Any]
@@ -361,8 +363,8 @@ def _card(content: canonical.Json, text: str) -> Card:
         if not _is_text(value)
     ]
     number, keys = content["number"], content["keys"]
-    if type(number) is not int or number < 1:
-        wrong.append(problem("number", number, "must be a whole number from 1"))
+    if type(number) is not int or not 1 <= number <= MOST_CARDS:
+        wrong.append(problem("number", number, f"must be a whole number from 1 to {MOST_CARDS}"))
     if not isinstance(keys, dict) or set(keys) != set(KEYS):
         wrong.append(problem("keys", keys, "must hold " + ", ".join(KEYS)))
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from node import keys
 from node.api import exchange
-from node.errors import Conflict, Forbidden, Unproven
+from node.errors import Conflict, Forbidden, Malformed, Unproven
 from node.exchange import card
 from node.exchange.card import Card, Succession
 from node.ledger.encoding import b64u
@@ -167,3 +167,11 @@ def test_a_frozen_partner_is_neither_asked_as_a_witness_nor_shown_a_log(known: W
             origins = {origin.split("/")[1] for origin, _ in submissions._targets}
             assert origins == ({"ledger", "channel"} if is_asked else set())
         known.br.settle(Freeze("UY", "stolen"))
+
+
+def test_a_peer_cannot_have_cards_pinned_for_ever(known: World) -> None:
+    """Each is an entry in the ledger of its partner."""
+    assert rewritten(known.br, lambda now: replace(now, number=card.MOST_CARDS)).number == card.MOST_CARDS
+    for number in (card.MOST_CARDS + 1, 1 << 52):
+        with pytest.raises(Malformed, match="well formed"):
+            rewritten(known.br, lambda now: replace(now, number=number))  # noqa: B023
