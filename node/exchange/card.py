@@ -358,7 +358,7 @@ def _card(content: canonical.Json, text: str) -> Card:
         raise Malformed(f"this is not a card of version {VERSION}", do="export it with `aeo card`")
     texts = {name: content[name] for name in ("name", "country", "administration", "address")}
     wrong = [
-        problem(name, value, "must be a text of 1 to 200 characters")
+        problem(name, value, "must be a text of 1 to 200 characters that can be printed")
         for name, value in texts.items()
         if not _is_text(value)
     ]
@@ -440,4 +440,4 @@ def _public(jwk: Jwk, where: str) -> EllipticCurvePublicKey:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 200
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()

@@ -175,3 +175,10 @@ def test_a_peer_cannot_have_cards_pinned_for_ever(known: World) -> None:
     for number in (card.MOST_CARDS + 1, 1 << 52):
         with pytest.raises(Malformed, match="well formed"):
             rewritten(known.br, lambda now: replace(now, number=number))  # noqa: B023
+
+
+@pytest.mark.parametrize("field", ["administration", "address"])
+def test_nothing_on_a_card_drives_a_terminal_or_ends_a_line(known: World, field: str) -> None:
+    """Partners take a later card by themselves, and show it to people."""
+    with pytest.raises(Malformed, match="well formed"):
+        rewritten(known.br, lambda now: replace(now, **{field: "http://x\x1b[2J\nlog forged"}))
