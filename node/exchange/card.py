@@ -157,6 +157,10 @@ class Card:
         keys = [each.key for each in self.keys["credential"]]
         return keys[keys.index(dict(jwk)) + 1 :] if dict(jwk) in keys else []
 
+    def ended(self, jwk: Jwk) -> int | None:
+        """Up to which ledger entry a key for credentials and acts counts; None while it is in use."""
+        return next((each.until for each in self.keys["credential"] if each.key == dict(jwk)), None)
+
     @cached_property
     def _credential_keys(self) -> dict[str, tuple[EllipticCurvePublicKey, CardKey]]:
         keys = self.keys["credential"]

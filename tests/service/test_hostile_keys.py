@@ -18,6 +18,9 @@ from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.batch import Batch
 from node.service.check import check_start
 from node.service.introduction import Introduce
+from node.service.merging import Merge
+from node.service.signing import Sign
+from tests.service.test_hostile_agreements import page, said, standing
 from tests.service.test_keys import restarted, retired, rotated
 from tests.service.test_submissions import submitting
 from tests.service.world import CNPJS, Node, World, open_node
@@ -182,3 +185,26 @@ def test_nothing_on_a_card_drives_a_terminal_or_ends_a_line(known: World, field:
     """Partners take a later card by themselves, and show it to people."""
     with pytest.raises(Malformed, match="well formed"):
         rewritten(known.br, lambda now: replace(now, **{field: "http://x\x1b[2J\nlog forged"}))
+
+
+def test_an_act_signed_with_a_retired_key_counts_only_where_its_ledger_has_it(known: World) -> None:
+    """Whoever stole it, a third party to an agreement, or the wire, would stop what others agreed."""
+    agreement = standing(known.uy, known.agreement).agreement
+    stolen = said(known.br, agreement, 1, act="suspend", issuer="BR", partner="UY", reason="forged")
+    honest = said(known.br, agreement, 2, act="suspend", issuer="BR", partner="UY", reason="honest")
+    assert known.uy.settle(Merge(known.pinned(known.uy), (page(agreement, honest),))) == []
+    retired(known, rotated(known, known.br, "credential"), "credential")
+    known.exchange()
+    before = len(standing(known.uy, known.agreement).held)
+    [why] = known.uy.settle(Merge(known.pinned(known.uy), (page(agreement, honest, stolen),)))
+    assert "retired" in why
+    assert len(standing(known.uy, known.agreement).held) == before
+
+
+def test_an_act_signed_before_its_key_was_retired_is_proven_by_its_ledger(known: World) -> None:
+    """The partner was away for the whole rotation."""
+    known.br.settle(Sign(known.agreement, "suspend", "BR", "UY", reason="before"))
+    retired(known, rotated(known, known.br, "credential"), "credential")
+    known.exchange()
+    assert standing(known.uy, known.agreement).state("BR", "UY", known.uy.parts.today()) == "SUSPENDED"
+    assert known.uy.findings() == []
