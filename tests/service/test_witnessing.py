@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from node.errors import Unproven
+from node.errors import Conflict, Unproven
 from node.exchange.card import channel_origin, ledger_origin
 from node.ledger import tiles
 from node.ledger.accusation import Accusation
@@ -299,7 +299,8 @@ def test_who_keeps_the_last_leaf_back_looks_neither_fresh_nor_whole(known: World
     assert status(add(known.uy, forged.body(copy, copy + 1))) == 422, "it must follow our copy too"
     known.uy.settle(refused(known, forged.note(copy)))
     assert UNPROVEN in kinds(known)
-    known.exchange()
+    with pytest.raises(Conflict, match="accused"):
+        known.exchange()
     assert FORKED in kinds(known), "weighed once our copy is whole"
 
 
