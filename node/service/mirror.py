@@ -63,6 +63,11 @@ class Followed:
         """Whether our copy is complete with these leaves."""
         return self.grown.size == self.proven.checkpoint.size
 
+    def reader(self, connection: Connection) -> tiles.ReadTile:
+        """Reads the tiles of our copy with these leaves."""
+        kept, new = logs.tile_reader(connection, self.held.log), self.grown.tiles
+        return lambda level, index: new.get((level, index)) or kept(level, index)
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -137,6 +142,8 @@ def take(parts: Parts, peer: Card, news: News, renew: Renew) -> Taken:
             _checked(parts, connection, peer, page, waited.pop(page.agreement, None), leaf_at, now_ms)
             for page in news.channels
         ]
+        if peer is not known and ledger.is_whole:
+            accusing.check_begins(connection, peer, ledger.proven, ledger.reader(connection))
     if peer is not known:
         renew(peer)
     time, skew_s = moment.format(now_ms), parts.settings.clock_skew_s

@@ -12,18 +12,20 @@ from node.api import exchange
 from node.errors import Conflict, Forbidden, Malformed, Unproven
 from node.exchange import card
 from node.exchange.card import Card, Succession
+from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64u
-from node.service import introduction, rotation
+from node.service import accusing, introduction, rotation
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.batch import Batch
 from node.service.check import check_start
 from node.service.introduction import Introduce
 from node.service.merging import Merge
 from node.service.signing import Sign
+from tests.service import stores
 from tests.service.test_hostile_agreements import page, said, standing
 from tests.service.test_keys import restarted, retired, rotated
 from tests.service.test_submissions import submitting
-from tests.service.world import CNPJS, Node, World, open_node
+from tests.service.world import CNPJS, Node, World, open_node, operator
 
 ONE = f"BR{CNPJS[1]}"
 
@@ -207,4 +209,26 @@ def test_an_act_signed_before_its_key_was_retired_is_proven_by_its_ledger(known:
     retired(known, rotated(known, known.br, "credential"), "credential")
     known.exchange()
     assert standing(known.uy, known.agreement).state("BR", "UY", known.uy.parts.today()) == "SUSPENDED"
+    assert known.uy.findings() == []
+
+
+def test_a_card_that_comes_with_a_second_history_is_not_pinned(known: World) -> None:
+    """The thief of all keys goes on from an older copy of the store, and rotates."""
+    thief = World(known.clock, known.br, known.uy, known.agreement)
+    honest = known.br.home.parent / "honest"
+    shutil.copytree(known.br.home, honest)
+    stores.part(honest)
+    true = open_node(honest, known.clock)
+    true.admit(operator(4))
+    head, peer = true.ledger(), known.pinned(known.uy)
+    with known.uy.parts.database.write() as connection:
+        accusing.see(connection, peer, stated(head.checkpoint), head.checkpoint, "2026-11-22T12:00:00.000Z")
+    true.parts.database.close()
+    rotated(thief, thief.br, "log", "seal")
+    thief.br.admit(operator(5))
+    with pytest.raises(accusing.Forked):
+        thief.carry(known.uy)
+    assert known.pinned(known.uy).number == 1
+    [incident] = known.uy.incidents()
+    assert incident["kind"] == "forked"
     assert known.uy.findings() == []
