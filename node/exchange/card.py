@@ -218,9 +218,7 @@ def _held(known: Card, use: str, keys: NodeKeys, seq: int) -> tuple[CardKey, ...
     if public != listed[-1].key:
         if public in [each.key for each in listed] or older != [listed[-1].key]:
             why = "its newest key is neither the one in use nor the older one beside it"
-            do = (
-                "restore the newest keys from your key backup; without them this node cannot be trusted again"
-            )
+            do = "restore the newest keys from your key backup; or the store, if that is older than the keys"
             raise Conflict(f"the {use} key is not the one that the node's card names", why=why, do=do)
         by = _endorsed(known.name, use, public, keys) if use in ENDORSED else ""
         listed = (*listed, CardKey(public, seq, by=by))

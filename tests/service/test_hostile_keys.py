@@ -14,7 +14,7 @@ from node.exchange import card
 from node.exchange.card import Card, Succession
 from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64u
-from node.service import accusing, introduction, rotation
+from node.service import accusing, behind, introduction, rotation
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.batch import Batch
 from node.service.check import check_start
@@ -232,3 +232,31 @@ def test_a_card_that_comes_with_a_second_history_is_not_pinned(known: World) -> 
     [incident] = known.uy.incidents()
     assert incident["kind"] == "forked"
     assert known.uy.findings() == []
+
+
+def test_a_retired_key_does_not_stop_its_own_node(known: World) -> None:
+    """A partner that stole it shows a checkpoint that this node never signed."""
+    stolen = known.br.parts
+    now = stated(known.br.ledger().checkpoint)
+    node = retired(known, rotated(known, known.br, "log", "cosign_pq"), "log", "cosign_pq")
+    forged = stolen.sign(replace(now, size=1 << 20, root=bytes(32)))
+    with pytest.raises(Unproven):
+        behind.opened(node.parts, forged)
+    assert behind.opened(node.parts, node.ledger().checkpoint).size == node.ledger().size
+
+
+def test_a_store_from_before_a_rotation_knows_what_the_newest_keys_signed(known: World) -> None:
+    """Only its keys are newer than it, and what partners have seen is its own all the same."""
+    older = known.br.home.parent / "older"
+    shutil.copytree(known.br.home, older)
+    stores.part(older)
+    node = retired(known, rotated(known, known.br, "log", "cosign_pq"), "log", "cosign_pq")
+    shutil.rmtree(older / "keys")
+    shutil.copytree(node.home / "keys", older / "keys")
+    back = open_node(older, known.clock)
+    signed = behind.opened(back.parts, node.ledger().checkpoint)
+    with back.parts.database.read() as connection:
+        assert "were signed" in behind.against(connection, signed)
+    [why] = [each.what for each in check_start(back.parts) if "log key" in each.what]
+    assert "older than the keys" in why
+    back.parts.database.close()
