@@ -325,7 +325,11 @@ def publics_of(keys: NodeKeys, use: str) -> list[Any]:
 
 def jwk_of(key: EllipticCurvePrivateKey) -> dict[str, str]:
     """The public half of a key for credentials, as a JWK of exactly kty, crv, x, y."""
-    whole = ECKey.import_key(key.public_key()).as_dict(private=False)
+    return _jwk(key.public_key())
+
+
+def _jwk(public: EllipticCurvePublicKey) -> dict[str, str]:
+    whole = ECKey.import_key(public).as_dict(private=False)
     return {part: str(whole[part]) for part in ("kty", "crv", "x", "y")}
 
 
@@ -438,6 +442,10 @@ def _public(jwk: Jwk, where: str) -> EllipticCurvePublicKey:
     public = ECKey.import_key(dict(jwk)).public_key
     if not isinstance(public.curve, SECP256R1):
         raise Malformed("a card has a credential key of another curve", where=where)
+    if dict(jwk) != _jwk(public):
+        raise Malformed(
+            "a card has a credential key in another spelling", where=where, why="it has kty, crv, x, y"
+        )
     return public
 
 

@@ -260,3 +260,18 @@ def test_a_store_from_before_a_rotation_knows_what_the_newest_keys_signed(known:
     [why] = [each.what for each in check_start(back.parts) if "log key" in each.what]
     assert "older than the keys" in why
     back.parts.database.close()
+
+
+@pytest.mark.parametrize("change", [{"kid": "x"}, {"use": "sig"}, {"x": "="}])
+def test_a_key_for_credentials_has_one_spelling(known: World, change: dict[str, str]) -> None:
+    """Else a partner would take what no one else can check with the file that it is shown."""
+    [first] = known.br.parts.card.keys["credential"]
+    spelt = first.key | {
+        name: value if name != "x" else first.key["x"] + value for name, value in change.items()
+    }
+
+    def other(now: Card) -> Card:
+        return replace(now, keys={**now.keys, "credential": (replace(first, key=spelt),)})
+
+    with pytest.raises(Malformed):
+        rewritten(known.br, other)
