@@ -344,7 +344,7 @@ DERIVED = [
     ("br",
      "DELETE FROM act_receipt WHERE act IN (SELECT act FROM act WHERE CAST(content AS TEXT) LIKE '%start%')",
      "but what is proven of its acts makes SIGNED"),
-    ("br", "DELETE FROM peer", "it records the card of UY, which is gone"),
+    ("br", "DELETE FROM peer", "it records the card of aeo.uy.example, which is gone"),
     ("br", "INSERT INTO ledger_body SELECT seq + 4000, sealed FROM ledger_body LIMIT 1", "ledger_body holds"),
     ("br", "INSERT INTO ledger_body SELECT 6, sealed FROM ledger_body LIMIT 1", "two bodies are behind it"),
     ("br", "INSERT INTO log_entry SELECT log, seq + 4000, entry FROM log_entry WHERE log = 0",
