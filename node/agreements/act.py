@@ -192,20 +192,21 @@ def sign(act: Act, country: str, private_key: ECKey) -> Signature:
     return Signature(country, protected, signature)
 
 
-def verify(act: Act, signature: Signature, party: Party, later: LaterKeys = NO_LATER) -> None:
-    """Check that this party signed this act; raise `Unproven` otherwise."""
+def verify(act: Act, signature: Signature, party: Party, later: LaterKeys = NO_LATER) -> Mapping[str, str]:
+    """Check that this party signed this act; gives the key (JWK) it did with, or raises `Unproven`."""
     token = f"{signature.protected}.{b64u(act.encode())}.{signature.signature}"
-    keys = [ECKey.import_key(dict(each)) for each in (party.key, *later.get(party.country, ()))]
+    keys = [party.key, *later.get(party.country, ())]
     # The header is compared, not read: nothing in it can choose an algorithm, or a key but one of these.
     told = _protected(token) if signature.country == party.country else None
-    key = next((each for each in keys if told == _header(party.country, each.thumbprint())), None)
+    key = next((each for each in keys if told == _header(party.country, _thumbprint(each))), None)
     if key is None:
         raise _unproven(act, party, "its header is not the one this party signs with")
     try:
         unb64u(signature.signature)
-        jws.deserialize_compact(token, key, algorithms=[ALGORITHM])
+        jws.deserialize_compact(token, ECKey.import_key(dict(key)), algorithms=[ALGORITHM])
     except (JoseError, Malformed, ValueError):
         raise _unproven(act, party, "it does not hold over this act with this party's key") from None
+    return key
 
 
 def parse_act(json: object) -> Act:
@@ -245,6 +246,10 @@ def parse(json: object) -> Instrument:
 
 def _header(country: str, thumbprint: str) -> dict[str, str]:
     return {"alg": ALGORITHM, "kid": f"{country}:{thumbprint}", "typ": TYPE}
+
+
+def _thumbprint(key: Mapping[str, str]) -> str:
+    return str(ECKey.import_key(dict(key)).thumbprint())
 
 
 def _protected(token: str) -> object:

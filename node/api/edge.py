@@ -19,11 +19,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.api import problems
-from node.errors import Busy, Damaged, Forbidden, Refusal, TooMuch
+from node.errors import Busy, Damaged, Refusal, TooMuch
 from node.exchange import requests
 from node.exchange.card import Card
 from node.exchange.requests import Message, RememberedReplays, Replays
-from node.service.accusing import is_frozen
+from node.service.accusing import check_told
 from node.service.parts import Parts
 from node.service.sequencer import Work
 from node.service.tokens import Caller, Gate
@@ -163,9 +163,7 @@ class PeerGate:
             parts.settings.clock_skew_s,
         )
         with parts.database.glance() as connection:
-            if is_frozen(connection, cards[name]):
-                do = "speak with this administration; a node that succeeds this one is heard again"
-                raise Forbidden("nothing is told to this node: it was frozen here", where=name, do=do)
+            check_told(connection, cards[name])
         return cards[name]
 
 

@@ -14,7 +14,8 @@ from node.exchange import serving
 from node.exchange.card import Card
 from node.exchange.serving import CURSORS_LIMIT, Cursors
 from node.ledger.encoding import parse_decimal
-from node.service import behind, holding
+from node.service import behind, holding, introduction
+from node.service.accusing import check_told
 from node.service.batch import open_body
 from node.service.introduction import NoteHeld
 from node.service.parts import Parts
@@ -93,11 +94,13 @@ async def held(
 
 def _seen(node: Parts, peer: Card) -> list[str]:
     with node.database.read() as connection:
+        check_told(connection, peer)
         return behind.seen_of(connection, node.country, peer)
 
 
 def _held(node: Parts, peer: Card, ledger: int, at: dict[str, int]) -> dict[str, object]:
     with node.database.read() as connection:
+        check_told(connection, peer)
         return holding.held(node, connection, peer, ledger, at)
 
 
@@ -109,13 +112,14 @@ def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
 
 def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
     with node.database.read() as connection:
+        check_told(connection, peer)
         if why := behind.told(node, connection):
             raise Busy("this node has no news: its store is older than what it has signed", why=why)
         standings = node.standings.current(connection)
         return serving.news(
             connection,
             standings,
-            node.card,
+            introduction.newest(node, connection),
             peer,
             cursors,
             node.settings.page_limit,

@@ -75,8 +75,16 @@ def _ending(
         return
     parts = app.parts_of(old)
     with nullcontext() if parts.database.is_shared else alone(old):
-        note = checkpoint.read_text(encoding="utf-8") if checkpoint else ""
+        note = _note(checkpoint) if checkpoint else ""
         yield succession.predecessor(parts, name, country, note)
+
+
+def _note(checkpoint: Path) -> str:
+    try:
+        return checkpoint.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        do = "give the signed note as a partner kept it: `aeo incidents --show NUMBER -o FILE`"
+        raise Malformed("this is not a checkpoint", where=str(checkpoint), do=do) from None
 
 
 def _make(home: Path, values: dict[str, Any], before: Predecessor | None) -> None:

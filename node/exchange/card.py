@@ -45,6 +45,8 @@ ENDORSED = ("log", "credential")
 """Keys that the one before signs."""
 MOST_VALID = 2
 """Of one use at a time: the newest, and the one before while peers learn of it."""
+MOST_CARDS = 1000
+"""Of one node, one after the other: its partners keep each of them in their ledgers."""
 VERSION = 3
 
 Jwk = Mapping[str, Any]
@@ -160,6 +162,10 @@ class Card:
         keys = [each.key for each in self.keys["credential"]]
         return keys[keys.index(dict(jwk)) + 1 :] if dict(jwk) in keys else []
 
+    def ended(self, jwk: Jwk) -> int | None:
+        """Up to which ledger entry a key for credentials and acts counts; None while it is in use."""
+        return next((each.until for each in self.keys["credential"] if each.key == dict(jwk)), None)
+
     @cached_property
     def _credential_keys(self) -> dict[str, tuple[EllipticCurvePublicKey, CardKey]]:
         keys = self.keys["credential"]
@@ -203,7 +209,7 @@ def renew(known: Card, administration: str, address: str, keys: NodeKeys, seq: i
     """The card behind `known`, which the ledger will hold at `seq`; None when it would say the same.
 
     Keys that `known` does not have are introduced, and those no longer held are retired. `Conflict` when keys
-    are held that cannot follow: a retired one, or one whose predecessor is gone.
+    are held that cannot follow: a retired one, a strange one, or one whose predecessor is gone.
     """
     held = {use: _held(known, use, keys, seq) for use in KEYS}
     new = replace(known, administration=administration, address=address, keys=held)
@@ -217,12 +223,13 @@ def _held(known: Card, use: str, keys: NodeKeys, seq: int) -> tuple[CardKey, ...
     if public != listed[-1].key:
         if public in [each.key for each in listed] or older != [listed[-1].key]:
             why = "its newest key is neither the one in use nor the older one beside it"
-            do = (
-                "restore the newest keys from your key backup; without them this node cannot be trusted again"
-            )
+            do = "restore the newest keys from your key backup; or the store, if that is older than the keys"
             raise Conflict(f"the {use} key is not the one that the node's card names", why=why, do=do)
         by = _endorsed(known.name, use, public, keys) if use in ENDORSED else ""
         listed = (*listed, CardKey(public, seq, by=by))
+    elif not all(each in known.of(use) for each in older):
+        do = "take it away from beside the newer one: partners refuse what it signs"
+        raise Conflict(f"the older {use} key was retired, or is none of the node's card", do=do)
     in_use = (public, *older)
     return tuple(
         replace(each, until=seq) if each.until is None and each.key not in in_use else each for each in listed
@@ -237,6 +244,21 @@ def check_follows(known: Card, new: Card) -> None:
         why = f"card {new.number} of {new.name} does not begin with card {known.number} of {known.name}"
         do = "find out why the peer's card changed before anything else"
         raise Unproven("a card does not follow the one that is pinned", where=new.country, why=why, do=do)
+
+
+def turns(known: Card, new: Card) -> list[int]:
+    """The ledger entries where keys begin or end to count by a later card, and by the known one do not."""
+    told = list[int]()
+    for use in KEYS:
+        before, after = known.keys[use], new.keys[use]
+        ended = [each.until for each in before] + [None] * (len(after) - len(before))
+        told += [each.since for each in after[len(before) :]]
+        told += [
+            each.until
+            for each, end in zip(after, ended, strict=True)
+            if each.until is not None and end is None
+        ]
+    return told
 
 
 def _begins(known: Sequence[CardKey], new: Sequence[CardKey]) -> bool:
@@ -302,7 +324,11 @@ def publics_of(keys: NodeKeys, use: str) -> list[Any]:
 
 def jwk_of(key: EllipticCurvePrivateKey) -> dict[str, str]:
     """The public half of a key for credentials, as a JWK of exactly kty, crv, x, y."""
-    whole = ECKey.import_key(key.public_key()).as_dict(private=False)
+    return _jwk(key.public_key())
+
+
+def _jwk(public: EllipticCurvePublicKey) -> dict[str, str]:
+    whole = ECKey.import_key(public).as_dict(private=False)
     return {part: str(whole[part]) for part in ("kty", "crv", "x", "y")}
 
 
@@ -337,13 +363,13 @@ def _card(content: canonical.Json, text: str) -> Card:
         raise Malformed(f"this is not a card of version {VERSION}", do="ask its node for the newest")
     texts = {name: content[name] for name in ("name", "country", "administration", "address")}
     wrong = [
-        problem(name, value, "must be a text of 1 to 200 characters")
+        problem(name, value, "must be a text of 1 to 200 characters that can be printed")
         for name, value in texts.items()
         if not _is_text(value)
     ]
     number, keys = content["number"], content["keys"]
-    if type(number) is not int or number < 1:
-        wrong.append(problem("number", number, "must be a whole number from 1"))
+    if type(number) is not int or not 1 <= number <= MOST_CARDS:
+        wrong.append(problem("number", number, f"must be a whole number from 1 to {MOST_CARDS}"))
     if not isinstance(keys, dict) or set(keys) != set(KEYS):
         wrong.append(problem("keys", keys, "must hold " + ", ".join(KEYS)))
     else:
@@ -415,8 +441,12 @@ def _public(jwk: Jwk, where: str) -> EllipticCurvePublicKey:
     public = ECKey.import_key(dict(jwk)).public_key
     if not isinstance(public.curve, SECP256R1):
         raise Malformed("a card has a credential key of another curve", where=where)
+    if dict(jwk) != _jwk(public):
+        raise Malformed(
+            "a card has a credential key in another spelling", where=where, why="it has kty, crv, x, y"
+        )
     return public
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 200
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()

@@ -158,14 +158,21 @@ def newest_card(brought: CardPart | None, known: Card) -> Card:
     return new
 
 
-def check_recorded(brought: CardPart, new: Card, signed: Checkpoint) -> None:
-    """`Unproven` unless the peer's ledger, under the checkpoint that came with the card, holds it."""
+def check_recorded(brought: CardPart, known: Card, new: Card, signed: Checkpoint, copied: int) -> None:
+    """`Unproven` unless the peer's ledger, under the checkpoint that came with the card, holds it.
+
+    It stands behind the `copied` entries that came with earlier cards, and so does the place where any key
+    begins or ends to count: what was signed under those cards cannot be disowned, nor signed afterwards.
+    """
     encoded = brought.entry.encode()
     entry = LedgerEntry.decode(encoded)
     if (entry.country, entry.type) != (new.country, "key"):
         raise Unproven("a card is not recorded as one", where=new.name, why=f"entry {entry.seq}")
     if commitment(unb64u(brought.salt), canonical.encode({"v": 1, "card": new.text})) != entry.commit:
         raise Unproven("the ledger entry of a card commits to another", where=new.name)
+    if not all(copied <= place <= entry.seq for place in card.turns(known, new)):
+        why = f"it stands at entry {entry.seq}, behind {copied} that came with an earlier card"
+        raise Unproven("a key begins or ends at a place where no card says so", where=new.name, why=why)
     verify_inclusion(entry.seq, signed.size, leaf_hash(encoded), hashes(brought.proof), signed.root)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from node.errors import Conflict, Refusal, Unproven
+from node.errors import Conflict, Forbidden, Refusal, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import Proven, signed_part
 from node.ledger import moment, tiles
@@ -51,6 +51,13 @@ def is_frozen(connection: Connection, peer: Card) -> bool:
     return incidents.is_open(connection, peer.name, FROZEN)
 
 
+def check_told(connection: Connection, peer: Card) -> None:
+    """`Forbidden` if people froze a peer: nothing is told to it, also where it asked before."""
+    if is_frozen(connection, peer):
+        do = "speak with this administration; a node that succeeds this one is heard again"
+        raise Forbidden("nothing is told to this node: it was frozen here", where=peer.name, do=do)
+
+
 def freeze(connection: Connection, peer: Card, why: str, time: str) -> None:
     """Freeze a peer at what is proven of it; the evidence is the checkpoint of its ledger."""
     head = logs.head_of(connection, ledger_origin(peer.name))
@@ -76,8 +83,8 @@ def hold(connection: Connection, peer: Card, proven: Proven, now_ms: int, skew_s
     """
     checkpoint, origin, time = proven.checkpoint, proven.checkpoint.origin, moment.format(now_ms)
     seen = witnessed.seen(connection, origin)
-    if seen is not None and seen.size <= checkpoint.size:
-        _check_begins(connection, peer, origin, seen, proven)
+    if seen is not None:
+        check_begins(connection, peer, proven, _read_copy(connection, origin))
     if seen is None or seen.size < checkpoint.size:
         see(connection, peer, checkpoint, proven.note, time)
     elif seen.mark <= checkpoint.size < seen.size:
@@ -98,11 +105,17 @@ def recorded(connection: Connection, origin: str) -> tuple[int, bytes]:
     return (head.size, head.root) if head and head.size > known[0] else known
 
 
-def _check_begins(connection: Connection, peer: Card, origin: str, seen: Seen, proven: Proven) -> None:
-    if seen.root == copied_root(connection, origin, seen.size):
+def check_begins(connection: Connection, peer: Card, proven: Proven, read_tile: ReadTile) -> None:
+    """`Forked` unless the tree that these tiles make of a whole log begins with what was seen of it."""
+    origin, seen = proven.checkpoint.origin, witnessed.seen(connection, proven.checkpoint.origin)
+    if (
+        seen is None
+        or seen.size > proven.checkpoint.size
+        or tiles.tree_root(read_tile, seen.size) == seen.root
+    ):
         return
     newer = _signed(peer, origin, proven.note)
-    found = between(seen.note, newer, peer.verifiers(origin, ever=True), _read_copy(connection, origin))
+    found = between(seen.note, newer, peer.verifiers(origin, ever=True), read_tile)
     if found is not None:
         raise Forked(found)
 

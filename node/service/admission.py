@@ -11,6 +11,7 @@ from node.errors import Conflict, NotFound, Unproven
 from node.exchange import card, sealing
 from node.exchange.card import Card, check_follows, ledger_origin
 from node.exchange.outgoing import held_key, new_epoch
+from node.exchange.peers import Peers
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
 from node.service.accusing import check_believed, copied_root, freeze, is_frozen
@@ -30,7 +31,10 @@ class AdmitPeer:
     tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> Card:
-        """Pin it; `Unproven` when the fingerprint is another card's, `Conflict` when it replaces one."""
+        """Pin it; `Unproven` when the fingerprint is another card's, `Conflict` when it replaces one.
+
+        Of a node that is not believed no later card is pinned: whoever has its keys can write one.
+        """
         peer = card.read(self.card)
         given = "".join(self.fingerprint.split()).upper().encode()
         if not hmac.compare_digest(given, peer.fingerprint.replace(" ", "").encode()):
@@ -40,12 +44,13 @@ class AdmitPeer:
                 why="the card may have been replaced on its way",
                 do="compare it with the peer by telephone, as the command aeo card prints it there",
             )
-        pinned = batch.parts.peers.by_country(batch.connection)
+        peers = Peers()  # with what this batch pinned before
+        pinned = peers.by_country(batch.connection)
         if peer.country == batch.parts.country or peer.name == batch.parts.settings.name:
             raise Conflict(
                 "this is the node's own card or country", where=peer.name, do="ask the partner for its card"
             )
-        known, namesake = pinned.get(peer.country), batch.parts.cards(batch.connection).get(peer.name)
+        known, namesake = pinned.get(peer.country), peers.by_name(batch.connection).get(peer.name)
         if namesake is not None and namesake != known:
             why = "it is pinned for another country, or was succeeded by another node"
             raise Conflict("a peer of this name is known already", where=peer.name, why=why)
@@ -54,6 +59,8 @@ class AdmitPeer:
         if known and known.name != peer.name:
             succeed(batch, peer, known)
             known = None
+        if known is not None:
+            check_believed(batch.connection, known)
         pin(batch, peer, known)
         return peer
 
@@ -69,7 +76,7 @@ class RenewPeer:
 
     def run(self, batch: Batch) -> Card:
         """Pin it in place of the earlier one; `Unproven` when it does not follow that."""
-        known = batch.parts.peers.by_country(batch.connection).get(self.peer.country)
+        known = Peers().by_country(batch.connection).get(self.peer.country)
         if known is None:
             raise Unproven("a card came of a peer that is not pinned", where=self.peer.name)
         check_believed(batch.connection, known)

@@ -376,8 +376,11 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
 
 
 def _disowned_from(peer: Card, cards: Iterable[Card]) -> int | None:
-    """From which entry of its ledger on a node's successor disowns it; None where there is none."""
-    after = (card.succeeds for card in cards if card.succeeds)
+    """From which entry of its ledger on a node's successor disowns it; None where there is none.
+
+    A card may claim to succeed any node; only one of the same country was held against that one's.
+    """
+    after = (card.succeeds for card in cards if card.succeeds and card.country == peer.country)
     return next((each.size for each in after if each.name == peer.name), None)
 
 

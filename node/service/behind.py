@@ -20,9 +20,10 @@ from node.errors import Conflict, Malformed, NotFound, Refusal, Unproven
 from node.exchange import incoming
 from node.exchange.card import Card, ledger_origin
 from node.exchange.peers import PeerClient
+from node.keys import public_raw
 from node.ledger import moment, tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint, stated
-from node.ledger.note import read_note
+from node.ledger.note import ed25519_verifier, read_note
 from node.service.bookmark import FILE
 from node.service.findings import Finding
 from node.service.parts import Parts
@@ -42,15 +43,17 @@ DO: Final = "keep both as they are; `aeo recover` says what is lost"
 log = structlog.get_logger()
 
 
-def opened(parts: Parts, note: str) -> Checkpoint:
+def opened(parts: Parts, note: str, *, ever: bool = False) -> Checkpoint:
     """The checkpoint of a log of ours in a note that our own key signed.
 
-    `Unproven` or `Malformed` otherwise.
+    It is one in use, or one that we hold, for the store may be older than it. `ever`: or a retired one, where
+    the note is one that people vouch for. `Unproven` or `Malformed` otherwise.
     """
     origin = read_note(note)[0].partition("\n")[0]
     if not origin.startswith(f"{parts.settings.name}/"):
         raise Unproven("a checkpoint is of no log of this node", where=origin)
-    return open_checkpoint(note, origin, parts.card.verifiers(origin, ever=True))
+    held = [ed25519_verifier(origin, public_raw(key)) for key in parts.keys.log]
+    return open_checkpoint(note, origin, {*parts.card.verifiers(origin, ever=ever), *held})
 
 
 def against(connection: Connection, signed: Checkpoint) -> str:
@@ -73,7 +76,7 @@ def check_record(parts: Parts, note: str, connection: Connection) -> Iterator[Fi
     if not note or logs.head(connection, LEDGER) is None:
         return
     try:
-        signed = opened(parts, note)
+        signed = opened(parts, note, ever=True)
         if signed.origin != ledger_origin(parts.settings.name):
             raise Unproven("it is not of the ledger", where=signed.origin)
     except Refusal as refusal:

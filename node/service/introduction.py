@@ -11,13 +11,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from node.errors import Conflict
+from node.errors import Conflict, Unproven
 from node.exchange import card
 from node.exchange.card import Card
 from node.ledger import canonical
 from node.ledger.checkpoint import stated
 from node.ledger.note import joined
-from node.service.batch import Batch
+from node.service.batch import Batch, open_body, seal_body
 from node.service.findings import Finding
 from node.service.parts import Parts
 from node.store import access, channels, logs, witnessed
@@ -47,7 +47,13 @@ class Introduce:
     tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> Card:
-        """Record a new card if there is one to write; `Conflict` as `card.renew`."""
+        """Record a new card if there is one to write; `Conflict` as `card.renew`.
+
+        The first body of the ledger is sealed anew with the newest store key, which shows that it is in use.
+        """
+        if not is_store_key_in_use(batch.parts, batch.connection):
+            opened = open_body(batch.parts, 0, logs.body(batch.connection, 0))
+            logs.set_body(batch.connection, 0, seal_body(batch.parts, 0, *opened))
         known = card.read(access.own_card(batch.connection))
         new = renewed(batch.parts, known, batch.next_seq)
         if new is None:
@@ -73,14 +79,36 @@ class NoteHeld:
         access.holds(batch.connection, self.peer, self.number)
 
 
+def newest(parts: Parts, connection: Connection) -> Card:
+    """The node's card as this state of the store has it: another process may have written it just now."""
+    text, own = access.own_card(connection), parts.card
+    if text == own.text:
+        return own
+    new = card.read(text)
+    if new.number > own.number:
+        parts.own.become(new)
+    return new
+
+
 def is_due(parts: Parts, connection: Connection) -> bool:
     """Whether there is a card to write, or keys that cannot follow; goes by the newest card from now on."""
     known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)
     parts.own.become(known)
     try:
-        return renewed(parts, known, head.size if head else 0) is not None
+        is_new = renewed(parts, known, head.size if head else 0) is not None
+        return is_new or not is_store_key_in_use(parts, connection)
     except Conflict:
         return True
+
+
+def is_store_key_in_use(parts: Parts, connection: Connection) -> bool:
+    """Whether the node was started with its newest store key since that was made."""
+    newest = replace(parts, keys=replace(parts.keys, store=parts.keys.store[:1]))
+    try:
+        open_body(newest, 0, logs.body(connection, 0))
+    except Unproven:
+        return False
+    return True
 
 
 def renewed(parts: Parts, known: Card, seq: int) -> Card | None:
@@ -96,6 +124,11 @@ def check_keys(parts: Parts, connection: Connection) -> Iterator[Finding]:
         renewed(parts, known, head.size if head else 0)
     except Conflict as refusal:
         yield Finding(CARD, -1, refusal.sentence())
+    try:
+        open_body(parts, 0, logs.body(connection, 0))
+    except Unproven:
+        what = "the store key opens nothing in it: restore the newest one from your key backup"
+        yield Finding("store", -1, what)
 
 
 def _sign_again(batch: Batch) -> None:

@@ -117,7 +117,7 @@ class Merge:
             with _noting(refused):
                 if not told.acts.keys() | known.keys() >= set(instrument.act.lifts):
                     raise Unproven("an act takes back or lifts one that is not known here", where=number)
-                self._act(batch, told.agreement, number, instrument, known)
+                self._act(batch, standing, number, instrument, known, receipt)
                 if receipt is not None and number in known and number not in proven:
                     self._receipt(batch, standing, number, instrument.act, receipt)
                     has_receipts = True
@@ -125,14 +125,25 @@ class Merge:
             self._note_broken_promises(batch, told.agreement.id)
 
     def _act(
-        self, batch: Batch, agreement: Agreement, number: str, told: Instrument, known: dict[str, state.Known]
+        self,
+        batch: Batch,
+        standing: Standing,
+        number: str,
+        told: Instrument,
+        known: dict[str, state.Known],
+        receipt: Mapping[str, Any] | None,
     ) -> None:
         """Add what is new of an act: itself, and signatures that hold."""
+        agreement = standing.agreement
         own, (act, signed) = batch.parts.country, known.get(number, (told.act, ()))
         later = later_keys(agreement, batch.parts.cards(batch.connection))
         new = {each.country: each for each in told.signatures if each.country not in (*signed, own)}
         for signature in new.values():
-            acts.verify(act, signature, agreement.party(signature.country), later)
+            party = agreement.party(signature.country)
+            key = acts.verify(act, signature, party, later)
+            card = batch.parts.cards(batch.connection).get(party.name)
+            if card is not None and (until := card.ended(key)) is not None:
+                self._check_before(batch, standing, act, party.country, until, receipt)
         if number not in known and new:
             for country in new:
                 state.admit(agreement, act, country, own, known)
@@ -140,6 +151,28 @@ class Merge:
         for signature in new.values():
             put_signature(batch, act, signature)
             known[number] = (act, (*signed, *new))
+
+    def _check_before(
+        self,
+        batch: Batch,
+        standing: Standing,
+        act: Act,
+        country: str,
+        until: int,
+        receipt: Mapping[str, Any] | None,
+    ) -> None:
+        """`Unproven` unless a party's ledger has its signature before entry `until`, where its key ended."""
+        if country == self.peer.country and receipt is not None:
+            entry = self._proven(batch, standing, act, receipt)
+            recorded = acts.parse(receipt["body"]["instrument"])
+            later = later_keys(standing.agreement, batch.parts.cards(batch.connection))
+            if entry.seq < until and country in recorded.signed_by(standing.agreement, later):
+                return
+        why = f"it counted up to entry {until - 1} of its party's ledger, which is not proven to have the act"
+        do = "ask the party to take it back and to propose it again"
+        raise Unproven(
+            "an act is signed with a key that was retired", where=f"{act.id}, {country}", why=why, do=do
+        )
 
     def _receipt(
         self, batch: Batch, standing: Standing, number: str, act: Act, receipt: Mapping[str, Any]
@@ -149,15 +182,19 @@ class Merge:
                 "a receipt came for an act that its party withdrew, and none for the withdrawal",
                 where=number,
             )
+        self._proven(batch, standing, act, receipt)
+        text = canonical.encode(dict(receipt)).decode()
+        agreements.put_receipt(batch.connection, number, self.peer.country, text)
+        batch.forget_lines()
+
+    def _proven(self, batch: Batch, standing: Standing, act: Act, receipt: Mapping[str, Any]) -> LedgerEntry:
+        """The entry of the peer's ledger that a receipt proves to hold an act."""
         followed = logs.head_of(batch.connection, ledger_origin(self.peer.name))
         if followed is None:
             raise Unproven("a receipt came from a ledger that we do not follow", where=self.peer.name)
         leaf_at = logs.leaf_reader(batch.connection, followed)
         cards = batch.parts.cards(batch.connection)
-        check_receipt(receipt, act, standing, self.peer, leaf_at, batch.today, cards)
-        text = canonical.encode(dict(receipt)).decode()
-        agreements.put_receipt(batch.connection, number, self.peer.country, text)
-        batch.forget_lines()
+        return check_receipt(receipt, act, standing, self.peer, leaf_at, batch.today, cards)
 
     def _note_broken_promises(self, batch: Batch, agreement: str) -> None:
         """Keep as an incident that a peer entered in its ledger what it had withdrawn there before."""
@@ -229,11 +266,15 @@ def check_receipt(
     leaf_at: LeafAt,
     today: str,
     cards: Mapping[str, Card],
-) -> None:
-    """`Unproven` unless the peer's ledger, as we follow it, holds this act with enough signatures."""
+) -> LedgerEntry:
+    """The entry of the peer's ledger, as we follow it, that holds this act with enough signatures.
+
+    `Unproven` when there is none.
+    """
     entry = receipt_entry(receipt, act, standing.agreement, standing.contract, peer, today, cards)
     if leaf_at(entry.seq) != leaf_hash(entry.encode()):
         raise Unproven("a receipt rests on another tree than the one we follow", where=peer.name)
+    return entry
 
 
 def receipt_entry(

@@ -65,6 +65,11 @@ class Followed:
         """Whether our copy is complete with these leaves."""
         return self.grown.size == self.proven.checkpoint.size
 
+    def reader(self, connection: Connection) -> tiles.ReadTile:
+        """Reads the tiles of our copy with these leaves."""
+        kept, new = logs.tile_reader(connection, self.held.log), self.grown.tiles
+        return lambda level, index: new.get((level, index)) or kept(level, index)
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -132,13 +137,15 @@ def take(parts: Parts, peer: Card, news: News, renew: Renew) -> Taken:
         peer = incoming.newest_card(news.card, known)
         ledger = _followed(connection, peer, news.ledger, _latest_s(parts, now_ms))
         if news.card is not None:
-            incoming.check_recorded(news.card, peer, ledger.proven.checkpoint)
+            incoming.check_recorded(news.card, known, peer, ledger.proven.checkpoint, ledger.held.size)
         leaf_at = logs.leaf_reader(connection, ledger.held, ledger.leaves)
         waited = dict(expected(parts, connection, peer))
         checked = [
             _checked(parts, connection, peer, page, waited.pop(page.agreement, None), leaf_at, now_ms)
             for page in news.channels
         ]
+        if peer is not known and ledger.is_whole:
+            accusing.check_begins(connection, peer, ledger.proven, ledger.reader(connection))
     if peer is not known:
         renew(peer)
     time, skew_s = moment.format(now_ms), parts.settings.clock_skew_s

@@ -189,7 +189,7 @@ def _claims(parts: Parts, clients: Mapping[str, PeerClient], report: Report) -> 
         report.tell(FILE, error.strerror or str(error))
     for by, note in shown:
         try:
-            found += [Claim(behind.opened(parts, note), by)] if note else []
+            found += [Claim(behind.opened(parts, note, ever=True), by)] if note else []
         except Refusal as refusal:
             report.tell(by, refusal.sentence())
     for name, client in clients.items():

@@ -16,6 +16,7 @@ from node.errors import Conflict, Malformed, problem
 from node.exchange.card import KEYS, CardKey, publics_of
 from node.ledger import canonical
 from node.service import introduction
+from node.service.accusing import is_frozen
 from node.service.parts import Parts
 from node.service.rewrapping import Told, rewrap
 from node.store import access
@@ -27,7 +28,7 @@ START: Final = "stop the node and start it again: `aeo serve`"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The number of the node's card, the keys on it, and which card each partner has."""
+    """The number of the node's card, the keys on it, and which card each partner has that is told of them."""
 
     number: int
     keys: dict[str, tuple[CardKey, ...]]
@@ -55,8 +56,10 @@ def key_id(key: CardKey) -> str:
 def state(parts: Parts) -> State:
     """What is in use."""
     with parts.database.read() as connection:
+        cards = parts.peers.by_country(connection).values()
+        told = {each.name for each in cards if not is_frozen(connection, each)}
+        partners = {row["name"]: row["holds"] for row in access.peers(connection) if row["name"] in told}
         is_due = introduction.is_due(parts, connection)
-        partners = {row["name"]: row["holds"] for row in access.peers(connection)}
     return State(parts.card.number, dict(parts.card.keys), partners, is_due, len(parts.keys.store))
 
 
@@ -85,10 +88,18 @@ def retire(parts: Parts, home: Path, uses: Sequence[str], *, even_so: bool, told
         do = "wait for them; with `--even-so` they refuse this node's requests until they have asked it"
         raise Conflict(f"partners have not heard of card {now.number}", where=", ".join(lacking), do=do)
     if STORE in uses:
+        _check_store_key_in_use(parts)
         rewrap(parts, told)
     for use in uses:
         keys.retire(folder, use)
     return START
+
+
+def _check_store_key_in_use(parts: Parts) -> None:
+    """`Conflict` when a node that runs may still write with the older key alone."""
+    with parts.database.read() as connection:
+        if not introduction.is_store_key_in_use(parts, connection):
+            raise Conflict("the node has not been started with its newest key yet", where=STORE, do=START)
 
 
 def _folder(parts: Parts, home: Path, uses: Sequence[str]) -> Path:

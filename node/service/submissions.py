@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
+from sqlalchemy import Connection
 
 from node.errors import Busy, Malformed, NotFound, Refusal, Unproven
 from node.exchange import requests
@@ -28,6 +29,7 @@ from node.ledger.policy import Policy
 from node.ledger.tiles import Tree
 from node.ledger.witness import SIZE_TYPE, request
 from node.service import behind
+from node.service.accusing import is_frozen
 from node.service.parts import Parts
 from node.store import logs, witnessed
 from node.store.logs import Head
@@ -152,11 +154,12 @@ class Submissions:
                 return
             head, policy = logs.head(connection, LEDGER), parts.policy(connection)
             kept = witnessed.cosigned(connection, head.origin) if head else None
+            frozen = self._frozen(connection)
         if head is None or (kept and kept.size >= head.size and is_quorum(policy, kept.note)):
             return
         if head.size <= self._asked and time.monotonic() < self._again_s:
             return
-        free = [each for each in self._of(head.origin, policy) if each.is_free()]
+        free = [each for each in self._of(head.origin, policy, frozen) if each.is_free()]
         if not free:
             return
         self._asked, self._again_s = head.size, time.monotonic() + LOOK_S
@@ -181,6 +184,11 @@ class Submissions:
                 self._keep(gathered)
         except Exception as error:  # noqa: BLE001  # whatever witnesses answer, nobody waits for this one
             log.error("cosignatures that came late could not be kept", why=repr(error))
+
+    def _frozen(self, connection: Connection) -> set[str]:
+        """Where frozen peers would be asked: who has their keys is told nothing, and counts for nothing."""
+        peers = self._parts.peers.by_country(connection).values()
+        return {each.address + WITNESS_PATH for each in peers if is_frozen(connection, each)}
 
     def _asking(self, target: Target, head: Head) -> Callable[[], str]:
         settings, tree = self._parts.settings, self._tree(head)
@@ -221,11 +229,11 @@ class Submissions:
     def _is_worse(self, gathered: "Gathered", note: str) -> bool:
         return is_quorum(gathered.policy, note) and not gathered.is_quorum
 
-    def _of(self, origin: str, policy: Policy) -> list[Target]:
+    def _of(self, origin: str, policy: Policy, frozen: set[str]) -> list[Target]:
         """The witnesses of a policy that can be asked, each once however many keys it has."""
         by_url: dict[str, list[Verifier]] = {}
         for each in policy.witnesses.values():
-            if each.url:
+            if each.url and each.url not in frozen:
                 by_url.setdefault(each.url, []).append(each.verifier)
         return [self._target(origin, url, keys) for url, keys in by_url.items()]
 
@@ -244,17 +252,21 @@ class Submissions:
             return
         self._handed_on_s = time.monotonic()
         with self._parts.database.read() as connection:
-            cards = self._parts.peers.by_country(connection)
+            cards, frozen = self._parts.peers.by_country(connection), self._frozen(connection)
             lines = self._parts.lines(connection, self._parts.today())
             own = [(logs.head(connection, line.channel.log), line.channel.partner) for line in lines]
             copies = [
                 (logs.head_of(connection, ledger_origin(card.name)), country)
                 for country, card in cards.items()
             ]
+        heard = {
+            country: card for country, card in cards.items() if card.address + WITNESS_PATH not in frozen
+        }
         for head, partner in own:
-            self._ask_partner(head, cards[partner])
+            if partner in heard:
+                self._ask_partner(head, heard[partner])
         for head, country in copies:
-            for other in (card for each, card in cards.items() if each != country):
+            for other in (card for each, card in heard.items() if each != country):
                 self._show(head, other)
 
     def _ask_partner(self, head: Head | None, partner: Card) -> None:

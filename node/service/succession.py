@@ -56,7 +56,7 @@ def predecessor(old: Parts, name: str, country: str, note: str = "") -> Predeces
         do = "give the successor the same country and another name"
         raise Conflict("a node is succeeded by another one of the same country", why=why, do=do)
     note = note or _newest(old)
-    signed = behind.opened(old, note)
+    signed = behind.opened(old, note, ever=True)
     with old.database.read() as connection:
         head = logs.head(connection, LEDGER)
         size = head.size if head else 0

@@ -168,7 +168,10 @@ _signatory: Signatory
 
 def _begin(issuer: str, kid: str, key_place: str, home: Path) -> None:
     global _signatory  # noqa: PLW0603  # what all the work of a process needs
-    _signatory = Signatory(issuer, kid, es256_signer(keys.load_one(key_place, home, "credential")[0]))
+    held = keys.load_one(key_place, home, "credential")
+    # Where a key was rotated since, the newest in the folder is not the one that this node signs with yet.
+    [key] = [each for each in held if card.credential_kid(issuer, card.jwk_of(each)) == kid]
+    _signatory = Signatory(issuer, kid, es256_signer(key))
 
 
 def _as_json(rows: Sequence[Fields]) -> bytes:

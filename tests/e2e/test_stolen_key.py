@@ -105,3 +105,21 @@ def test_wrong_words_make_no_node(tmp_path: Path, option: tuple[str, str], said:
     assert done.returncode == 2, done.stdout
     assert said in done.stderr, done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_is_no_text_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "junk").write_bytes(b"\xff\xfe")
+    for home, more in (("br", ()), ("br2", ("--succeeds", "br", "--checkpoint", "junk"))):
+        arguments = ["init", "--home", home, "--country", "BR", "--name", f"aeo.{home}.example", *more]
+        done = subprocess.run(
+            [sys.executable, "-m", "node", *arguments, "--address", "http://127.0.0.1:9"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT)},
+        )
+    assert done.returncode == 2
+    assert "not a checkpoint" in done.stderr
+    assert not (tmp_path / "br2").exists()

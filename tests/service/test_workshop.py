@@ -18,6 +18,7 @@ from clients.bench.operators import operator
 from clients.bench.postgres import Server
 from clients.demo.waiting import until
 from contracts.evaluation import Answer
+from node import keys
 from node.exchange import incoming, versions
 from node.exchange.incoming import Disclosed, SetApart
 from node.exchange.outgoing import Line
@@ -63,6 +64,21 @@ def staffed(br: Node) -> Iterator[Workshop]:
     until(lambda: shop.is_ready, LIMIT_S)
     yield shop
     shop.close()
+
+
+def test_processes_begun_behind_a_rotation_sign_with_the_key_that_they_name(br: Node) -> None:
+    """The node that runs knows the older key only, until it is started again."""
+    keys.rotate(br.home / "keys", "credential")
+    shop = workshop(br, 1)
+    try:
+        shop.make(orders(br, WORTH), is_shown=False)
+        until(lambda: shop.is_ready, LIMIT_S)
+        for made in shop.make(orders(br, WORTH), is_shown=False):
+            packed = made.version.credential.packed(["tin"])
+            public = br.parts.card.credential_key(str(packed["kid"]), 0)
+            credential.verify_packed(packed, public, issuer=br.parts.settings.name)
+    finally:
+        shop.close()
 
 
 def orders(node: Node, count: int) -> list[Order]:
