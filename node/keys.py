@@ -82,11 +82,13 @@ def rotate(folder: Path, name: str) -> None:
     if not old.exists():
         os.link(current, old)
     new.replace(current)
+    _sync(folder)
 
 
 def retire(folder: Path, name: str) -> None:
     """Delete the older one of two keys in use; `NotFound` when there is only one."""
     check_older(folder, name).unlink()
+    _sync(folder)
 
 
 def check_older(folder: Path, name: str) -> Path:
@@ -147,6 +149,16 @@ def _usable(name: str, pem: bytes) -> PrivateKey | bytes:
     if name == "store":
         return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     return key  # type: ignore[return-value]  # isinstance above holds it to this name's kind
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable, where the system has a way to."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _write_new(path: Path, name: str) -> None:

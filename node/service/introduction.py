@@ -90,6 +90,18 @@ def newest(parts: Parts, connection: Connection) -> Card:
     return new
 
 
+def refusal(parts: Parts, connection: Connection) -> Conflict | None:
+    """The refusal of what a process would sign whose keys another process of the node has retired."""
+    if not parts.database.is_shared:  # one process writes, and its card is the newest
+        return None
+    known = newest(parts, connection)
+    gone = [use for use in card.ENDORSED if card.publics_of(parts.keys, use)[0] not in known.of(use)]
+    if not gone:
+        return None
+    why = f"card {known.number} has retired the key that it was started with: {', '.join(gone)}"
+    return Conflict("this process signs nothing any more", why=why, do="stop it and start it again")
+
+
 def is_due(parts: Parts, connection: Connection) -> bool:
     """Whether there is a card to write, or keys that cannot follow; goes by the newest card from now on."""
     known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)

@@ -174,7 +174,8 @@ class Sequencer:
     def _written(self, items: list[_Item]) -> list[Any]:
         """The answers of a batch that is durable."""
         with self._parts.database.write() as connection:
-            if (refusal := behind.refusal(self._parts, connection)) is not None:
+            refusal = behind.refusal(self._parts, connection) or introduction.refusal(self._parts, connection)
+            if refusal is not None:
                 return [refusal] * len(items)
             batch = Batch(self._parts, connection)
             batch.prepare(tin for item in items for tin in item.work.tins)
@@ -189,7 +190,7 @@ class Sequencer:
             if not self._keeper.is_due(self._parts):
                 return
             with self._parts.database.write() as connection:
-                if behind.told(self._parts, connection):
+                if behind.told(self._parts, connection) or introduction.refusal(self._parts, connection):
                     self._keeper.rest()
                     return
                 batch = Batch(self._parts, connection)

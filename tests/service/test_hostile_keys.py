@@ -275,3 +275,20 @@ def test_a_key_for_credentials_has_one_spelling(known: World, change: dict[str, 
 
     with pytest.raises(Malformed):
         rewritten(known.br, other)
+
+
+@pytest.mark.skipif(not stores.ON_POSTGRESQL, reason="one process writes a SQLite store")
+def test_a_process_that_was_started_with_a_retired_key_signs_nothing(known: World) -> None:
+    """Several processes of a node; one of them was forgotten when the others were started again."""
+    forgotten = known.br
+    keys.rotate(forgotten.home / "keys", "log")
+    other = open_node(forgotten.home, known.clock)
+    other.settle(Introduce())
+    with other.parts.database.read() as connection:
+        assert introduction.refusal(forgotten.parts, connection) is None, "both keys are in use"
+    keys.retire(forgotten.home / "keys", "log")
+    other = open_node(forgotten.home, known.clock)
+    other.settle(Introduce())
+    with other.parts.database.read() as connection:
+        assert introduction.refusal(other.parts, connection) is None
+        assert introduction.refusal(forgotten.parts, connection) is not None
