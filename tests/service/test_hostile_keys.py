@@ -286,9 +286,11 @@ def test_a_process_that_was_started_with_a_retired_key_signs_nothing(known: Worl
     other.settle(Introduce())
     with other.parts.database.read() as connection:
         assert introduction.refusal(forgotten.parts, connection) is None, "both keys are in use"
+    other.parts.database.close()
     keys.retire(forgotten.home / "keys", "log")
     other = open_node(forgotten.home, known.clock)
     other.settle(Introduce())
     with other.parts.database.read() as connection:
         assert introduction.refusal(other.parts, connection) is None
         assert introduction.refusal(forgotten.parts, connection) is not None
+    other.parts.database.close()
