@@ -301,6 +301,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.withdraw("unknown"),
             lambda: br.decisions("unknown"),
             lambda: br.add_peer("no card", ""),
+            lambda: br.freeze_peer("AR", "no peer of ours"),
             lambda: br.close_incident(1),
             lambda: br.incident(1),
             lambda: br.evidence(tin),
