@@ -39,6 +39,8 @@ ASKED_AT_ONCE = 16
 MOMENT_S = 0.05
 """How long the next round waits for the slower witnesses once a quorum is reached."""
 LOOK_S = 5.0
+ATTEMPTS = 4
+"""How often a witness is asked about one checkpoint while the size that it has recorded moves."""
 ANSWER_LIMIT_BYTES = 1 << 16
 FIRST_PAUSE_S = 0.5
 
@@ -86,11 +88,13 @@ class Target:
             return lines
 
     def _cosigned(self, note: str, tree: Tree, timeout_s: float) -> str:
-        answer = self._posted(note, tree, timeout_s)
-        if answer.status == 409:
+        for _ in range(ATTEMPTS):  # it records what comes with news too, and so may have moved meanwhile
+            answer = self._posted(note, tree, timeout_s)
+            if answer.status != 409:
+                break
             self.old = _size(answer)
-            if self.old <= tree.size:
-                answer = self._posted(note, tree, timeout_s)
+            if self.old > tree.size:
+                break
         told = answer.body.decode(errors="replace")
         if answer.status != 200:
             kind = {404: NotFound, 409: Busy, 429: Busy, 503: Busy}.get(answer.status, Unproven)
@@ -195,11 +199,20 @@ class Submissions:
 
         def asked() -> str:
             lines = target.ask(head.checkpoint, tree, settings.peer_timeout_s, settings.retry_s)
-            if head.log == LEDGER and target.contradicts:
+            if head.log == LEDGER and target.contradicts and not self._is_ahead(target):
                 self._look_back(target)
             return lines
 
         return asked
+
+    def _is_ahead(self, target: Target) -> bool:
+        """Whether the ledger has grown as far as a witness has seen it: it is asked about that at once."""
+        with self._parts.database.read() as connection:
+            head = logs.head(connection, LEDGER)
+        if head is None or head.size < target.old:
+            return False
+        target.contradicts, target.pause_s, target.again_s = False, 0.0, 0.0
+        return True
 
     def _look_back(self, target: Target) -> None:
         """A witness says that it has seen more of our ledger, or another: only our signature shows it."""
