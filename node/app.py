@@ -130,7 +130,9 @@ def build(parts: Parts) -> FastAPI:
     """The web application of a node; it writes and follows its peers while it runs."""
     sequencer = Sequencer(parts)
     replication = Replication(parts, sequencer)
-    presence = Presence(parts, sequencer, replication, Submissions(parts))
+    proofs = Receipts(parts)
+    submissions = Submissions(parts, lambda: proofs.is_awaited)
+    presence = Presence(parts, sequencer, replication, submissions)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
@@ -154,7 +156,7 @@ def build(parts: Parts) -> FastAPI:
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
     state.presence = presence
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
-    state.receipts, state.asked = Receipts(parts), {}
+    state.receipts, state.asked = proofs, {}
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)

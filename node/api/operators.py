@@ -1,6 +1,7 @@
 """Routes about operators: look up, search, history, changes; admit, import, status, consent."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -326,13 +327,14 @@ async def import_list(wanted: schemas.ImportList, request: Request, node: Node, 
 
 async def _settled(request: Request, node: Parts, work: AdmitOne | Amend, wait: Wait) -> Response:
     sequencer: Sequencer = request.app.state.sequencer
-    outcome: Outcome = await durable(node, sequencer, work)
-    told = outcome.to_json() | {"receipt": None, "cosigned_by": [], "witnessed": False}
-    if outcome.ledger_seq is not None:
-        receipts: Receipts = request.app.state.receipts
-        receipt = await awaited(node, receipts, outcome.ledger_seq, wait)
-        told |= {"receipt": receipt.text, "cosigned_by": list(receipt.cosigned_by)}
-        told["witnessed"] = receipt.is_witnessed
+    receipts: Receipts = request.app.state.receipts
+    with receipts.awaited() if wait == "witnessed" else nullcontext():
+        outcome: Outcome = await durable(node, sequencer, work)
+        told = outcome.to_json() | {"receipt": None, "cosigned_by": [], "witnessed": False}
+        if outcome.ledger_seq is not None:
+            receipt = await awaited(node, receipts, outcome.ledger_seq, wait)
+            told |= {"receipt": receipt.text, "cosigned_by": list(receipt.cosigned_by)}
+            told["witnessed"] = receipt.is_witnessed
     return json(told)
 
 

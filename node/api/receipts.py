@@ -1,6 +1,7 @@
 """Receipts: given with a change, at once or once witnesses have cosigned it, and again whenever asked for."""
 
 import time
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Literal
 
@@ -41,7 +42,8 @@ async def receipt(
     if size is not None:
         found = await node.database.ask(partial(receipts.at, seq, size))
     else:
-        found = await awaited(node, receipts, seq, wait)
+        with receipts.awaited() if wait == "witnessed" else nullcontext():
+            found = await awaited(node, receipts, seq, wait)
     found = await node.database.ask(partial(receipts.with_entry, seq, found))
     return PlainTextResponse(
         found.text, headers=UNKEPT | {"aeo-witnessed": "true" if found.is_witnessed else "false"}

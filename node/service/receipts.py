@@ -1,5 +1,7 @@
 """Receipts: proof that an entry is in the ledger, as a C2SP tlog-proof against a checkpoint that holds it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -40,8 +42,23 @@ class Receipts:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._waiting = 0
         self._newest: tuple[int, Tree, Anchor] | None = None
         self._last: tuple[str, Policy, Anchor] | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody may wait for cosignatures; of several processes each knows its own callers."""
+        return self._waiting > 0 or self._parts.database.is_shared
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Somebody waits for cosignatures; one thread counts, that of the event loop."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     def newest(self, seq: int) -> Receipt:
         """The receipt against the newest checkpoint; `NotFound` when the ledger has no such entry."""

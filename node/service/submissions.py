@@ -39,6 +39,8 @@ ASKED_AT_ONCE = 16
 MOMENT_S = 0.05
 """How long the next round waits for the slower witnesses once a quorum is reached."""
 LOOK_S = 5.0
+QUIET_S = 0.25
+"""Between two rounds for which nobody waits."""
 ATTEMPTS = 4
 """How often a witness is asked about one checkpoint while the size that it has recorded moves."""
 ANSWER_LIMIT_BYTES = 1 << 16
@@ -121,9 +123,10 @@ def _size(answer: Answered) -> int:
 class Submissions:
     """The thread of a leading process that asks for cosignatures."""
 
-    def __init__(self, parts: Parts) -> None:
-        """`start` begins to ask."""
-        self._parts = parts
+    def __init__(self, parts: Parts, is_awaited: Callable[[], bool]) -> None:
+        """`start` begins to ask; as long as nobody waits for cosignatures, only so often."""
+        self._parts, self._is_awaited = parts, is_awaited
+        self._quiet_until_s = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE, "witness")
@@ -148,10 +151,17 @@ class Submissions:
                     step()
                 except Exception as error:  # noqa: BLE001  # whatever witnesses answer, the next round comes
                     log.error("cosignatures could not be asked for", why=repr(error))
-            self._parts.bell.wait(heard, min(LOOK_S, self._parts.settings.audit_every_s))
+            pause_s = QUIET_S if self._is_quiet() else LOOK_S
+            self._parts.bell.wait(heard, min(pause_s, self._parts.settings.audit_every_s))
+
+    def _is_quiet(self) -> bool:
+        """Whether the next round can wait a little: it costs both nodes as much as a change does."""
+        return time.monotonic() < self._quiet_until_s and not self._is_awaited()
 
     def _round(self) -> None:
         """Ask about the newest checkpoint of the own ledger, once, and keep what is cosigned."""
+        if self._is_quiet():
+            return
         parts = self._parts
         with parts.database.read() as connection:
             if behind.told(parts, connection):
@@ -167,6 +177,7 @@ class Submissions:
         if not free:
             return
         self._asked, self._again_s = head.size, time.monotonic() + LOOK_S
+        self._quiet_until_s = time.monotonic() + QUIET_S
         asked = [self._pool.submit(self._asking(each, head)) for each in free]
         gathered = Gathered(head, policy)
         deadline_s = time.monotonic() + parts.settings.peer_timeout_s

@@ -296,7 +296,7 @@ def test_what_was_cosigned_before_a_rotation_counts_and_makes_room_for_what_come
     """What is kept bears the older key only; the policy that is made of the peers names the newest."""
     before = cosigned(known.br, known.uy)
     seq = before.head.size - 1
-    Submissions(known.br.parts)._keep(before)
+    Submissions(known.br.parts, lambda: True)._keep(before)
     for change in (rotated, retired):
         if is_given:
             give_policy(known.br, before.policy)
@@ -306,7 +306,7 @@ def test_what_was_cosigned_before_a_rotation_counts_and_makes_room_for_what_come
         assert found.is_witnessed
     assert (node.parts.given_policy is not None) is is_given
     after = cosigned(node, known.uy)
-    Submissions(node.parts)._keep(after)
+    Submissions(node.parts, lambda: True)._keep(after)
     with node.parts.database.read() as connection:
         kept = witnessed.cosigned(connection, ORIGIN)
     assert kept is not None
