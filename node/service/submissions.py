@@ -82,7 +82,7 @@ class Target:
             except Refusal as refusal:
                 self.pause_s = min(max(2 * self.pause_s, FIRST_PAUSE_S), retry_s)
                 self.again_s = time.monotonic() + self.pause_s
-                self.contradicts = isinstance(refusal, Unproven) or self.old > tree.size
+                self.contradicts = isinstance(refusal, Unproven)
                 tell = log.warning if isinstance(refusal, Unproven) else log.info
                 tell("no cosignature", witness=self.url, why=refusal.sentence())
                 return ""
@@ -210,20 +210,25 @@ class Submissions:
 
         def asked() -> str:
             lines = target.ask(head.checkpoint, tree, settings.peer_timeout_s, settings.retry_s)
-            if head.log == LEDGER and target.contradicts and not self._is_ahead(target):
+            if head.log == LEDGER and (target.contradicts or self._has_seen_more(target, tree.size)):
                 self._look_back(target)
             return lines
 
         return asked
 
-    def _is_ahead(self, target: Target) -> bool:
-        """Whether the ledger has grown as far as a witness has seen it: it is asked about that at once."""
+    def _has_seen_more(self, target: Target, asked: int) -> bool:
+        """Whether a witness has seen more of the ledger than there is.
+
+        Where the ledger has only grown since it was asked, with `asked` entries, it is asked again at once.
+        """
+        if target.old <= asked:
+            return False
         with self._parts.database.read() as connection:
             head = logs.head(connection, LEDGER)
         if head is None or head.size < target.old:
-            return False
-        target.contradicts, target.pause_s, target.again_s = False, 0.0, 0.0
-        return True
+            return True
+        target.pause_s, target.again_s = 0.0, 0.0
+        return False
 
     def _look_back(self, target: Target) -> None:
         """A witness says that it has seen more of our ledger, or another: only our signature shows it."""
