@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.service import stores
-from tests.service.world import World, make_world, open_world, operator
+from tests.service.world import World, make_world, open_world, opened, operator
 
 Made = tuple[Path, str]
 
@@ -76,7 +76,11 @@ def _copy(made: Made, folder: Path) -> Iterator[World]:
 
 @contextmanager
 def _for_one_test(made: Made, folder: Path) -> Iterator[World]:
-    with _copy(made, folder) as opened:
-        yield opened
-    for node in opened.nodes:
+    begun = len(opened)
+    with _copy(made, folder) as world:
+        yield world
+    for node in opened[begun:]:
+        node.parts.database.close()
+    del opened[begun:]
+    for node in world.nodes:
         stores.drop(node.home)

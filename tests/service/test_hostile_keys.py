@@ -216,6 +216,7 @@ def test_a_card_that_comes_with_a_second_history_is_not_pinned(known: World) -> 
     """The thief of all keys goes on from an older copy of the store, and rotates."""
     thief = World(known.clock, known.br, known.uy, known.agreement)
     honest = known.br.home.parent / "honest"
+    known.br.parts.database.close()
     shutil.copytree(known.br.home, honest)
     stores.part(honest)
     true = open_node(honest, known.clock)
@@ -248,6 +249,7 @@ def test_a_retired_key_does_not_stop_its_own_node(known: World) -> None:
 def test_a_store_from_before_a_rotation_knows_what_the_newest_keys_signed(known: World) -> None:
     """Only its keys are newer than it, and what partners have seen is its own all the same."""
     older = known.br.home.parent / "older"
+    known.br.parts.database.close()
     shutil.copytree(known.br.home, older)
     stores.part(older)
     node = retired(known, rotated(known, known.br, "log", "cosign_pq"), "log", "cosign_pq")

@@ -63,6 +63,9 @@ LEIS = (
     "98450000000000000614",
 )
 
+opened: "list[Node]" = []
+"""The nodes that a test has opened: those that it forgets are closed behind it."""
+
 Json = dict[str, Any]
 Tamper = Callable[[Json], None]
 
@@ -302,7 +305,8 @@ def make_home(home: Path, country: str) -> None:
 def open_node(home: Path, clock: Clock, seed: int = 0) -> Node:
     """Open the node that lives in `home`, as its process does at the start."""
     random = Random(f"{seed} {home.name}")
-    return Node(home, replace(parts_of(home), now_ms=clock, entropy=random.randbytes))
+    opened.append(Node(home, replace(parts_of(home), now_ms=clock, entropy=random.randbytes)))
+    return opened[-1]
 
 
 def open_world(folder: Path, agreement: str = "", seed: int = 0, ms: int = START_MS) -> World:
