@@ -76,15 +76,26 @@ def check_record(parts: Parts, note: str, connection: Connection) -> Iterator[Fi
     if not note or logs.head(connection, LEDGER) is None:
         return
     try:
+        signed = recorded(parts, note)
+    except Unproven as refusal:
+        yield Finding(FILE, -1, refusal.sentence())
+        return
+    if found := against(connection, signed):
+        yield Finding(FILE, -1, f"the store is an older copy, or another: {found}; {DO}")
+
+
+def recorded(parts: Parts, note: str) -> Checkpoint:
+    """The checkpoint of the ledger in the record beside the store; `Unproven` if this node signed no such."""
+    try:
         signed = opened(parts, note, ever=True)
         if signed.origin != ledger_origin(parts.settings.name):
             raise Unproven("it is not of the ledger", where=signed.origin)
     except Refusal as refusal:
         do = "find out who wrote there; if this node was made anew in an old folder, remove the file"
-        yield Finding(FILE, -1, f"it is no checkpoint that this node signed: {refusal.sentence()}; {do}")
-        return
-    if found := against(connection, signed):
-        yield Finding(FILE, -1, f"the store is an older copy, or another: {found}; {DO}")
+        raise Unproven(
+            "it is no checkpoint that this node signed", where=FILE, why=refusal.sentence(), do=do
+        ) from None
+    return signed
 
 
 # What a peer keeps of us, and we of it

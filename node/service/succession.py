@@ -79,8 +79,10 @@ def succeed(parts: Parts, before: Predecessor, told: Told) -> Carried:
 def _newest(old: Parts) -> str:
     """The largest checkpoint that others can have relied on: cosigned, or seen by a peer; else the newest.
 
-    A store that was put back may be behind it.
+    A store that was put back may be behind it; then what stands in the record beside it counts too.
+    `Unproven` when this node signed nothing such.
     """
+    recorded = old.bookmark.note()
     with old.database.read() as connection:
         head = logs.head(connection, LEDGER)
         if head is None:
@@ -90,6 +92,8 @@ def _newest(old: Parts) -> str:
         kept = witnessed.cosigned(connection, head.origin)
         seen = incidents.open_of_kind(connection, old.settings.name, behind.BEHIND)
         notes = [row["evidence"].decode() for row in seen] + ([kept.note] if kept else [])
+        if recorded and behind.against(connection, behind.recorded(old, recorded)):
+            notes.append(recorded)
         own = [note for note in notes if stated(note).origin == head.origin]
         return max(own, key=lambda note: stated(note).size) if own else head.checkpoint
 
@@ -114,6 +118,7 @@ def _admitted(
     parts: Parts, connection: Connection, old: Parts, found: list[records.StoredVersion]
 ) -> list[Outcome]:
     batch, refused = Batch(parts, connection), list[Outcome]()
+    batch.prepare([stored.tin for stored in found])
     for stored in found:
         version = versions.unseal(stored, old.keys.store)
         author = Author("succession", f"as in entry {version.ledger_seq} of {old.card.name}")

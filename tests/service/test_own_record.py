@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from node.errors import Conflict, Unproven
 from node.ledger.checkpoint import Checkpoint
-from node.service import behind, bookmark
+from node.service import behind, bookmark, succession
 from node.service.bookmark import FILE, Bookmark
 from node.service.check import check, check_start
 from node.service.findings import Finding
@@ -80,6 +81,21 @@ def test_an_older_copy_of_the_store_is_found(known: World, tmp_path: Path) -> No
         assert finding.log == FILE
         assert f"holds {size} entries of aeo.br.example/ledger, of which {size + 1} were" in finding.what
         assert "`aeo recover`" in finding.what
+
+
+def test_a_successor_of_an_older_copy_commits_to_what_was_signed(known: World, tmp_path: Path) -> None:
+    with put_back(known, tmp_path / "old") as node:
+        size = node.ledger().size
+        before = succession.predecessor(node.parts, "aeo2.br.example", "BR")
+        assert (before.size, before.signed.size) == (size, size + 1)
+        assert before.note == node.parts.bookmark.note()
+        node.admit(operator(5))
+        with pytest.raises(Conflict, match="contradicts"):
+            succession.predecessor(node.parts, "aeo2.br.example", "BR")
+        record_of(node).unlink()
+        node.parts.bookmark.keep(replace(node.ledger(), checkpoint=other_key(known)))
+        with pytest.raises(Unproven, match="remove the file"):
+            succession.predecessor(node.parts, "aeo2.br.example", "BR")
 
 
 def test_an_older_copy_that_was_written_on_is_found_by_its_other_root(known: World, tmp_path: Path) -> None:
