@@ -45,6 +45,7 @@ from node.service.replication import Replication
 from node.service.sequencer import Sequencer
 from node.service.submissions import Submissions
 from node.service.tokens import Gate
+from node.service.witnessing import Turns
 from node.service.workshop import Workshop
 from node.store import access
 from node.store.database import Database
@@ -156,7 +157,8 @@ def build(parts: Parts) -> FastAPI:
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
     state.presence = presence
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
-    state.receipts, state.asked = proofs, {}
+    state.receipts, state.asked, state.noted = proofs, {}, {}
+    state.turns = Turns(sequencer)
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)

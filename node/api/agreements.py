@@ -15,13 +15,12 @@ from node.api import schemas
 from node.api.edge import Administrator, Node, Reader, durable, json, read_out
 from node.errors import NotFound
 from node.exchange import card
-from node.exchange.card import ledger_origin
 from node.exchange.standing import HeldAct, Standing
 from node.service.accusing import is_frozen
 from node.service.admission import AdmitPeer, Freeze
 from node.service.parts import Parts
 from node.service.signing import Draft, Sign, Withdraw
-from node.store import access, channels, logs
+from node.store import access, channels
 from node.store.database import Row
 
 SHORTEST_ID = 6
@@ -164,10 +163,8 @@ async def freeze_peer(
     country: schemas.CountryPath, new: schemas.Freeze, request: Request, node: Node, _caller: Administrator
 ) -> Response:
     """Believe nothing new of a peer from now on, and tell it nothing: its keys are in other hands."""
-    peer = await durable(node, request.app.state.sequencer, Freeze(country, new.reason))
-    with node.database.glance() as connection:
-        head = logs.head_of(connection, ledger_origin(peer.name))
-    return json({"name": peer.name, "country": peer.country, "checkpoint": head.checkpoint if head else ""})
+    peer, note = await durable(node, request.app.state.sequencer, Freeze(country, new.reason))
+    return json({"name": peer.name, "country": peer.country, "checkpoint": note})
 
 
 def _told(connection: Connection, row: Row) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The route for peers: news over signed requests."""
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -61,14 +62,25 @@ async def news(
         raise Busy("this node is asking its peers what they have seen of it", do="ask again in a moment")
     cursors = Cursors(card, rev, ledger, dict(_cursor(text) for text in at))
     asked = asked_by(request.app)
-    if peer.country not in asked or asked[peer.country].cursors.card != card:
-        request.app.state.sequencer.submit(NoteHeld(peer.name, min(card, node.card.number)))
+    _note_held(request.app, peer, min(card, node.card.number))
     if wait or peer.country not in asked or asked[peer.country].is_reached_by(cursors):
         # Who neither waits nor has come further may be asking again for what came damaged.
         asked[peer.country] = Asked(node.now_ms(), cursors)
     deadline = min(wait, node.settings.wait_limit_s)
     await _until_news(node, peer, cursors, deadline)
     return json(await node.database.read_out(partial(_news, node, peer, cursors)))
+
+
+def _note_held(app: FastAPI, peer: Card, number: int) -> None:
+    """Have it noted that a peer has this card of ours: a turn of the writer for each later one, not more."""
+    noted: dict[str, int] = app.state.noted
+
+    def over(done: Future[None]) -> None:
+        if done.exception() is None:
+            noted[peer.name] = number
+
+    if number > noted.get(peer.name, 0):
+        app.state.sequencer.submit(NoteHeld(peer.name, number)).add_done_callback(over)
 
 
 @peers.get("/seen")

@@ -3,7 +3,6 @@
 from functools import partial
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import State
 from starlette.responses import PlainTextResponse, Response
 
 from node.api.edge import Node, durable, sender_of
@@ -41,21 +40,13 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
     sender = await sender_of(request)
     verdict = await node.database.read_out(partial(considered, node, body[: LIMIT_BYTES + 1], sender))
     if isinstance(verdict, AddCheckpoint | KeepRefused):
-        verdict = await _written(node, _turns(request.app.state), verdict)
+        verdict = await _written(node, request.app.state.turns, verdict)
     if isinstance(verdict, Accepted):
         return PlainTextResponse(node.witness(verdict.checkpoint.text()), headers=UNKEPT)
     headers = UNKEPT | (LATER if verdict.status == 503 else {})
     if verdict.size is not None:
         return Response(f"{verdict.size}\n", verdict.status, headers | {"content-type": SIZE_TYPE})
     return PlainTextResponse(f"{verdict.why}\n", verdict.status, headers)
-
-
-def _turns(state: State) -> Turns:
-    """Those of the application's writer; made in its one event loop, so no two."""
-    if not hasattr(state, "turns"):
-        state.turns = Turns(state.sequencer)
-    turns: Turns = state.turns
-    return turns
 
 
 async def _written(node: Parts, turns: Turns, work: AddCheckpoint | KeepRefused) -> Answer:

@@ -95,14 +95,18 @@ class Freeze:
     weight = 1
     tins: Sequence[str] = ()
 
-    def run(self, batch: Batch) -> Card:
-        """Believe nothing new of it and tell it nothing; `NotFound` for a country without a peer."""
+    def run(self, batch: Batch) -> tuple[Card, str]:
+        """Believe nothing new of it and tell it nothing: its card, and what is proven of its ledger here.
+
+        That is a checkpoint, as a note; empty if there is none. `NotFound` for a country without a peer.
+        """
         peer = batch.parts.peers.by_country(batch.connection).get(self.country)
         if peer is None:
             raise NotFound("no peer is pinned for this country", where=self.country, do="see `aeo peer list`")
         if not is_frozen(batch.connection, peer):
             freeze(batch.connection, peer, self.reason, batch.time)
-        return peer
+        head = logs.head_of(batch.connection, ledger_origin(peer.name))
+        return peer, head.checkpoint if head else ""
 
 
 def succeed(batch: Batch, peer: Card, known: Card) -> None:
