@@ -4,7 +4,6 @@ Whatever is pinned is recorded in the own ledger.
 """
 
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.errors import Conflict, NotFound, Unproven
@@ -15,20 +14,17 @@ from node.exchange.peers import Peers
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
 from node.service.accusing import check_believed, copied_root, freeze, is_frozen
-from node.service.batch import Batch
+from node.service.batch import Batch, SmallWork
 from node.store import access, channels, logs
 from node.store.database import Row
 
 
 @dataclass(frozen=True, slots=True)
-class AdmitPeer:
+class AdmitPeer(SmallWork):
     """A card to pin, with the fingerprint that people compared."""
 
     card: str
     fingerprint: str
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> Card:
         """Pin it; `Unproven` when the fingerprint is another card's, `Conflict` when it replaces one.
@@ -66,13 +62,10 @@ class AdmitPeer:
 
 
 @dataclass(frozen=True, slots=True)
-class RenewPeer:
+class RenewPeer(SmallWork):
     """A later card of a pinned peer, which came with news and was proven to stand in the peer's ledger."""
 
     peer: Card
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> Card:
         """Pin it in place of the earlier one; `Unproven` when it does not follow that."""
@@ -86,14 +79,11 @@ class RenewPeer:
 
 
 @dataclass(frozen=True, slots=True)
-class Freeze:
+class Freeze(SmallWork):
     """People were told that a peer's keys are in other hands: it is frozen at what is proven of it."""
 
     country: str
     reason: str
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> tuple[Card, str]:
         """Believe nothing new of it and tell it nothing: its card, and what is proven of its ledger here.

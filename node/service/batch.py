@@ -6,6 +6,7 @@ It first works everything out, which may refuse, and only then adds; a refused c
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
@@ -42,6 +43,14 @@ FIND_LIMIT = 500
 SIGNED_AT_ONCE = 256
 SILENT_S = 1.0
 """A writer at work is silent for no longer, unless it waits for the workshop."""
+
+
+class SmallWork:
+    """What work for the writer is, unless it says otherwise: one change, about no operator."""
+
+    __slots__ = ()
+    weight: ClassVar[int] = 1
+    tins: ClassVar[Sequence[str]] = ()
 
 
 class Batch:

@@ -1,6 +1,5 @@
 """What did not hold of a peer as a whole: kept as an incident, with what the peer signed as evidence."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,7 +11,7 @@ from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.page import ChannelPart, LedgerPart, News
 from node.ledger import moment
 from node.service.accusing import Forked, accuse
-from node.service.batch import Batch
+from node.service.batch import Batch, SmallWork
 from node.service.mirror import expected
 from node.service.parts import Parts
 from node.store import incidents, logs
@@ -24,13 +23,10 @@ UNSIGNED_LIMIT, UNSIGNED_PARTS = 1024, 8
 
 
 @dataclass(frozen=True, slots=True)
-class CloseIncident:
+class CloseIncident(SmallWork):
     """An incident that people have settled with the peer."""
 
     incident: int
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> None:
         """Close it; `NotFound` when none of this number is open."""

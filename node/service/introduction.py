@@ -5,7 +5,7 @@ nothing is signed with a new key for credentials, and after it every log of this
 that the card tells peers to look for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from node.exchange.card import Card
 from node.ledger import canonical
 from node.ledger.checkpoint import stated
 from node.ledger.note import joined
-from node.service.batch import Batch, open_body, seal_body
+from node.service.batch import Batch, SmallWork, open_body, seal_body
 from node.service.findings import Finding
 from node.service.parts import Parts
 from node.store import access, channels, logs, witnessed
@@ -40,11 +40,8 @@ def record(batch: Batch, new: Card, predecessor: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Introduce:
+class Introduce(SmallWork):
     """The first work of a node that starts: its card as its keys and settings are now."""
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> Card:
         """Record a new card if there is one to write; `Conflict` as `card.renew`.
@@ -65,14 +62,11 @@ class Introduce:
 
 
 @dataclass(frozen=True, slots=True)
-class NoteHeld:
+class NoteHeld(SmallWork):
     """A peer has shown, in a request that it signed, that it has this card of ours."""
 
     peer: str
     number: int
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> None:
         """Note it."""

@@ -24,7 +24,7 @@ from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
 from node.service.accusing import check_believed
-from node.service.batch import Batch
+from node.service.batch import Batch, SmallWork
 from node.service.signing import add_document, put_signature, record_complete, standing_of
 from node.store import agreements, incidents, logs
 from node.store.incidents import WHOLE_PEER
@@ -49,7 +49,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(SmallWork):
     """What a peer says it knows about the agreements we share.
 
     It is read where it is made, by the thread that follows the peer: the writer compares and adds. What
@@ -60,9 +60,6 @@ class Merge:
     parts: Sequence[AgreementPart]
     _told: tuple[Told, ...] = field(init=False, repr=False)
     _unread: tuple[str, ...] = field(init=False, repr=False)
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Read and compile; what cannot be read is refused, and the rest is taken."""

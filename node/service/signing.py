@@ -15,21 +15,18 @@ from node.exchange.card import Card
 from node.exchange.standing import HeldAct, Standing, directions_of
 from node.ledger import canonical
 from node.ledger.encoding import b64u
-from node.service.batch import Batch
+from node.service.batch import Batch, SmallWork
 from node.store import agreements
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(SmallWork):
     """A new agreement out of terms and a contract text, between this node and pinned peers."""
 
     title: str
     countries: Sequence[str]
     terms: Mapping[str, Any]
     contract_text: str
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> str:
         """Store the draft and give its id; nobody has signed it yet."""
@@ -68,7 +65,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(SmallWork):
     """This administration's signature: on an act that a partner proposed, or on one it proposes itself.
 
     A partner's words are signed only if they are those given here, or if `proposal` is its id.
@@ -83,9 +80,6 @@ class Sign:
     reason: str = ""
     preconditions_met: Sequence[str] = ()
     proposal: str | None = None
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> dict[str, Any]:
         """Sign, record the act if that completes it, and say what is still missing."""
@@ -217,7 +211,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(SmallWork):
     """This administration takes back a proposal, or declines a partner's; `act` None: the draft itself.
 
     From then on no honest node of those it binds enters it in its ledger, without which it cannot count
@@ -227,9 +221,6 @@ class Withdraw:
     agreement: str
     act: str | None = None
     reason: str = ""
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     def run(self, batch: Batch) -> dict[str, Any]:
         """Sign the withdrawal and record it; it waits for nobody."""

@@ -6,7 +6,6 @@ back it looks at before any work), and only then cosigned.
 """
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from node.ledger.checkpoint import stated
 from node.ledger.witness import Accepted, Rejected, Watch, Watched, examine
 from node.service import behind
 from node.service.accusing import is_stopped, recorded, see, weigh, weighed
-from node.service.batch import Batch
+from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
 from node.store import channels, incidents
@@ -87,14 +86,11 @@ def _owner(parts: Parts, connection: Connection, origin: str, sender: Card | Non
 
 
 @dataclass(frozen=True, slots=True)
-class AddCheckpoint:
+class AddCheckpoint(SmallWork):
     """A checkpoint that follows what was recorded when it was examined, to be kept before it is cosigned."""
 
     accepted: Accepted
     peer: Card
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     @property
     def origin(self) -> str:
@@ -114,15 +110,12 @@ class AddCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepRefused:
+class KeepRefused(SmallWork):
     """A checkpoint that its log signed and that was refused: an accusation, if it can be shown to be one."""
 
     peer: Card
     signed: str
     answer: Rejected
-
-    weight = 1
-    tins: Sequence[str] = ()
 
     @property
     def origin(self) -> str:
