@@ -5,11 +5,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -73,16 +73,13 @@ def parts_of(home: Path) -> Parts:
     database, peers = Database(told.database_url, home), Peers()
     own = OwnCard(_own_card(database, told, own_keys))
 
-    def cards(connection: Connection) -> dict[str, card.Card]:
-        return {**peers.by_name(connection), told.name: own.card}
-
     return Parts(
         settings=told,
         database=database,
         keys=own_keys,
         own=own,
         peers=peers,
-        standings=Standings(told.country, cards),
+        standings=Standings(told.country, partial(peers.with_own, own=own)),
         bell=Bell(),
         bookmark=Bookmark(home),
         workshop=Workshop(signatory, told.keys, home, told.signing_processes),

@@ -1,7 +1,6 @@
 """Routes about operators: look up, search, history, changes; admit, import, status, consent."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -328,7 +327,7 @@ async def import_list(wanted: schemas.ImportList, request: Request, node: Node, 
 async def _settled(request: Request, node: Parts, work: AdmitOne | Amend, wait: Wait) -> Response:
     sequencer: Sequencer = request.app.state.sequencer
     receipts: Receipts = request.app.state.receipts
-    with receipts.awaited() if wait == "witnessed" else nullcontext():
+    with receipts.awaited(is_wanted=wait == "witnessed"):
         outcome: Outcome = await durable(node, sequencer, work)
         told = outcome.to_json() | {"receipt": None, "cosigned_by": [], "witnessed": False}
         if outcome.ledger_seq is not None:

@@ -1,7 +1,6 @@
 """Receipts: given with a change, at once or once witnesses have cosigned it, and again whenever asked for."""
 
 import time
-from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Literal
 
@@ -42,7 +41,7 @@ async def receipt(
     if size is not None:
         found = await node.database.ask(partial(receipts.at, seq, size))
     else:
-        with receipts.awaited() if wait == "witnessed" else nullcontext():
+        with receipts.awaited(is_wanted=wait == "witnessed"):
             found = await awaited(node, receipts, seq, wait)
     found = await node.database.ask(partial(receipts.with_entry, seq, found))
     return PlainTextResponse(

@@ -74,6 +74,10 @@ class Peers:
             self._cards = known
         return self._cards
 
+    def with_own(self, connection: Connection, own: OwnCard) -> dict[str, Card]:
+        """The cards of all nodes that are or were pinned, and of this one, by name."""
+        return {**self.by_name(connection), own.card.name: own.card}
+
     def policy(self, connection: Connection, own: Card) -> Policy:
         """The trust policy that has these peers as witnesses of the own ledger."""
         if self._policy is None:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -123,7 +124,7 @@ def verify(
     """
     why = ""
     for number in range(MOST_VALID):
-        keys = _Keys(None, lambda sender, at=number: next(iter(peer_keys(sender)[at:]), None))  # type: ignore[misc]
+        keys = _Keys(None, partial(_key_at, peer_keys, number))
         verifier = HTTPMessageVerifier(signature_algorithm=ED25519, key_resolver=keys)
         verifier.max_clock_skew = _ANY_TIME  # `_fresh` judges the time, by the clock it is handed
         try:
@@ -137,6 +138,13 @@ def verify(
         why=why,
         do="sign it with a key of the log that is in use on your card, as it is pinned here",
     )
+
+
+def _key_at(
+    peer_keys: Callable[[str], Sequence[Ed25519PublicKey]], number: int, sender: str
+) -> Ed25519PublicKey | None:
+    keys = peer_keys(sender)
+    return keys[number] if number < len(keys) else None
 
 
 def _fresh(parameters: Mapping[str, object], replays: Replays, now_s: float, skew_s: float) -> str:

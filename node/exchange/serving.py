@@ -144,7 +144,7 @@ def receipt(
 
 def _card(connection: Connection, own: Card, tree: Tree, open_body: OpenBody) -> dict[str, Any] | None:
     """The own card as the ledger holds it; None for one that is not there yet."""
-    seq, _ = access.own_cards(connection).get(own.number, (None, ""))
+    seq = access.own_card_place(connection, own.number)
     if seq is None:
         return None
     salt, _ = open_body(seq, logs.body(connection, seq))

@@ -103,8 +103,8 @@ class Teller:
 
     def answer(self, row: Mirrored) -> Json:
         """The answer about an operator that a partner disclosed, or whose record left our view."""
-        is_told, is_disowned = row.fields is None, self.reach.is_disowned(row)
-        decided_on = is_told, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt
+        is_gone, is_disowned = row.fields is None, self.reach.is_disowned(row)
+        decided_on = is_gone, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt
         found = self._read.get(decided_on)
         if found is None:
             found = self._read[decided_on] = self._reading(row)

@@ -131,20 +131,20 @@ def moment_of(at: str, now_ms: int) -> int:
 
 def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Found:
     standings, cards = parts.standings.current(connection), parts.cards(connection)
-    incoming = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
+    to_us = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
     hits = {
         log: record_id
         for _, _, log, record_id in records.find(connection, [identifiers.plain(tin)], "TIN")
-        if log in incoming and agreement in ("", incoming[log].agreement)
+        if log in to_us and agreement in ("", to_us[log].agreement)
     }
     if not hits:
         do = "ask the node of a partner that was told, or look the operator up here"
         raise NotFound("no partner has disclosed an operator with this TIN to us", where=tin, do=do)
     if len(hits) > 1:
-        told = [problem(incoming[log].agreement, "", "covers this operator") for log in hits]
+        told = [problem(to_us[log].agreement, "", "covers this operator") for log in hits]
         raise Conflict("several agreements cover this operator", where=tin, do="name one", problems=told)
     [(log, record_id)] = hits.items()
-    channel = incoming[log]
+    channel = to_us[log]
     standing = standings[channel.agreement]
     return Found(channel, record_id, standing, cards[standing.agreement.party(channel.issuer).name])
 

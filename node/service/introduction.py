@@ -51,10 +51,9 @@ class Introduce(SmallWork):
         if not is_store_key_in_use(batch.parts, batch.connection):
             opened = open_body(batch.parts, 0, logs.body(batch.connection, 0))
             logs.set_body(batch.connection, 0, seal_body(batch.parts, 0, *opened))
-        known = card.read(access.own_card(batch.connection))
+        known = newest(batch.parts, batch.connection)
         new = renewed(batch.parts, known, batch.next_seq)
         if new is None:
-            batch.parts.own.become(known)
             return known
         record(batch, new)
         _sign_again(batch)
@@ -97,9 +96,8 @@ def refusal(parts: Parts, connection: Connection) -> Conflict | None:
 
 
 def is_due(parts: Parts, connection: Connection) -> bool:
-    """Whether there is a card to write, or keys that cannot follow; goes by the newest card from now on."""
-    known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)
-    parts.own.become(known)
+    """Whether there is a card to write, or keys that cannot follow."""
+    known, head = newest(parts, connection), logs.head(connection, LEDGER)
     try:
         is_new = renewed(parts, known, head.size if head else 0) is not None
         return is_new or not is_store_key_in_use(parts, connection)
@@ -109,9 +107,9 @@ def is_due(parts: Parts, connection: Connection) -> bool:
 
 def is_store_key_in_use(parts: Parts, connection: Connection) -> bool:
     """Whether the node was started with its newest store key since that was made."""
-    newest = replace(parts, keys=replace(parts.keys, store=parts.keys.store[:1]))
+    with_newest = replace(parts, keys=replace(parts.keys, store=parts.keys.store[:1]))
     try:
-        open_body(newest, 0, logs.body(connection, 0))
+        open_body(with_newest, 0, logs.body(connection, 0))
     except Unproven:
         return False
     return True
@@ -128,8 +126,8 @@ def check_keys(parts: Parts, connection: Connection) -> Iterator[Finding]:
     known, head = card.read(access.own_card(connection)), logs.head(connection, LEDGER)
     try:
         renewed(parts, known, head.size if head else 0)
-    except Conflict as refusal:
-        yield Finding(CARD, -1, refusal.sentence())
+    except Conflict as conflict:
+        yield Finding(CARD, -1, conflict.sentence())
     try:
         open_body(parts, 0, logs.body(connection, 0))
     except Unproven:

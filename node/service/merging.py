@@ -98,7 +98,7 @@ class Merge(SmallWork):
                 where=agreement.id,
                 do="decline those that are not wanted: `aeo mra withdraw`",
             )
-        add_document(batch, agreement)
+        add_document(batch.connection, agreement)
 
     def _acts(self, batch: Batch, told: Told, refused: list[str], *, withdrawals: bool) -> None:
         """One round over the acts that are told, in which a few of the same kind cost one reading."""
@@ -133,12 +133,13 @@ class Merge(SmallWork):
         """Add what is new of an act: itself, and signatures that hold."""
         agreement = standing.agreement
         own, (act, signed) = batch.parts.country, known.get(number, (told.act, ()))
-        later = later_keys(agreement, batch.parts.cards(batch.connection))
+        cards = batch.parts.cards(batch.connection)
+        later = later_keys(agreement, cards)
         new = {each.country: each for each in told.signatures if each.country not in (*signed, own)}
         for signature in new.values():
             party = agreement.party(signature.country)
             key = acts.verify(act, signature, party, later)
-            card = batch.parts.cards(batch.connection).get(party.name)
+            card = cards.get(party.name)
             if card is not None and (until := card.ended(key)) is not None:
                 self._check_before(batch, standing, act, party.country, until, receipt)
         if number not in known and new:
@@ -146,7 +147,7 @@ class Merge(SmallWork):
                 state.admit(agreement, act, country, own, known)
             agreements.add_act(batch.connection, number, agreement.id, act.encode())
         for signature in new.values():
-            put_signature(batch, act, signature)
+            put_signature(batch.connection, act, signature)
             known[number] = (act, (*signed, *new))
 
     def _check_before(

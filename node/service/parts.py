@@ -79,7 +79,7 @@ class Parts:
 
     def cards(self, connection: Connection) -> dict[str, Card]:
         """The cards of all nodes that are or were pinned, and of this one, by name."""
-        return {**self.peers.by_name(connection), self.card.name: self.card}
+        return self.peers.with_own(connection, self.own)
 
     def current(self, connection: Connection) -> dict[str, Card]:
         """The cards of all pinned peers and of this node, by country."""

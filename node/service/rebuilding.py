@@ -19,27 +19,19 @@ from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import epoch_owner
-from node.exchange.page import EntryPart
+from node.exchange.page import EntryPart, OpenedEntry
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint
 from node.ledger.encoding import unb64, unb64u
 from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.service.batch import seal_body
 from node.service.parts import Parts
+from node.service.signing import add_document, put_signature
 from node.store import agreements, channels, logs, records
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row, add, put
 from node.store.logs import Head
 from node.store.tables import LEDGER, ChannelBody, ChannelView, LedgerBody
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """A missing ledger entry that records an act, and what opens it."""
-
-    entry: str
-    salt: str
-    body: canonical.Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +47,12 @@ class Told:
     keys: dict[int, bytes] = field(repr=False)
 
 
-def rebuild(parts: Parts, ledger: Checkpoint | None, missing: Sequence[Act], told: Sequence[Told]) -> None:
+def rebuild(
+    parts: Parts, ledger: Checkpoint | None, missing: Sequence[OpenedEntry], told: Sequence[Told]
+) -> None:
     """Write what is missing, of the ledger and of channels, in one transaction.
 
+    `ledger` is the checkpoint that the ledger comes to, `missing` its missing entries: each records an act.
     `Unproven` when that does not make the trees that were signed, `Conflict` when a record is not here.
     """
     with parts.database.write() as connection:
@@ -67,7 +62,7 @@ def rebuild(parts: Parts, ledger: Checkpoint | None, missing: Sequence[Act], tol
             _channel(parts, connection, each)
 
 
-def _ledger(parts: Parts, connection: Connection, signed: Checkpoint, missing: Sequence[Act]) -> None:
+def _ledger(parts: Parts, connection: Connection, signed: Checkpoint, missing: Sequence[OpenedEntry]) -> None:
     head = logs.head(connection, LEDGER)
     assert head is not None, "the store has a ledger"
     writer, bodies = LogWriter(connection, head), []
@@ -76,26 +71,27 @@ def _ledger(parts: Parts, connection: Connection, signed: Checkpoint, missing: S
         writer.append(entry)
         sealed = seal_body(parts, entry.seq, unb64u(each.salt), content)
         bodies.append({"seq": entry.seq, "sealed": sealed})
-        _act(connection, entry.seq, each.body)
     add(connection, LedgerBody, bodies)
+    _acts(connection, bodies, missing)
     _keep(parts, writer, signed, head)
 
 
-def _act(connection: Connection, seq: int, body: canonical.Json) -> None:
-    """The act that an entry records, with its signatures, as it was kept."""
-    assert isinstance(body, dict), "an act's body is an object"
-    if "document" in body:
-        agreement = document.parse(body["document"])
-        if agreement.id not in agreements.documents(connection):
-            agreements.add_document(connection, agreement.id, agreement.encode())
-    instrument = acts.parse(body["instrument"])
-    act = instrument.act
-    if act.id not in {stored.act for stored in agreements.acts(connection)}:
-        agreements.add_act(connection, act.id, str(body["agreement"]), act.encode())
-    for each in instrument.signatures:
-        text = canonical.encode({"protected": each.protected, "signature": each.signature}).decode()
-        agreements.put_signature(connection, act.id, each.country, text)
-    agreements.set_ledger_seq(connection, act.id, seq)
+def _acts(connection: Connection, bodies: Sequence[Row], missing: Sequence[OpenedEntry]) -> None:
+    """The acts that these entries record, with their signatures, as they were kept."""
+    documents = set(agreements.documents(connection))
+    known = {stored.act for stored in agreements.acts(connection)}
+    for row, body in zip(bodies, (each.body for each in missing), strict=True):
+        if "document" in body and (agreement := document.parse(body["document"])).id not in documents:
+            add_document(connection, agreement)
+            documents.add(agreement.id)
+        instrument = acts.parse(body["instrument"])
+        act = instrument.act
+        if act.id not in known:
+            agreements.add_act(connection, act.id, str(body["agreement"]), act.encode())
+            known.add(act.id)
+        for signature in instrument.signatures:
+            put_signature(connection, act, signature)
+        agreements.set_ledger_seq(connection, act.id, row["seq"])
 
 
 def _channel(parts: Parts, connection: Connection, told: Told) -> None:
@@ -127,9 +123,8 @@ def _channel(parts: Parts, connection: Connection, told: Told) -> None:
 
 def _state(found: Disclosed) -> str:
     """The state of the agreement that an entry told, if it did."""
-    body = canonical.decode(found.body)
-    is_state = found.kind == "notice" and isinstance(body, dict) and body.get("notice") == "state"
-    return str(body["detail"]) if is_state and isinstance(body, dict) else ""
+    body: Any = canonical.decode(found.body) if found.kind == "notice" else {}
+    return str(body["detail"]) if body.get("notice") == "state" else ""
 
 
 def _view(parts: Parts, connection: Connection, found: Disclosed) -> bytes:

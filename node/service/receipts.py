@@ -52,13 +52,13 @@ class Receipts:
         return self._waiting > 0 or self._parts.database.is_shared
 
     @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Somebody waits for cosignatures; one thread counts, that of the event loop."""
-        self._waiting += 1
+    def awaited(self, *, is_wanted: bool) -> Iterator[None]:
+        """Somebody waits for cosignatures, if so; one thread counts, that of the event loop."""
+        self._waiting += is_wanted
         try:
             yield
         finally:
-            self._waiting -= 1
+            self._waiting -= is_wanted
 
     def newest(self, seq: int) -> Receipt:
         """The receipt against the newest checkpoint; `NotFound` when the ledger has no such entry."""

@@ -30,7 +30,7 @@ from node.records import model
 from node.service import behind, rebuilding
 from node.service.bookmark import FILE
 from node.service.parts import Parts
-from node.service.rebuilding import Act, Told
+from node.service.rebuilding import Told
 from node.store import channels, incidents, logs
 from node.store.channels import StoredChannel
 from node.store.logs import Head
@@ -154,7 +154,10 @@ def rebuild(parts: Parts, report: Report) -> None:
     if reasons := report.against_rebuilding:
         what = "this store cannot be rebuilt from what partners hold"
         raise Conflict(what, why="; ".join(reasons[:TOLD_LIMIT]), do="see docs/operate/recovery.md")
-    missing = [Act(each.entry, each.salt, each.body) for each in report.entries]
+    missing = [
+        page.OpenedEntry.model_validate({"entry": each.entry, "salt": each.salt, "body": each.body})
+        for each in report.entries
+    ]
     rebuilding.rebuild(parts, report.signed.get(report.ledger), missing, list(report.told.values()))
     report.is_rebuilt = True
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from joserfc.jwk import ECKey
+from sqlalchemy import Connection
 
 from node.agreements import act as acts
 from node.agreements import document, state
@@ -52,7 +53,7 @@ class Draft(SmallWork):
             )
         parties = [party_of(cards[country]) for country in sorted(self.countries)]
         agreement = self._typable(batch, parties)
-        add_document(batch, agreement)
+        add_document(batch.connection, agreement)
         return agreement.id
 
     def _typable(self, batch: Batch, parties: Sequence[document.Party]) -> Agreement:
@@ -96,7 +97,9 @@ class Sign(SmallWork):
             )
         if proposed is None:
             agreements.add_act(batch.connection, new.id, standing.agreement.id, new.encode())
-        put_signature(batch, new, acts.sign(new, own, ECKey.import_key(batch.parts.keys.credential[0])))
+        put_signature(
+            batch.connection, new, acts.sign(new, own, ECKey.import_key(batch.parts.keys.credential[0]))
+        )
         record_complete(batch, standing.agreement.id)
         return {"act": new.id, "complete": ruling.allowed, "missing": list(ruling.missing)}
 
@@ -242,7 +245,7 @@ class Withdraw(SmallWork):
         signature = acts.sign(act, batch.parts.country, ECKey.import_key(batch.parts.keys.credential[0]))
         if all(held.act != act for held in standing.held):
             agreements.add_act(batch.connection, act.id, self.agreement, act.encode())
-        put_signature(batch, act, signature)
+        put_signature(batch.connection, act, signature)
         record_complete(batch, self.agreement)
         return {"act": act.id, "complete": True, "missing": []}
 
@@ -295,15 +298,15 @@ def party_of(card: Card) -> document.Party:
     return document.Party(card.country, card.name, card.administration, card.of("credential")[0])
 
 
-def add_document(batch: Batch, agreement: Agreement) -> None:
+def add_document(connection: Connection, agreement: Agreement) -> None:
     """Store a new agreement; it was parsed, so its contract is in the language."""
-    agreements.add_document(batch.connection, agreement.id, agreement.encode())
+    agreements.add_document(connection, agreement.id, agreement.encode())
 
 
-def put_signature(batch: Batch, act: Act, signature: Signature) -> None:
+def put_signature(connection: Connection, act: Act, signature: Signature) -> None:
     """Store a verified signature."""
     text = canonical.encode({"protected": signature.protected, "signature": signature.signature}).decode()
-    agreements.put_signature(batch.connection, act.id, signature.country, text)
+    agreements.put_signature(connection, act.id, signature.country, text)
 
 
 def _is_open(held: HeldAct, standing: Standing) -> bool:

@@ -61,6 +61,12 @@ def own_card(connection: Connection) -> str:
     return connection.execute(newest).scalar() or ""
 
 
+def own_card_place(connection: Connection, number: int) -> int | None:
+    """The place in the ledger of a card of this node; None if it has none of this number."""
+    found = select(OWN_CARD.c.ledger_seq).where(OWN_CARD.c.number == number)
+    return connection.execute(found).scalar()
+
+
 def own_cards(connection: Connection) -> dict[int, tuple[int, str]]:
     """(place in the ledger, card) of all cards of this node, by number."""
     found = select(OWN_CARD.c.number, OWN_CARD.c.ledger_seq, OWN_CARD.c.card)

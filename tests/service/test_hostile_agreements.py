@@ -235,7 +235,7 @@ def test_attempts_that_were_taken_back_all_arrive_together(signed: World) -> Non
 def put(node: Node, agreement: str, instrument: Instrument) -> None:
     def run(batch: Batch) -> None:
         agreements.add_act(batch.connection, instrument.act.id, agreement, instrument.act.encode())
-        put_signature(batch, instrument.act, instrument.signatures[0])
+        put_signature(batch.connection, instrument.act, instrument.signatures[0])
         record_complete(batch, agreement)
 
     node.settle(By(run))
@@ -244,7 +244,7 @@ def put(node: Node, agreement: str, instrument: Instrument) -> None:
 def sign_only(node: Node, act: Act) -> None:
     """A signature that is told before the act is entered."""
     key = ECKey.import_key(node.parts.keys.credential[0])
-    node.settle(By(lambda batch: put_signature(batch, act, acts.sign(act, node.country, key))))
+    node.settle(By(lambda batch: put_signature(batch.connection, act, acts.sign(act, node.country, key))))
 
 
 def enter(node: Node, agreement: str, number: str) -> None:
