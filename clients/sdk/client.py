@@ -143,7 +143,7 @@ class Node:
         return self._health()[1]
 
     def _health(self) -> tuple[int, str]:
-        content = self._send("GET", "/healthz").decode("utf-8", "replace")
+        content = self._send("GET", "/healthz")[1].decode("utf-8", "replace")
         first, _, why = content.strip().partition("\n")
         word, _, size = first.partition(" ")
         if word not in ("ok", "behind") or not (size.isascii() and size.isdecimal()):
@@ -218,7 +218,7 @@ class Node:
         `at` is a day, which means its end, or a moment (RFC 3339, UTC, milliseconds); now unless given.
         """
         query = {name: value for name, value in (("at", at), ("agreement", agreement)) if value}
-        return self._send("GET", _path("operators", tin, "evidence"), query=query)
+        return self._send("GET", _path("operators", tin, "evidence"), query=query)[1]
 
     def receipt(self, entry: int, *, size: int | None = None, witnessed: bool = False) -> bytes:
         """The proof that the node's ledger holds an entry (C2SP tlog-proof), against the newest checkpoint.
@@ -230,7 +230,7 @@ class Node:
             raise Malformed("a receipt of a chosen size is never witnessed", do="ask for one or the other")
         query = {"wait": "witnessed"} if witnessed else {}
         query |= {} if size is None else {"size": str(size)}
-        answer, told = self._answer("GET", _path("receipts", str(entry)), query=query)
+        answer, told = self._send("GET", _path("receipts", str(entry)), query=query)
         if witnessed and answer.headers.get("aeo-witnessed") != "true":
             why = (
                 "fewer witnesses than the trust policy wants have cosigned it in the time that the node waits"
@@ -408,34 +408,21 @@ class Node:
     # How it is sent.
 
     def _get(self, path: str, query: Mapping[str, str] | None = None, part: str = "") -> Any:
-        return _part(_json(self._send("GET", path, query=query), self.url), part, self.url)
+        return _part(_json(self._send("GET", path, query=query)[1], self.url), part, self.url)
 
     def _post(self, path: str, body: object, part: str = "", repeatable: bool = False) -> Any:
-        content = self._send("POST", path, body=body, repeatable=repeatable)
+        _, content = self._send("POST", path, body=body, repeatable=repeatable)
         return _part(_json(content, self.url), part, self.url)
 
     def _change(
         self, path: str, body: object, key: str | None, query: Mapping[str, str] | None = None
     ) -> Admitted:
         headers = {"idempotency-key": key or uuid4().hex}
-        content = self._send("POST", path, body=body, query=query, headers=headers, repeatable=True)
+        _, content = self._send("POST", path, body=body, query=query, headers=headers, repeatable=True)
         answer: Admitted = _json(content, self.url)
         return answer
 
     def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        repeatable: bool = False,
-    ) -> bytes:
-        """What is answered to one request."""
-        return self._answer(method, path, body=body, query=query, headers=headers, repeatable=repeatable)[1]
-
-    def _answer(
         self,
         method: str,
         path: str,

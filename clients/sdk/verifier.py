@@ -522,19 +522,11 @@ def _card(case: Case) -> str:
     for before, after in zip(
         case.log[trusted[0] :], case.card["keys"]["log"][trusted[0] + 1 :], strict=False
     ):
-        ed25519_holds(before.raw, unb64u(after["by"]), _endorsement(case.card, "log", after["key"]))
+        before.holds(unb64u(after["by"]), _endorsement(case.card, "log", after["key"]).decode())
     case.log = case.log[trusted[0] :]
-    ed25519_holds(case.log[-1].raw, unb64u(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+    case.log[-1].holds(unb64u(parts[2]), f"{parts[0]}.{parts[1]}")
     followed = f", {len(case.log)} keys, each signed by the one before" if len(case.log) > 1 else ""
     return f"{case.card['name']}, {case.card['country']}{followed}"
-
-
-def ed25519_holds(key: bytes, signature: bytes, message: bytes) -> None:
-    """An Ed25519 signature (RFC 8032) holds."""
-    try:
-        ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        raise Failed("a good signature of the log's key", "a bad one") from None
 
 
 def _endorsement(card: Json, use: str, key: Json) -> bytes:
@@ -905,17 +897,16 @@ def accused(file: dict[str, Json], policy: Policy) -> list[tuple[str, Callable[[
 def received(text: str, policy: Policy) -> list[tuple[str, Callable[[], str]]]:
     """The numbered steps of a receipt."""
     head, _, note = text.partition("\n\n")
-    lines = head.split("\n")[1:]
-    entry, shown = bytearray(), dict[str, Checkpoint]()
+    shown = dict[str, Any]()
 
     def formed() -> str:
+        lines = head.split("\n")[1:]
         need(lines and lines[0].startswith("extra "), "the entry, as `aeo receipt` adds it", lines[:1])
-        entry.extend(unb64(lines.pop(0).removeprefix("extra ")))
-        need(lines and lines[0].startswith("index "), "the entry's number", lines[:1])
-        _, country, seq, _, time, kind, _ = members(
-            parsed(bytes(entry)), "v country seq prev time type commit"
-        )
-        need(seq == decimal(lines[0].removeprefix("index ")), f"entry {lines[0]}", seq)
+        need(lines[1:] and lines[1].startswith("index "), "the entry's number", lines[1:2])
+        entry, index = unb64(lines[0].removeprefix("extra ")), decimal(lines[1].removeprefix("index "))
+        _, country, seq, _, time, kind, _ = members(parsed(entry), "v country seq prev time type commit")
+        need(seq == index, f"entry {index}", seq)
+        shown.update(leaf=leaf_hash(entry), seq=index, path=lines[2:])
         return f"entry {seq} of {country}, a {kind}, of {time}"
 
     def signed() -> str:
@@ -923,13 +914,13 @@ def received(text: str, policy: Policy) -> list[tuple[str, Callable[[], str]]]:
         log = [key for key in policy.logs if key.name == origin]
         need(log, "a log that the policy names", origin)
         found, cosigned = policy.check(note, log)
-        shown["signed"] = found.checkpoint
+        shown["tree"] = found.checkpoint
         by = ", ".join(f"{name} at {moment(1000 * at)}" for name, at in cosigned.items())
         return f"{origin}, {found.checkpoint.size} entries, cosigned by {by or 'nobody, which suffices'}"
 
     def holds() -> str:
-        tree, seq = shown["signed"], decimal(lines[0].removeprefix("index "))
-        included(seq, tree.size, leaf_hash(bytes(entry)), [unb64(each) for each in lines[1:]], tree.root)
+        tree, seq, path = shown["tree"], shown["seq"], [unb64(each) for each in shown["path"]]
+        included(seq, tree.size, shown["leaf"], path, tree.root)
         return f"entry {seq} of {tree.size}"
 
     return [
@@ -1020,7 +1011,9 @@ def main() -> int:
     try:
         results = verify(Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes().decode())
     except (OSError, UnicodeDecodeError) as error:
-        print(f"It cannot be read: {error}", file=sys.stderr)
+        where = getattr(error, "filename", None) or sys.argv[2]
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        print(f"{where} cannot be read: {why}; give a file, then the trust policy", file=sys.stderr)
         return 2
     print(told(results))
     return 0 if all(each.passed for each in results) else 1
