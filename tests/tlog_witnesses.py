@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Lock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -12,6 +12,7 @@ from node.ledger.checkpoint import Checkpoint
 from node.ledger.merkle import EMPTY_ROOT
 from node.ledger.note import Signer, Verifier, cosign, cosigner
 from node.ledger.witness import LIMIT_BYTES, SIZE_TYPE, Rejected, Watched, examine
+from tests import http_server
 
 TIME_S = 1_790_000_000
 
@@ -72,34 +73,9 @@ class Witness:
 def serving(witness: Witness) -> Iterator[Witness]:
     """Serve a witness until the context ends."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(_request: BaseHTTPRequestHandler, body: bytes) -> http_server.Answer:
+        status, kind, told = witness.answer(body[: LIMIT_BYTES + 1])
+        return status, {"content-type": kind}, told
 
-        def do_POST(self) -> None:
-            length = min(int(self.headers["content-length"]), LIMIT_BYTES + 1)
-            status, kind, body = witness.answer(self.rfile.read(length))
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A connection that was broken off, on purpose."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    witness.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server.serving(answer) as witness.url:
         yield witness
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -4,8 +4,7 @@ import gzip
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -15,10 +14,11 @@ from node.ledger.entry import LedgerEntry
 from node.ledger.merkle import leaf_hash
 from node.ledger.note import Signer, ed25519_signer
 from node.ledger.tiles import Tile
+from tests import http_server
+from tests.http_server import Answer
 
 ORIGIN = "aeo.br.example/ledger"
 FIRST_MS = 1_790_000_000_000
-Answer = tuple[int, dict[str, str], bytes]
 
 
 def signer(seed: int = 0) -> Signer:
@@ -126,33 +126,9 @@ def served(book: Book) -> Iterator[Place]:
     """Serve a log until the context ends."""
     place = Place(book)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: BaseHTTPRequestHandler, _body: bytes) -> Answer:
+        return place.answer(request.path.removeprefix("/log/"))
 
-        def do_GET(self) -> None:
-            status, headers, body = place.answer(self.path.removeprefix("/log/"))
-            self.send_response(status)
-            for name, value in (headers | {"content-length": str(len(body))}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Readers are killed, and then nobody takes their answers."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    place.url = f"http://127.0.0.1:{server.server_address[1]}/log"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server.serving(answer) as address:
+        place.url = f"{address}/log"
         yield place
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

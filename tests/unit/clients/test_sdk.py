@@ -4,10 +4,9 @@ import inspect
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from itertools import islice
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from contracts import rules, terms
 from node.errors import Malformed
 from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
-from tests import nodes
+from tests import http_server, nodes
+from tests.http_server import Answer
 from tests.nodes import brazilian, free_port
 
 OPENAPI = Path(__file__).parents[3] / "docs" / "openapi.json"
 SPOKEN_ELSEWHERE = ("/log/", "/channel/", "/v1/peer/", "/witness/")
 """Read by verifiers and by peers, not by a client of one's own node."""
-
-Answer = tuple[int, dict[str, str], bytes]
 
 
 class Listening(httpx.HTTPTransport):
@@ -72,33 +70,9 @@ def token_of(place: nodes.Node) -> str:
     return (place.home / "administrator.token").read_text().strip()
 
 
-@contextmanager
-def server(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> Iterator[str]:
+def server(answer: Callable[[BaseHTTPRequestHandler], Answer]) -> AbstractContextManager[str]:
     """A small HTTP server that answers every request as told; gives its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            status, headers, body = answer(self)
-            self.send_response(status)
-            for name, value in {"content-length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815  # the name http.server looks for
-
-        def log_message(self, *_: object) -> None:
-            """Nothing is printed."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{made.server_port}"
-        finally:
-            made.shutdown()
-            thread.join(10)
+    return http_server.serving(lambda request, _body: answer(request), "HTTP/1.0")
 
 
 def replies(*answers: Answer) -> tuple[Callable[[BaseHTTPRequestHandler], Answer], list[str]]:
