@@ -25,7 +25,7 @@ COMMANDS: Final = {
         "aeo keys rotate log --home br",
     ),
     "recover": (
-        "Say what is lost if the store was put back, and what partners hold of it; changes nothing.",
+        "Say what is lost if the store was put back, and what partners hold; writes only with --rebuild.",
         "aeo recover --home br",
     ),
     "token": (

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -74,7 +74,7 @@ def _ending(
         yield None
         return
     parts = app.parts_of(old)
-    with nullcontext() if parts.database.is_shared else alone(old):
+    with alone(old, unless=parts.database.is_shared):
         note = _note(checkpoint) if checkpoint else ""
         yield succession.predecessor(parts, name, country, note)
 

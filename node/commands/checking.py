@@ -106,12 +106,12 @@ def recover(
         bool, typer.Option("--rebuild", help="Write what is missing, where partners hold all of it.")
     ] = False,
 ) -> None:
-    """Say what is lost if the store was put back, and what partners hold of it; changes nothing else.
+    """Say what is lost if the store was put back, and what partners hold of it; writes only with --rebuild.
 
     Exit code 1 when something is lost. The partners' nodes must be in reach.
     """
     parts = app.parts_of(home)
-    with alone(home) if rebuild and not parts.database.is_shared else nullcontext():
+    with alone(home, unless=not rebuild or parts.database.is_shared):
         report = recovery.recover(parts)
         if rebuild and not report.is_whole:
             recovery.rebuild(parts, report)

@@ -22,9 +22,9 @@ SAY_S: Final = 10.0
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
-    """Hold the home folder for this process; the lock ends with the process, however that ends."""
-    if sys.platform == "win32":
+def alone(home: Path, *, unless: bool) -> Iterator[None]:
+    """Hold the home folder for this process, unless its store is shared; the lock ends with it."""
+    if unless or sys.platform == "win32":
         yield
         return
     import fcntl

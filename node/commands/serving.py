@@ -3,7 +3,6 @@
 import errno
 import socket
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,7 @@ def serve(
     """Serve the node: API, ledger, exchange with its peers. Refuses to start if the store is not sound."""
     parts = app.parts_of(home)
     processes.log_to_stderr()
-    with nullcontext() if parts.database.is_shared else alone(home):
+    with alone(home, unless=parts.database.is_shared):
         listening = _bound(parts.settings.host, parts.settings.port, home)
         parts.database.migrate()
         for finding in check.check_start(parts):

@@ -182,6 +182,7 @@ def test_a_partner_cosigns_how_much_of_its_channel_there_is(three: Three) -> Non
         return bool(told["partner_cosigned"] == told["size"])
 
     until(is_cosigned, 60, "the partner's cosignature on the channel")
+    assert br.channel("out")["partner_cosigned"] > 0
 
 
 def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three, tmp_path: Path) -> None:

@@ -127,7 +127,9 @@ def test_an_older_key_that_does_not_count_is_refused_at_the_start(known: World, 
 def test_a_partner_that_ended_or_is_frozen_is_not_waited_for(known: World) -> None:
     known.br.settle(Freeze("UY", "stolen"))
     rotated(known, known.br, "log")
+    assert (known.br.home / "keys" / "log.old.pem").exists()
     rotation.retire(known.br.parts, known.br.home, ["log"], even_so=False, told=lambda *_: None)
+    assert not (known.br.home / "keys" / "log.old.pem").exists()
 
 
 def test_a_request_that_waits_for_news_is_told_nothing_once_its_sender_is_frozen(known: World) -> None:
