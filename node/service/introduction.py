@@ -88,7 +88,10 @@ def refusal(parts: Parts, connection: Connection) -> Conflict | None:
     if not parts.database.is_shared:  # one process writes, and its card is the newest
         return None
     known = newest(parts, connection)
-    gone = [use for use in card.ENDORSED if card.publics_of(parts.keys, use)[0] not in known.of(use)]
+    newest_of = {use: card.publics_of(parts.keys, use)[0] for use in card.ENDORSED}
+    gone = [
+        use for use, key in newest_of.items() if key in known.of(use, ever=True) and key not in known.of(use)
+    ]
     if not gone:
         return None
     why = f"card {known.number} has retired the key that it was started with: {', '.join(gone)}"

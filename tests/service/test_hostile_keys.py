@@ -287,6 +287,8 @@ def test_a_process_that_was_started_with_a_retired_key_signs_nothing(known: Worl
     forgotten = known.br
     keys.rotate(forgotten.home / "keys", "log")
     other = open_node(forgotten.home, known.clock)
+    with other.parts.database.read() as connection:
+        assert introduction.refusal(other.parts, connection) is None, "its key is to come onto the card"
     other.settle(Introduce())
     with other.parts.database.read() as connection:
         assert introduction.refusal(forgotten.parts, connection) is None, "both keys are in use"
