@@ -72,8 +72,9 @@ class Replication:
                 if known is None or known.peer.text != card.text:
                     if known:
                         known.stop()
-                    self._followers[country] = Follower(self._parts, self._sequencer, card)
-                    self._followers[country].start()
+                    begun = Follower(self._parts, self._sequencer, card)
+                    begun.start()  # before it is one of those that must be alive
+                    self._followers[country] = begun
 
     @property
     def is_alive(self) -> bool:

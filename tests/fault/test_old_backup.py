@@ -85,7 +85,7 @@ def drill(drilled: Drill, tmp_path: Path) -> Iterator[Drill]:
 def health(node: Node) -> list[str]:
     """What a node says of itself: word and size, and why."""
     answer = node.http.get("/healthz")
-    assert answer.status_code == 200, "whoever spreads requests over nodes goes on sending readers here"
+    assert answer.status_code == 200, f"readers are still to be sent here: {answer.text}"
     return list(answer.text.splitlines())
 
 

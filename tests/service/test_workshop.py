@@ -269,6 +269,7 @@ def test_a_list_that_is_signed_elsewhere_is_disclosed_and_sound(known: World, st
 def on_server(strangers: World, postgres: Server) -> Iterator[World]:
     """Two nodes with an agreement in operation, Brazil's on a PostgreSQL server."""
     br = strangers.br
+    br.parts.database.close()
     br.parts = replace(br.parts, database=Database(postgres.create(), br.home))
     br.parts.database.migrate()
     genesis.start_ledger(br.parts)
