@@ -64,6 +64,17 @@ CONSENTS = ("NONE", "GENERAL", "PER_AGREEMENT")
 ONWARD_TRANSFERS = ("NONE", "WITH_WRITTEN_CONSENT")
 MODES = ("pilot", "operation")
 
+SILENT: Json = {
+    "accept_programmes": [],
+    "accept_types": None,
+    "min_scope": [],
+    "accept_roles": None,
+    "exclude_roles": None,
+    "share_statuses": [],
+    "fields": [],
+}
+"""What stands in the terms of a way on which notices travel and no records."""
+
 MOST_PARTIES = 20
 MOST_ITEMS = 64
 MOST_DAYS = 36_525
@@ -217,11 +228,15 @@ def parse_terms(terms: object, countries: Iterable[str]) -> Json:
 def direction_terms(agreement: Agreement, issuer: str, partner: str, state: str) -> Json:
     """Make the `terms` argument of a contract's `decide` for one direction in one state.
 
-    Raises `Malformed` if the agreement has no such direction.
+    The way back of a direction that the terms name one way only is `SILENT`. Raises `Malformed` if the
+    agreement has neither.
     """
-    directed = agreement.terms["directions"].get(f"{issuer}-{partner}")
+    named = agreement.terms["directions"]
+    directed = named.get(f"{issuer}-{partner}")
+    if directed is None and f"{partner}-{issuer}" in named:
+        directed = named[f"{partner}-{issuer}"] | SILENT
     if directed is None:
-        known = ", ".join(sorted(agreement.terms["directions"]))
+        known = ", ".join(sorted(named))
         raise _refused([problem("direction", f"{issuer}-{partner}", f"must be one of {known}")])
     direction = {**directed, "issuer": issuer, "partner": partner, "state": state}
     return {**governing_terms(agreement), "direction": direction}

@@ -126,7 +126,7 @@ def decisions(agreement: str, node: Node, _caller: Reader) -> Response:
         lines = [
             line
             for line in node.lines(connection, node.today())
-            if line.channel.agreement == standing.agreement.id
+            if line.channel.agreement == standing.agreement.id and line.carries_records
         ]
         told = [
             {

@@ -40,6 +40,11 @@ class Line:
     terms_digest: str
     state: str
 
+    @property
+    def carries_records(self) -> bool:
+        """Whether the terms name this direction; else it is the way back of one, for notices."""
+        return bool(self.terms["direction"]["fields"])
+
     def decide(self, fields: Fields, today: str) -> Answer:
         """What the contract answers, held to the fields that the terms list and to those a reader needs."""
         answer = self.contract.decide(fields, self.terms, today)

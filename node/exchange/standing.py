@@ -153,6 +153,11 @@ class Standing:
         """The (issuer, partner) pairs that the terms name and this node is part of."""
         return tuple(pair for pair in directions_of(self.agreement) if self.own in pair)
 
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """The pairs that have a channel: the directions, and the way back of each, for notices."""
+        back = ((partner, issuer) for issuer, partner in self.directions())
+        return tuple(dict.fromkeys((*self.directions(), *back)))
+
 
 class Standings:
     """Every agreement of this node; what has moved is read again, what has not is not."""

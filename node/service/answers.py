@@ -292,6 +292,8 @@ class Answers:
         told: dict[str, list[Json]] = {record_id: [] for record_id in record_ids}
         seen = channels.views(connection, record_ids)
         for line in self._parts.lines(connection, self._parts.today()):
+            if not line.carries_records:
+                continue
             decisions = channels.newest_answers(connection, line.channel.log, record_ids)
             for record_id in record_ids:
                 told[record_id].append(

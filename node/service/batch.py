@@ -217,6 +217,7 @@ class Batch:
         self._show(lines, version, last_answer)
 
     def _show(self, lines: Sequence[Line], version: Version, last_answer: str | None = None) -> None:
+        lines = [line for line in lines if line.carries_records]
         digest = b64u(canonical.digest(version.fields)) if lines else ""
         for line in lines:
             self._stay(SILENT_S)

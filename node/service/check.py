@@ -157,7 +157,7 @@ def _state(parts: Parts, channel: StoredChannel, standings: dict[str, Standing])
     """A channel is open under an agreement that is signed, and in a state that its acts give."""
     standing, where = standings.get(channel.agreement), f"channel {channel.log}"
     pair = (channel.issuer, channel.partner)
-    if standing is None or pair not in standing.directions() or not standing.is_signed(parts.today()):
+    if standing is None or pair not in standing.ways() or not standing.is_signed(parts.today()):
         yield Finding(where, -1, f"it is open, but {channel.agreement} is not proven to be signed by both")
         return
     recorded = [held.act for held in standing.held if held.ledger_seq is not None]

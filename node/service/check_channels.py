@@ -92,6 +92,8 @@ def check_whole(
     if noted.state != channel.state:
         what = f"its state is kept as {channel.state or 'none'}; the partner was told {noted.state}"
         yield Finding(where, -1, what)
+    if not ground.carries(channel):
+        return
     # From its first entry on, a channel's contract decides each version with the batch that adds it.
     since = _first_behind(connection, LEDGER, _time_of(connection, log, 0))
     for record_id, number, seq in channels.undecided(connection, log, since):

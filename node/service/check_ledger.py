@@ -41,7 +41,9 @@ class LedgerBodies:
     @classmethod
     def on(cls, ground: Ground) -> "LedgerBodies":
         """With every contract loaded."""
-        own = [each for each in ground.channels if each.issuer == ground.parts.country]
+        own = [
+            each for each in ground.channels if each.issuer == ground.parts.country and ground.carries(each)
+        ]
         signed = {number: (each.agreement, each.contract) for number, each in ground.standings.items()}
         return cls(ground.parts, ground.connection, Directions(own, signed))
 

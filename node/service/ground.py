@@ -51,6 +51,11 @@ class Ground:
             return self.cards.get(standing.agreement.party(channel.issuer).name)
         return next((card for card in self.cards.values() if card.country == channel.issuer), None)
 
+    def carries(self, channel: StoredChannel) -> bool:
+        """Whether records travel on a channel: it is not the way back of a direction, for notices."""
+        standing = self.standings.get(channel.agreement)
+        return standing is None or (channel.issuer, channel.partner) in standing.directions()
+
     def attempt(
         self,
         log: str,

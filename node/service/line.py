@@ -53,7 +53,9 @@ class Keeper:
                 self._announce(batch, line)
                 self.is_busy = True
                 return
-            if line.channel.day != batch.today:
+            if line.channel.day != batch.today and not line.carries_records:
+                channels.set_line(batch.connection, line.channel.log, line.state, batch.today)
+            elif line.channel.day != batch.today:
                 self._decide_again(batch, line, limit)
                 self.is_busy = True
                 return
@@ -70,7 +72,7 @@ class Keeper:
         peers = batch.parts.peers.by_country(batch.connection)
         for number, standing in batch.parts.standings.current(batch.connection).items():
             if standing.is_signed(batch.today):
-                for issuer, partner in standing.directions():
+                for issuer, partner in standing.ways():
                     is_new = issuer == batch.parts.country and (number, partner) not in have
                     if is_new and standing.is_with(peers.get(partner)):
                         batch.open_channel(number, partner)

@@ -122,7 +122,7 @@ def expected(parts: Parts, connection: Connection, peer: Card) -> list[tuple[str
     found = [
         (number, standing)
         for number, standing in standings.items()
-        if pair in standing.directions() and standing.is_with(peer) and standing.is_signed(parts.today())
+        if pair in standing.ways() and standing.is_with(peer) and standing.is_signed(parts.today())
     ]
     return found[:CURSORS_LIMIT]
 
