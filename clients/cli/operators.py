@@ -85,7 +85,7 @@ def status(
 ) -> None:
     """Suspend, reinstate, revoke ... an own operator."""
     change = session.node.change_status(
-        _own_tin(session, identifier),
+        own_tin(session, identifier),
         status.upper(),
         effective_at=effective_at,
         reason_class=reason_class,
@@ -111,7 +111,7 @@ def consent(
     if given is None:
         do = "say --give or --withdraw"
         raise Malformed("it is not said whether the operator consents", where=identifier, do=do)
-    _say_outcome(session, session.node.change_consent(_own_tin(session, identifier), given, reason=reason))
+    _say_outcome(session, session.node.change_consent(own_tin(session, identifier), given, reason=reason))
 
 
 @cli.command("history", epilog="Example: aeo operator history BR99000001000101 --home br")
@@ -126,7 +126,7 @@ def history(session: Session, identifier: Id) -> None:
     say_table(columns, list(_versions(found["versions"])), "Nothing is known.")
 
 
-def _own_tin(session: Session, identifier: str) -> str:
+def own_tin(session: Session, identifier: str) -> str:
     """The TIN of the one own operator with this identifier; refused when there is none or several."""
     found = session.node.find(identifier)
     own = [each for each in found if each["source"] == "own"]

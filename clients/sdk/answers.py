@@ -150,6 +150,41 @@ class ImportOutcome(TypedDict):
     outcomes: list[Outcome]
 
 
+class ErasureMade(TypedDict):
+    """An operator was erased, and these partners were told."""
+
+    erasure: int
+    entries: int
+    partners: list[str]
+
+
+class Held(TypedDict):
+    """How many records of a TIN are held now, or are no longer."""
+
+    records: int
+
+
+class ErasureAnswer(TypedDict):
+    """What a partner was told of an erasure, and what it answered: ERASED, KEPT, or nothing yet."""
+
+    partner: str
+    agreement: str
+    notice: int
+    answer: str | None
+    answered_at: str | None
+    ledger_seq: int | None
+    reason: str | None
+
+
+class ErasureStatus(TypedDict):
+    """An erasure that the node's ledger records, and when its files were free of it."""
+
+    erasure: int
+    time: str
+    scrubbed: str | None
+    partners: list[ErasureAnswer]
+
+
 class Change(TypedDict):
     """One event of the change feed; `change` is the place to resume after. The last four are of notices."""
 

@@ -27,7 +27,10 @@ from clients.sdk.answers import (
     Card,
     Change,
     Decisions,
+    ErasureMade,
+    ErasureStatus,
     Frozen,
+    Held,
     History,
     ImportOutcome,
     Incident,
@@ -334,6 +337,34 @@ class Node:
         body = {"operators": list(operators), "dry_run": dry_run, "source": source}
         answer: ImportOutcome = self._post("/v1/operators/import", body, repeatable=True)
         return answer
+
+    # Erasing.
+
+    def erase(self, tin: str, ground: str, reference: str) -> ErasureMade:
+        """Erase an own operator here and at every partner that was told of it; it cannot be undone."""
+        body = {"ground": ground, "reference": reference}
+        answer: ErasureMade = self._post(_path("operators", tin, "erase"), body)
+        return answer
+
+    def hold(self, tin: str, reason: str) -> Held:
+        """Keep a record, own or told by a partner, whatever asks for its erasure."""
+        answer: Held = self._post(_path("operators", tin, "hold"), {"reason": reason}, repeatable=True)
+        return answer
+
+    def release(self, tin: str) -> Held:
+        """End a hold."""
+        answer: Held = self._post(_path("operators", tin, "release"), {})
+        return answer
+
+    def erasures(self) -> Iterator[ErasureStatus]:
+        """Every erasure that the node's ledger records, newest first, with what each partner answered."""
+        asked: dict[str, str] = {}
+        while True:
+            page = self._get("/v1/erasures", asked)
+            yield from _part(page, "erasures", self.url)
+            if page.get("next") is None:
+                return
+            asked = {"before": str(page["next"])}
 
     # Agreements and peers.
 

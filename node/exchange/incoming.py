@@ -418,10 +418,14 @@ MEMBERS = {
 
 
 def _check_members(kind: str, content: Row) -> None:
-    """Each kind of body has exactly its members, all texts but the version, credential and opening."""
-    texts = [value for name, value in content.items() if name not in ("v", "credential", "ledger")]
-    is_packed = isinstance(content.get("credential", {}), dict)
-    if set(content) != MEMBERS[kind] or not is_packed or not all(isinstance(value, str) for value in texts):
+    """Each kind of body has exactly its members, all texts but the version, credential and opening.
+
+    A notice may have `told` besides, of which `notices.read` knows the form.
+    """
+    texts = [value for name, value in content.items() if name not in ("v", "credential", "ledger", "told")]
+    is_packed = all(isinstance(content.get(name, {}), dict) for name in ("credential", "told"))
+    members = set(content) - ({"told"} if kind == "notice" else set())
+    if members != MEMBERS[kind] or not is_packed or not all(isinstance(value, str) for value in texts):
         raise Malformed(f"a {kind} is out of form", why="it must hold " + ", ".join(sorted(MEMBERS[kind])))
 
 

@@ -112,11 +112,6 @@ def tombstone(record_id: str) -> bytes:
     return canonical.encode({"v": 1, "record_id": record_id})
 
 
-def notice(subject: str, detail: str) -> bytes:
-    """The body of a notice: something the partner must know."""
-    return canonical.encode({"v": 1, "notice": subject, "detail": detail})
-
-
 class ChannelWriter:
     """The end of one outgoing channel inside one transaction."""
 

@@ -147,12 +147,17 @@ class Batch:
 
     def append_body(self, kind: str, body: canonical.Json) -> int:
         """Append an entry that commits to a body which is no record, and keep the body sealed."""
+        entry, _ = self.append_opened(kind, body)
+        return entry.seq
+
+    def append_opened(self, kind: str, body: canonical.Json) -> tuple[LedgerEntry, bytes]:
+        """As `append_body`; gives the entry, and the salt that opens its commitment."""
         salt = self.parts.entropy(32)
         content = canonical.encode(body)
         seq = self.append(kind, commitment(salt, content))
         sealed = seal_body(self.parts, seq, salt, content)
         self._rows.setdefault(LedgerBody, []).append({"seq": seq, "sealed": sealed})
-        return seq
+        return LedgerEntry.decode(self._entries[seq]), salt
 
     def add_version(self, draft: Draft) -> None:
         """Take in a version: it is signed with the others of this batch, before anything is behind it."""
@@ -236,12 +241,15 @@ class Batch:
                 body = outgoing.disclosure(version, answer.fields, self._entry(version.ledger_seq))
                 self._see(line, record_id, body, digest, version.ledger_seq)
         elif seen:
-            self._see(line, record_id, outgoing.tombstone(record_id), None, None)
+            self._see(line, record_id, outgoing.tombstone(record_id), None, version.ledger_seq)
 
-    def notice(self, line: Line, subject: str, detail: str) -> None:
-        """Tell a partner something it must know."""
+    def notice(self, line: Line, body: bytes, ledger_seq: int | None = None) -> int:
+        """Tell a partner something it must know; gives the number of the entry that does.
+
+        `ledger_seq`: the ledger entry that it rests on, which the partner must have first.
+        """
         self._sign_drafts()
-        self._writer(line).append("notice", outgoing.notice(subject, detail), self.now_ms)
+        return self._writer(line).append("notice", body, self.now_ms, ledger_seq)
 
     def open_channel(self, agreement: str, partner: str) -> None:
         """Start the channel of a newly signed direction, not yet in line with any state."""
@@ -263,15 +271,10 @@ class Batch:
         row = {"log": log, "record_id": record_id, "tin": tin, "kind": kind, "time": self.time}
         self._rows.setdefault(Change, []).append(row)
 
-    # Commit
+    # What is erased
 
-    def commit(self) -> None:
-        """Write everything into the transaction; the heads last.
-
-        If the process dies before the transaction commits, none of this happened and nobody was
-        answered; if it dies after, all of it happened, and callers who were not answered find it when
-        they repeat their request under its idempotency key.
-        """
+    def flush(self) -> None:
+        """Write into the transaction what waits for the commit, but for the heads: to be found there."""
         self._sign_drafts()
         for model, rows in self._rows.items():
             add(self.connection, model, rows)
@@ -282,6 +285,27 @@ class Batch:
         access.remember_answers(self.connection, self._answers)
         for writer in self._writers.values():
             add(self.connection, ChannelBody, writer.bodies)
+            writer.bodies = []
+        self._rows, self._puts, self._index, self._new, self._answers = {}, {}, {}, set(), []
+
+    def forget_record(self, tin: str, record_id: str) -> None:
+        """An own record was deleted from the transaction: look it up again, and what partners see of it."""
+        self.additions += 1
+        self._versions.pop(tin, None)
+        self._known_views.discard(record_id)
+        self._seen = {key: seen for key, seen in self._seen.items() if key[1] != record_id}
+
+    # Commit
+
+    def commit(self) -> None:
+        """Write everything into the transaction; the heads last.
+
+        If the process dies before the transaction commits, none of this happened and nobody was
+        answered; if it dies after, all of it happened, and callers who were not answered find it when
+        they repeat their request under its idempotency key.
+        """
+        self.flush()
+        for writer in self._writers.values():
             writer.writer.commit(self.time, self.parts.sign)
         self._committed = self.ledger.commit(self.time, self.parts.sign)
 
@@ -304,9 +328,7 @@ class Batch:
             self.prepare_views([record_id])
         return self._seen.get((log, record_id), outgoing.UNSEEN)
 
-    def _see(
-        self, line: Line, record_id: str, body: bytes, digest: bytes | None, ledger_seq: int | None
-    ) -> None:
+    def _see(self, line: Line, record_id: str, body: bytes, digest: bytes | None, ledger_seq: int) -> None:
         log, kind = line.channel.log, "tombstone" if digest is None else "disclosure"
         seq = self._writer(line).append(kind, body, self.now_ms, ledger_seq)
         self._seen[log, record_id] = digest

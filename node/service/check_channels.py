@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from node.errors import Damaged
 from node.exchange import incoming, outgoing, sealing, versions
 from node.exchange.card import Card, ledger_origin
+from node.exchange.notices import ERASED, STATE
 from node.exchange.page import EntryPart
 from node.exchange.sealing import StoreKeys
 from node.ledger import canonical, moment, tiles
@@ -25,7 +26,7 @@ from node.service.findings import Finding, Seen, Telling, guarded
 from node.service.ground import Ground
 from node.service.mirror import decided_on
 from node.service.parts import Parts
-from node.store import channels, incidents, logs, records, witnessed
+from node.store import channels, erasures, incidents, logs, records, witnessed
 from node.store.channels import Mirrored, StoredChannel
 from node.store.database import Row
 from node.store.incidents import SetApart
@@ -165,16 +166,17 @@ class Outgoing:
         sealed = channels.sealed_behind(self.connection, log, start, stop)
         self.noted.seen["channel_body", log] += len(sealed)
         opened: list[tuple[ChannelEntry, Row, int | None]] = []
+        gone = erasures.erased(self.connection, log, start, stop) - sealed.keys()
         for seq, entry in enumerate(entries, start):
-            if isinstance(entry, ChannelEntry):
+            if isinstance(entry, ChannelEntry) and seq not in gone:
                 yield from guarded(head.origin, seq, self._open, head, entry, sealed.get(seq), opened)
         about = [body["record_id"] for _, body, _ in opened if "record_id" in body]
         views = channels.views_of(self.connection, log, about)
         known = records.versions_disclosed(self.connection, log, start, stop)
         for entry, body, at in opened:
             if entry.kind == "notice":
-                self.noted.state = body["detail"] if body["notice"] == "state" else self.noted.state
-                if at is not None:
+                self.noted.state = body["detail"] if body["notice"] == STATE else self.noted.state
+                if at is not None and body["notice"] != ERASED:
                     yield Finding(head.origin, entry.seq, "a notice is kept as being about a ledger entry")
                 continue
             view = views.get(body["record_id"])
@@ -210,8 +212,11 @@ class Outgoing:
         record_id, about = body["record_id"], None
         if entry.kind == "disclosure":
             about = incoming.check_commitment(body, self.parts.card).seq
-        if about != ledger_seq:
-            raise Damaged(f"it is kept as being about ledger entry {ledger_seq}", why=f"it is about {about}")
+            if about != ledger_seq:
+                what = f"it is kept as being about ledger entry {ledger_seq}"
+                raise Damaged(what, why=f"it is about {about}")
+        elif version is None or version[0].record_id != record_id:
+            raise Damaged(f"it is kept as resting on ledger entry {ledger_seq}, which is not of {record_id}")
         if view is None or view[0] < entry.seq:
             raise Damaged(f"it is the newest of {record_id}, but the view kept is another")
         if view[0] > entry.seq:
@@ -309,6 +314,7 @@ class Incoming:
         mirrored = channels.mirrored(self.connection, [(log, each) for each in about])
         index = records.indexed(self.connection, log, about)
         named = incidents.named_apart(self.connection, log, start, start + len(entries))
+        gone = erasures.erased(self.connection, log, start, start + len(entries))
         for seq, entry in enumerate(entries, start):
             row = rows.get(seq)
             if isinstance(entry, ChannelEntry):
@@ -316,6 +322,8 @@ class Incoming:
             if row is not None and isinstance(entry, ChannelEntry):
                 newest = mirrored.get((log, row["record_id"]))
                 yield from guarded(head.origin, seq, self._entry, head, entry, row, newest, index)
+            elif seq in gone:
+                continue
             elif seq not in self._apart.seqs:
                 self.noted.unaccounted += 1
                 if not self._apart.counted:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from node.errors import Damaged
 from node.exchange import outgoing, versions
+from node.exchange.card import ledger_origin
 from node.exchange.versions import Version
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
@@ -22,7 +23,7 @@ from node.service.check_logs import Entries, Noted
 from node.service.findings import Finding, Seen, Telling, guarded
 from node.service.ground import Ground
 from node.service.parts import Parts
-from node.store import channels, logs, records
+from node.store import channels, erasures, logs, records
 from node.store.database import Row
 from node.store.logs import Head
 from node.store.records import Found, StoredVersion
@@ -55,10 +56,13 @@ class LedgerBodies:
         self.noted.seen["record_version", LEDGER] += len(stored)
         self.noted.seen["ledger_body", LEDGER] += len(bodies)
         about = Stored.read(self, [each[0].record_id for each in stored.values()])
+        gone = erasures.erased(self.connection, LEDGER, start, stop)
         for seq, entry in enumerate(entries, start):
             if seq in stored and seq in bodies:
                 yield Finding(head.origin, seq, "two bodies are behind it")
             if not isinstance(entry, LedgerEntry):
+                continue
+            if entry.type == "record" and seq in gone and seq not in stored:
                 continue
             if entry.type == "record":
                 yield from guarded(head.origin, seq, self._version, head, entry, stored.get(seq), about)
@@ -72,6 +76,10 @@ class LedgerBodies:
         if commitment(salt, content) != entry.commit:
             raise Damaged("its body is not what the entry commits to")
         body = canonical.decode(content)
+        if entry.type == "erasure":
+            key = ("", "erased", moment.format(entry.time))
+            origin = ledger_origin(self.parts.settings.name)
+            self.noted.tellings.append(Telling(origin, entry.seq, key, ("",)))
         if isinstance(body, dict):
             self.noted.recorded.note(entry, body)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,12 +55,17 @@ class Recorded:
     documents: dict[str, tuple[int, canonical.Json]] = field(default_factory=dict)
     cards: dict[str, int] = field(default_factory=dict)
     own_cards: dict[int, tuple[int, str]] = field(default_factory=dict)
+    erasures: dict[int, dict[str, list[int]]] = field(default_factory=dict)
+    """The entries that each erasure took, by origin."""
 
     def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
         """Remember what an entry is about."""
         if entry.type == "key":
             text = str(body["card"])
             self.own_cards[read_card(text).number] = (entry.seq, text)
+        if entry.type == "erasure":
+            body_entries: Any = body["entries"]
+            self.erasures[entry.seq] = body_entries
         if entry.type == "member":
             self.cards[str(body["card"])] = entry.seq
         if entry.type == "agreement":
@@ -75,6 +80,7 @@ class Recorded:
         self.documents.update(later.documents)
         self.cards.update(later.cards)
         self.own_cards.update(later.own_cards)
+        self.erasures.update(later.erasures)
 
 
 @dataclass(slots=True)

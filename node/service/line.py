@@ -1,16 +1,18 @@
 """Keeps outgoing channels in line with their agreements and with the calendar.
 
 When a direction starts, is suspended, resumed or terminated, and when a new day begins (validity and
-consent are judged by the day), every record is decided again, in small steps between the batches.
+consent are judged by the day), every record is decided again, in small steps between the batches. What
+partners ask to erase is erased first, and what the terms allow to keep no longer when all is in line.
 The place in the work stands beside the channel's state and moves in the same transaction, so that whoever
 leads next goes on where the last leader stopped, and begins anew where the state or the day moved since.
 """
 
 from sqlalchemy import Connection
 
-from node.exchange import versions
+from node.exchange import notices, versions
 from node.exchange.outgoing import Line
 from node.ledger import moment
+from node.service import erasing
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import access, channels, records
@@ -24,7 +26,7 @@ class Keeper:
     """Finds what is out of line and mends it step by step."""
 
     def __init__(self) -> None:
-        self._checked: tuple[int, str] | None = None
+        self._checked: tuple[int, str, bool] | None = None
         self._at: int | None = None
         self._failing: set[int] = set()
         self.is_busy = False
@@ -47,6 +49,10 @@ class Keeper:
         """Mend one thing: open a channel, announce a state, or decide up to `limit` records again."""
         mark = self._mark(batch.parts, batch.connection)
         self._open_channels(batch)
+        if erasing.is_asked(batch.connection):
+            erasing.carry_out_all(batch)
+            self.is_busy = True
+            return
         for line in sorted(batch.lines(), key=lambda line: line.channel.log in self._failing):
             self._at = line.channel.log
             if line.channel.state != line.state:
@@ -60,12 +66,15 @@ class Keeper:
                 self.is_busy = True
                 return
         self._at = None
+        if erasing.erase_what_is_over(batch):
+            self.is_busy = True
+            return
         self._failing.clear()
         access.forget_answers(batch.connection, moment.format(max(0, batch.now_ms - REMEMBER_MS)))
         self._checked, self.is_busy = mark, False
 
-    def _mark(self, parts: Parts, connection: Connection) -> tuple[int, str]:
-        return rev(connection), parts.today()
+    def _mark(self, parts: Parts, connection: Connection) -> tuple[int, str, bool]:
+        return rev(connection), parts.today(), erasing.is_asked(connection)
 
     def _open_channels(self, batch: Batch) -> None:
         have = {(line.channel.agreement, line.channel.partner) for line in batch.lines()}
@@ -79,7 +88,7 @@ class Keeper:
 
     def _announce(self, batch: Batch, line: Line) -> None:
         """Tell the partner the new state first; what it means for each record follows."""
-        batch.notice(line, "state", line.state)
+        batch.notice(line, notices.notice(notices.STATE, line.state))
         channels.set_line(batch.connection, line.channel.log, line.state, "")
 
     def _decide_again(self, batch: Batch, line: Line, limit: int) -> None:

@@ -25,7 +25,7 @@ from node.exchange.standing import Standing
 from node.ledger import moment, tiles
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
-from node.service import accusing
+from node.service import accusing, erasing
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records, witnessed
@@ -278,6 +278,7 @@ def _take_channel(
     _keep_epochs(parts, connection, held, each.keys, each.found.epochs)
     _mirror(connection, held.head.log, each.found.disclosed, each.before, time)
     _settle(connection, peer, held.head.log, each.found, time)
+    erasing.received(parts, connection, peer, held.channel, each.found.disclosed, time)
     return held.head.log
 
 
@@ -352,10 +353,11 @@ def _settle(connection: Connection, peer: Card, log: int, found: Found, time: st
     """Close incidents about records that a verified entry replaced; note the entries set apart."""
     newest = {each.record_id: each.seq for each in found.disclosed if each.record_id is not None}
     incidents.settle(connection, log, list(newest), time)
+    gone = erasing.asked_for(found.disclosed)
     rows = []
     for apart in found.set_apart:
         row = incidents.row(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)
-        overtaken = newest.get(apart.record_id or "", -1) > apart.seq
+        overtaken = newest.get(apart.record_id or "", -1) > apart.seq or apart.seq in gone
         rows.append(row | {"record_id": apart.record_id, "closed": time if overtaken else None})
         if apart.record_id is not None and not overtaken:
             channels.doubt(connection, log, apart.record_id, apart.reason)

@@ -105,7 +105,7 @@ def _channel(parts: Parts, connection: Connection, told: Told) -> None:
     for entry, item in zip(told.entries, told.items, strict=True):
         writer.append(entry)
         each, is_shown = found[entry.seq], entry.kind == "disclosure"
-        about = each.ledger_seq if is_shown else None
+        about = each.ledger_seq if each.record_id is not None and each.ledger_seq >= 0 else None
         bodies.append(
             {"log": head.log, "seq": entry.seq, "ledger_seq": about, "sealed": unb64(item.body or "")}
         )

@@ -20,8 +20,9 @@ from node.exchange.page import News
 from node.exchange.peers import asking
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import accusing, behind, failures, mirror
+from node.service import accusing, behind, erasing, failures, mirror
 from node.service.admission import RenewPeer
+from node.service.erasing import CarryOut
 from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
@@ -156,9 +157,17 @@ class Follower:
         if taken.is_ledger_whole:  # else receipts may rest on entries that our copy does not reach
             self._merge(news)
         parts.bell.ring()
+        self._have_erased()
         now_at, now_known = self._reached()
         moved = known != now_known or (at.ledger, at.channels) != (now_at.ledger, now_at.channels)
         return Took(taken.more or news.agreements is not None, moved)
+
+    def _have_erased(self) -> None:
+        """Have what the peer asks to erase erased at once."""
+        with self._parts.database.glance() as connection:
+            is_asked = erasing.is_asked(connection)
+        if is_asked:
+            self._sequencer.submit(CarryOut())
 
     def _renew(self, peer: Card) -> None:
         """Pin a later card of the peer, and go by it from now on."""

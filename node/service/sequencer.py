@@ -17,13 +17,14 @@ from typing import Any, Protocol
 import structlog
 
 from node.errors import Busy, Refusal
-from node.service import behind, introduction, line
+from node.service import behind, erasing, introduction, line
 from node.service.batch import Batch
 from node.service.introduction import Introduce
 from node.service.parts import Parts
 
 IDLE_S = 0.5
 PAUSE_S = 0.5
+SCRUB_PAUSE_S = 10.0
 STOP_S = 4.0
 """How long a store may take to write what is queued when the node stops; what it has not by then was promised
 to nobody."""
@@ -61,7 +62,7 @@ class Sequencer:
         self._queue: queue.Queue[_Item | None] = queue.Queue(parts.settings.queue_limit)
         self._keeper = line.Keeper()
         self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
-        self._open = True
+        self._open, self._scrub_at_s = True, 0.0
         self.has_looked_back = False
         self.leads = False
 
@@ -105,6 +106,7 @@ class Sequencer:
                 self._settle(items)
             if self.leads:
                 self._keep_in_line(more_waits=not self._queue.empty())
+                self._scrub()
 
     def _look_back(self) -> None:
         """Before anything is written, ask peers whether the store was put back; a dead one stops nobody.
@@ -202,6 +204,17 @@ class Sequencer:
             log.error("channels could not be brought into line", why=repr(error))
             self._keeper.rest()
         self._ring()
+
+    def _scrub(self) -> None:
+        """Free the files of what was erased; where somebody is in the way, a moment later."""
+        if self._keeper.is_busy or time.monotonic() < self._scrub_at_s:
+            return
+        is_free = False
+        try:
+            is_free = erasing.scrub(self._parts)
+        except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever the store does
+            log.error("the files of the store are not free yet of what was erased", why=repr(error))
+        self._scrub_at_s = time.monotonic() + (0 if is_free else SCRUB_PAUSE_S)
 
     def _forget(self) -> None:
         """What is remembered of the store may be what did not commit, or lack what did, though it failed."""

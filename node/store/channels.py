@@ -27,6 +27,7 @@ from node.store.tables import (
     ChannelEpoch,
     ChannelView,
     Decision,
+    Erasure,
     Incident,
     LogHead,
     Mirror,
@@ -38,7 +39,7 @@ from node.store.tables import (
 CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelBody), table(ChannelView)
 DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
 INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIdentifier)
-HEAD, VERSION = table(LogHead), table(RecordVersion)
+HEAD, VERSION, ERASURE = table(LogHead), table(RecordVersion), table(Erasure)
 
 _CHANNELS = Prepared(select(CHANNEL).order_by(CHANNEL.c.log))
 _PAIR = (CHANNEL.c.issuer == bindparam("by"), CHANNEL.c.partner == bindparam("to"))
@@ -452,6 +453,9 @@ _MARK = _FEED.with_only_columns(CHANGE.c.change).order_by(CHANGE.c.change)
 _TOLD_OF_OWN = select(func.count()).where(
     VERSION.c.ledger_seq >= bindparam("start"), VERSION.c.ledger_seq < bindparam("stop")
 )
+_TOLD_OF_ERASURES = select(func.count()).where(
+    ERASURE.c.ledger_seq >= bindparam("start"), ERASURE.c.ledger_seq < bindparam("stop")
+)
 _TOLD_OF = select(func.count()).where(
     MIRROR_VERSION.c.log == bindparam("of"),
     MIRROR_VERSION.c.seq >= bindparam("start"),
@@ -470,8 +474,11 @@ def feed_mark(connection: Connection, log: int, after: int, start: int, stop: in
 
     If all is in its place; it is where to look first.
     """
-    counting = _TOLD_OF_OWN if log == LEDGER else _TOLD_OF
-    count = connection.execute(counting, {"of": log, "start": start, "stop": stop}).scalar_one()
+    asked = {"of": log, "start": start, "stop": stop}
+    count = sum(
+        connection.execute(counting, asked).scalar_one()
+        for counting in ((_TOLD_OF_OWN, _TOLD_OF_ERASURES) if log == LEDGER else (_TOLD_OF,))
+    )
     if not count:
         return after
     found = connection.execute(_MARK.limit(1).offset(count - 1), {"of": log, "after": after}).scalar()

@@ -178,6 +178,11 @@ class Database:
             self._kind.take_turn(connection)
             yield
 
+    def scrub(self) -> bool:
+        """Free the files of what was deleted; False when that cannot be done now."""
+        with self._reached():
+            return self._kind.scrub(self._engine)
+
     def reach(self) -> None:
         """`Busy` or `Damaged`, in the driver's words, unless the database can be used now."""
         try:

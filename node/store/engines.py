@@ -60,6 +60,9 @@ class Kind(Protocol):
     def announce(self, connection: Connection) -> None:
         """Tell the other processes, once this transaction has committed, that something changed."""
 
+    def scrub(self, engine: Engine) -> bool:
+        """Free the files of what was deleted; False when that cannot be done now."""
+
     def attend(self, engine: Engine) -> AbstractContextManager["Attendance"]:
         """Take part among the processes of this node for as long as the context lasts."""
 
@@ -109,12 +112,13 @@ class Sqlite:
     # most statements.
     glancing: ClassVar[Options] = {"aeo_begin": False}
     writing: ClassVar[Options] = {"aeo_begin": "BEGIN IMMEDIATE"}
+    busy_ms = 10_000
     pragmas = (
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "secure_delete=ON",
-        "busy_timeout=10000",
+        f"busy_timeout={busy_ms}",
     )
     away = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
     damaged = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -155,6 +159,19 @@ class Sqlite:
 
     def announce(self, connection: Connection) -> None:
         """There is nobody to tell."""
+
+    def scrub(self, engine: Engine) -> bool:
+        """The file has it overwritten (`secure_delete`) once the log of changes is moved into it and emptied.
+
+        That waits for nobody: whoever still reads an older state is in its way.
+        """
+        with engine.connect().execution_options(aeo_begin=False) as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            try:
+                is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {self.busy_ms}")
+        return not is_busy
 
     @contextmanager
     def attend(self, engine: Engine) -> Iterator[Attendance]:
@@ -197,6 +214,11 @@ class Postgresql:
     glancing: ClassVar[Options] = {"isolation_level": "AUTOCOMMIT"}
     writing: ClassVar[Options] = {}
     turn, lead = 0x41454F00, 0x41454F01
+    scrubbed: ClassVar[tuple[str, ...]] = (
+        *("record", "record_version", "operator_identifier", "operator_name", "decision", "change"),
+        *("channel_body", "mirror", "mirror_version", "incident", "idempotency"),
+    )
+    scrub_limit_bytes = 1 << 28
     """The advisory locks of the writer and of the leader; locks are counted by database."""
     bell = "aeo_bell"
     wait_ms, stall_ms = 10_000, 5_000
@@ -264,6 +286,23 @@ class Postgresql:
     def announce(self, connection: Connection) -> None:
         """A notification, which the server sends when the transaction commits."""
         connection.exec_driver_sql(f"NOTIFY {self.bell}, '{self.me}'")
+
+    def scrub(self, engine: Engine) -> bool:
+        """Small tables are written anew, which leaves nothing of it in their files; of large ones the server
+        may write over it, and whoever runs it chooses the hour in which they are written anew.
+        """
+        is_done = True
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("SET lock_timeout = 1000")
+            try:
+                for name in self.scrubbed:
+                    size = connection.exec_driver_sql(f"SELECT pg_total_relation_size('{name}')").scalar_one()
+                    is_small = size <= self.scrub_limit_bytes
+                    connection.exec_driver_sql(f"VACUUM ({'FULL' if is_small else 'TRUNCATE'}) {name}")
+                    is_done = is_done and is_small
+            finally:
+                connection.invalidate()
+        return is_done
 
     @contextmanager
     def attend(self, engine: Engine) -> Iterator[Attendance]:

@@ -199,9 +199,10 @@ class ChannelEpoch(SQLModel, table=True):
 
 
 class ChannelBody(SQLModel, table=True):
-    """The sealed body beside a channel entry, and which ledger entry a disclosure is about."""
+    """The sealed body beside a channel entry, and which ledger entry it is about or rests on."""
 
     __tablename__ = "channel_body"
+    __table_args__ = (Index("ix_channel_body_about", "ledger_seq"),)
     log: int = Field(primary_key=True)
     seq: int = Field(primary_key=True)
     ledger_seq: int | None = None
@@ -325,6 +326,67 @@ class OwnCardRow(SQLModel, table=True):
     number: int = Field(primary_key=True)
     ledger_seq: int
     card: str
+
+
+class Erasure(SQLModel, table=True):
+    """An erasure that the own ledger records: of an own record, or of what a partner had disclosed.
+
+    `scrubbed`: when the files of the store were made free of it; until then it is only deleted.
+    """
+
+    __tablename__ = "erasure"
+    ledger_seq: int = Field(primary_key=True)
+    time: str
+    scrubbed: str | None = None
+
+
+class Erased(SQLModel, table=True):
+    """An entry of a log behind which there is nothing any more, and an erasure that names it."""
+
+    __tablename__ = "erased"
+    log: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    erasure: int = Field(primary_key=True)
+
+
+class ErasureTold(SQLModel, table=True):
+    """A notice of an erasure in an outgoing channel, and what the partner answered: ERASED, KEPT or nothing.
+
+    `ledger_seq`: the entry of the partner's ledger that records it; `reason`: why the partner keeps it.
+    """
+
+    __tablename__ = "erasure_told"
+    log: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    erasure: int = Field(index=True)
+    answer: str | None = None
+    answered_at: str | None = None
+    ledger_seq: int | None = None
+    reason: str = ""
+
+
+class ErasureAsked(SQLModel, table=True):
+    """A notice in an incoming channel that asks us to erase; `erasure` is ours, once it is done.
+
+    `kept`: the reason that was answered for not doing it yet.
+    """
+
+    __tablename__ = "erasure_asked"
+    log: int = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    erasure: int | None = None
+    kept: str | None = None
+
+
+class Hold(SQLModel, table=True):
+    """A record that the law forbids to erase for now: an own one (log 0), or one disclosed to us."""
+
+    __tablename__ = "hold"
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    reason: str
+    by: str
+    since: str
 
 
 class Token(SQLModel, table=True):

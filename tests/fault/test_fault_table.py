@@ -38,6 +38,7 @@ from node.service import mirror, submissions
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
+from node.service.erasing import CarryOut, Erase, HoldRecord, ReleaseRecord
 from node.service.failures import CloseIncident
 from node.service.introduction import Introduce, NoteHeld
 from node.service.merging import Merge
@@ -522,6 +523,10 @@ REPEATED = (
     Repeated(RenewPeer, 1, 0, "pinned: it is already"),
     Repeated(NoteHeld, 0, 0, "noted: it is already"),
     Repeated(Freeze, 0, 0, "frozen: it is already"),
+    Repeated(Erase, 1, 0, "not-found: it is erased already"),
+    Repeated(CarryOut, 1, 0, "carried out: nothing is asked any more"),
+    Repeated(HoldRecord, 0, 0, "held: it is already"),
+    Repeated(ReleaseRecord, 0, 0, "not-found: it is not held any more"),
 )
 
 
@@ -588,7 +593,8 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     if isinstance(work, Merge):
         assert answer == []
     told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
-    told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen"}
+    told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen", CarryOut: "carried out"}
+    told |= {Erase: "erased", HoldRecord: "held", ReleaseRecord: "released"}
     if isinstance(work, AddCheckpoint):
         return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
@@ -631,6 +637,11 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
     if kind is AdmitPeer:
         moved = _moved(uy)
         return "br", AdmitPeer(moved.text, moved.fingerprint)
+    hold = HoldRecord(ONE, "court order 12", "counsel")
+    if kind is CarryOut:
+        br.settle(Erase(ONE, "NOT_NEEDED", "case 1", "officer"))
+        world.carry(uy)
+        return "uy", CarryOut()
     drafted = Draft("BR-UY", ("BR", "UY"), terms.terms("br_uy"), rules.text("mra_v1"))
     changes = {"legal_name": "Outro Nome S/A"}
     made: dict[type[Any], Callable[[], Any]] = {
@@ -641,6 +652,9 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         Sign: lambda: Sign(world.agreement, "suspend", "BR", "UY"),
         NoteHeld: lambda: NoteHeld(uy.parts.card.name, 1),
         Freeze: lambda: Freeze("UY", "as was said"),
+        Erase: lambda: Erase(ONE, "NOT_NEEDED", "case 1", "officer"),
+        HoldRecord: lambda: hold,
+        ReleaseRecord: lambda: br.settle(hold) and ReleaseRecord(ONE),
         Withdraw: lambda: Withdraw(br.settle(drafted)),
     }
     return "br", made[kind]()

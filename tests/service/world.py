@@ -281,6 +281,11 @@ class World:
         for issuer, partner in (("BR", "UY"), ("UY", "BR")):
             self.both("start", issuer, partner, mode="operation")
 
+    def both_end(self) -> None:
+        """BR ends the agreement."""
+        self.br.settle(Sign(self.agreement, "terminate"))
+        self.exchange()
+
     def days_pass(self, days: int = 1) -> None:
         self.clock.ms += days * DAY_MS
 

@@ -251,6 +251,29 @@ def test_an_operators_life_is_told_to_the_partner(aeo: Aeo, pair: Pair, tmp_path
     assert "SUSPENDED" in aeo("operator", "history", tin, at=br).out
 
 
+def test_an_operator_is_erased_where_it_was_told(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    br, uy = pair.both()
+    operator = brazilian(77)
+    file, tin = tmp_path / "operator.json", operator["tin"]
+    file.write_text(json.dumps(operator))
+    assert aeo("operator", "add", str(file), at=br).code == 0
+    until(lambda: aeo("lookup", tin, at=uy).code in (0, 1), what="the operator at the partner")
+    wanted = ("operator", "erase", tin, "--ground", "objection", "--reference", "case 7")
+    unsure = aeo(*wanted, at=br)
+    assert (unsure.code, "--yes" in unsure.err) == (2, True)
+    assert aeo("erasure", "hold", tin, "--reason", "court order 12", at=uy).code == 0
+    assert aeo(*wanted, "--yes", at=br).code == 0
+    until(lambda: "court order 12" in aeo("erasure", "status", at=br).out, what="the reason of the partner")
+    assert aeo("erasure", "status", "--open", at=br).code == 1
+    assert aeo("erasure", "release", tin, at=uy).code == 0
+    until(lambda: aeo("erasure", "status", at=br).code == 0, what="the partner's answer")
+    assert aeo("lookup", tin, at=uy).code == 4
+    assert "no own operator has this identifier" in aeo(*wanted, "--yes", at=br).err
+    assert "nothing is recorded here" in aeo("erasure", "release", tin, at=uy).err
+    [told] = aeo("erasure", "status", "--json", at=br).json["erasures"][0]["partners"]
+    assert (told["partner"], told["answer"]) == ("UY", "ERASED")
+
+
 def test_a_name_with_markup_is_printed_as_it_stands(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
     tin = admitted(aeo, tmp_path, pair.br, 920_002, legal_name="[bold red]Cia[/] Ltda")
     assert "[bold red]Cia[/] Ltda" in aeo("lookup", tin, at=pair.br).out

@@ -1,0 +1,389 @@
+"""Erasing: an own operator, everywhere it went; and what a partner asks us to erase, or a term is over for.
+
+Entries of logs commit to bodies and never show them, so bodies can go and every log still verifies. What is
+erased is named by the numbers of those entries, in the own ledger and to partners: no record is named in it.
+
+ 1. The issuer deletes record, key, versions, index, decisions and disclosed bodies, records the erasure in
+    its ledger, and tells every partner that received anything, all in one transaction (`Erase`).
+ 2. Each partner deletes what it holds of those entries, records that in its own ledger, and answers with the
+    entry that does (`CarryOut`); or answers why it must keep them for now.
+ 3. The issuer holds the answer against what it told, and against its copy of the partner's ledger
+    (`received`).
+
+If a process dies before a transaction commits, nothing of it happened. What was asked stands in the store
+from the moment it was proven, and is done by whoever writes next.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from node.agreements.state import TERMINATED
+from node.errors import Conflict, Malformed, NotFound, Refusal, Unproven
+from node.exchange import notices
+from node.exchange.card import Card, channel_origin, ledger_origin
+from node.exchange.incoming import Disclosed
+from node.exchange.notices import Erased, Erasure, Kept
+from node.exchange.outgoing import Line
+from node.ledger import canonical, moment
+from node.ledger.merkle import leaf_hash
+from node.records import identifiers
+from node.service.batch import Batch, SmallWork
+from node.service.parts import Parts
+from node.store import channels, erasures, incidents, logs, records
+from node.store.channels import StoredChannel
+from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
+from node.store.logs import LeafAt
+from node.store.tables import LEDGER
+
+UNFOUNDED = "unfounded"
+"""The kind of an incident: a notice says what is not so."""
+OVER_LIMIT = 2_000
+"""Entries whose term is over that go in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Erase an own operator or trader, on one of `notices.GROUNDS`; `reference` names a case, no person."""
+
+    tin: str
+    ground: str
+    reference: str
+    by: str
+
+    weight = 1
+
+    @property
+    def tins(self) -> Sequence[str]:
+        """The operator's TIN."""
+        return [self.tin]
+
+    def run(self, batch: Batch) -> dict[str, Any]:
+        """Erase it and tell partners; `NotFound` when there is none, `Conflict` while the law holds it."""
+        current = batch.current(self.tin)
+        if current is None:
+            do = "look it up by another identifier; what was erased before is listed by `aeo erasure status`"
+            raise NotFound("no own operator has this TIN", where=self.tin, do=do)
+        if held := erasures.hold(batch.connection, LEDGER, current.record_id):
+            raise Conflict(
+                "this operator may not be erased now",
+                where=self.tin,
+                why=f"{held['reason']} (since {held['since']}, by {held['by']})",
+                do="when that is over, `aeo erasure release`, and erase it then",
+            )
+        batch.flush()
+        entries = erasures.own_entries(batch.connection, current.record_id)
+        erasures.delete_own(batch.connection, current.record_id, entries)
+        batch.forget_record(self.tin, current.record_id)
+        lines = {line.channel.log: line for line in batch.lines()}
+        origins = {log: _origin(batch, log) for log in entries}
+        body = notices.record_of_erasure(
+            self.ground, self.reference, {origins[log]: seqs for log, seqs in entries.items()}
+        )
+        number = batch.append_body("erasure", body | {"by": self.by})
+        erasures.add_erasure(batch.connection, number, batch.time, entries)
+        told = [log for log in entries if log in lines]
+        for log in told:
+            notice = Erasure(self.ground, tuple(entries[log])).body()
+            erasures.add_told(batch.connection, log, batch.notice(lines[log], notice), number)
+        batch.change(LEDGER, "", "", "erased")
+        return {
+            "erasure": number,
+            "entries": sum(map(len, entries.values())),
+            "partners": [lines[log].channel.partner for log in told],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRecord(SmallWork):
+    """The law forbids to erase a record for now, own or disclosed to us: also when its term is over."""
+
+    tin: str
+    reason: str
+    by: str
+
+    def run(self, batch: Batch) -> int:
+        """Hold it; gives how many records have this TIN here, `NotFound` when none has."""
+        batch.flush()
+        found = _records_of(batch.connection, self.tin)
+        for log, record_id in found:
+            row = {"log": log, "record_id": record_id, "reason": self.reason, "by": self.by}
+            erasures.put_hold(batch.connection, row | {"since": batch.time})
+        return len(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord(SmallWork):
+    """The law does not forbid it any more; what partners asked for meanwhile is done at once."""
+
+    tin: str
+
+    def run(self, batch: Batch) -> int:
+        """Release it; gives of how many records, `NotFound` when none is held."""
+        batch.flush()
+        found = _records_of(batch.connection, self.tin)
+        released = sum(erasures.release(batch.connection, log, record_id) for log, record_id in found)
+        if not released:
+            raise NotFound("no record with this TIN is held", where=self.tin, do="see `aeo erasure status`")
+        carry_out_all(batch)
+        return released
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOut(SmallWork):
+    """Do what partners ask to erase."""
+
+    def run(self, batch: Batch) -> None:
+        """All of it."""
+        carry_out_all(batch)
+
+
+def carry_out_all(batch: Batch) -> None:
+    """Erase what partners ask for, or answer why not."""
+    for asked in erasures.open_asked(batch.connection):
+        _carry_out(batch, asked)
+
+
+def is_asked(connection: Connection) -> bool:
+    """Whether a partner asks to erase something, and has had no answer."""
+    return any(asked.kept is None for asked in erasures.open_asked(connection))
+
+
+def _carry_out(batch: Batch, asked: Asked) -> None:
+    channel = _channel(batch.connection, asked.log)
+    row = channels.told_behind(batch.connection, asked.log, asked.seq, asked.seq + 1)[asked.seq]
+    body: Any = canonical.decode(row["body"])
+    said = notices.read(body, asked.seq)
+    assert isinstance(said, Erasure), "it was read when it came"
+    record_ids = erasures.disclosed_ids(batch.connection, asked.log, said.entries)
+    held = [found for each in record_ids if (found := erasures.hold(batch.connection, asked.log, each))]
+    if not held:
+        _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
+    elif asked.kept != held[0]["reason"]:
+        reason = str(held[0]["reason"])
+        _answer(batch, channel, Kept(_origin(batch, channel.log), asked.seq, reason).body(), None)
+        erasures.set_asked(batch.connection, asked.log, asked.seq, None, reason)
+
+
+def erase_what_is_over(batch: Batch) -> bool:
+    """Erase some of what the terms allow to keep no longer; False when nothing is left of that."""
+    for channel in channels.channels(batch.connection):
+        if channel.partner == batch.parts.country and (seqs := _over(batch, channel)):
+            record_ids = erasures.disclosed_ids(batch.connection, channel.log, seqs)
+            _erase_disclosed(batch, channel, notices.RETENTION, seqs, record_ids, None)
+            return True
+    return False
+
+
+def _over(batch: Batch, channel: StoredChannel) -> list[int]:
+    """Entries of an incoming channel that may be kept no longer: replaced, out of view, or of what ended."""
+    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
+    terms = standing.agreement.terms
+    last = (date.fromisoformat(batch.today) - timedelta(days=int(terms["retention_days"]))).isoformat()
+    is_ended = standing.state(channel.issuer, channel.partner, last) == TERMINATED
+    if is_ended or (terms["until"] and terms["until"] < last):
+        return erasures.all_disclosed(batch.connection, channel.log, OVER_LIMIT)
+    return erasures.over(batch.connection, channel.log, last, OVER_LIMIT)
+
+
+def _erase_disclosed(
+    batch: Batch,
+    channel: StoredChannel,
+    ground: str,
+    seqs: Sequence[int],
+    record_ids: Sequence[str],
+    asked: int | None,
+) -> None:
+    """Delete what entries of a partner's channel said, record it in the own ledger, and tell the partner."""
+    batch.flush()
+    erasures.delete_disclosed(batch.connection, channel.log, seqs, record_ids)
+    origin = _origin(batch, channel.log)
+    body = notices.record_of_erasure(ground, "", {origin: list(seqs)})
+    entry, salt = batch.append_opened("erasure", body)
+    erasures.add_erasure(batch.connection, entry.seq, batch.time, {channel.log: seqs})
+    if asked is not None:
+        erasures.set_asked(batch.connection, channel.log, asked, entry.seq, None)
+    _answer(batch, channel, Erased(origin, asked, entry, salt, body).body(), entry.seq)
+    batch.change(LEDGER, "", "", "erased")
+
+
+def _answer(batch: Batch, channel: StoredChannel, body: bytes, ledger_seq: int | None) -> None:
+    """Tell the issuer of a channel, on the way back; nobody hears it of a node that is gone."""
+    line = _way_back(batch, channel)
+    if line is not None:
+        batch.notice(line, body, ledger_seq)
+
+
+def _way_back(batch: Batch, channel: StoredChannel) -> Line | None:
+    pair = (channel.agreement, channel.issuer)
+    return next(
+        (each for each in batch.lines() if (each.channel.agreement, each.channel.partner) == pair), None
+    )
+
+
+def _channel(connection: Connection, log: int) -> StoredChannel:
+    return next(each for each in channels.channels(connection) if each.log == log)
+
+
+def _origin(batch: Batch, log: int) -> str:
+    """The origin of the own ledger or of a channel."""
+    if log == LEDGER:
+        return ledger_origin(batch.parts.settings.name)
+    channel = _channel(batch.connection, log)
+    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
+    return channel_origin(standing.agreement.party(channel.issuer).name, channel.agreement, channel.partner)
+
+
+def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
+    """(log, record) of everything here that has a TIN."""
+    number = identifiers.plain(tin)
+    hits = (
+        records.find(connection, [number], "TIN") if "\0" not in number else []
+    )  # PostgreSQL takes none such
+    if not hits:
+        raise NotFound("nothing is recorded here of this TIN, and nothing was disclosed to us", where=tin)
+    return [(log, record_id) for *_, log, record_id in hits]
+
+
+# What notices say
+
+
+def received(
+    parts: Parts,
+    connection: Connection,
+    peer: Card,
+    channel: StoredChannel,
+    disclosed: Sequence[Disclosed],
+    time: str,
+) -> None:
+    """Note what the notices of a channel ask or answer; what one says that is not so becomes an incident."""
+    leaf_at: LeafAt | None = None
+    for each in disclosed:
+        if each.kind != "notice":
+            continue
+        try:
+            body: Any = canonical.decode(each.body)
+            said = notices.read(body, each.seq)
+            if isinstance(said, Erasure):
+                erasures.add_asked(connection, channel.log, each.seq)
+            elif isinstance(said, Kept):
+                _kept(parts, connection, channel, said, time)
+            elif isinstance(said, Erased):
+                leaf_at = leaf_at or _leaves_of(connection, peer)
+                _check_recorded(said, peer, leaf_at)
+                _erased(parts, connection, channel, said, time)
+        except (Malformed, Unproven) as refusal:
+            row = incidents.row(
+                peer.name, channel.log, each.seq, UNFOUNDED, refusal.sentence(), each.body, time
+            )
+            incidents.note(connection, row)
+
+
+def asked_for(disclosed: Sequence[Disclosed]) -> set[int]:
+    """The entries that the notices among these ask to erase; those out of form ask for nothing."""
+    found = set[int]()
+    for each in disclosed:
+        if each.kind == "notice":
+            try:
+                body: Any = canonical.decode(each.body)
+                said = notices.read(body, each.seq)
+            except Refusal:
+                continue
+            found |= set(said.entries) if isinstance(said, Erasure) else set()
+    return found
+
+
+def _leaves_of(connection: Connection, peer: Card) -> LeafAt:
+    head = logs.head_of(connection, ledger_origin(peer.name))
+    assert head is not None, "a ledger's checkpoint is stored before its channels"
+    return logs.leaf_reader(connection, head)
+
+
+def _check_recorded(said: Erased, peer: Card, leaf_at: LeafAt) -> None:
+    """`Unproven` unless the partner's ledger, as we copy it, holds the erasure that it speaks of."""
+    entry = said.entry
+    if (entry.country, entry.type) != (peer.country, "erasure"):
+        raise Unproven("an erasure is not recorded as one", where=f"{peer.name}, ledger entry {entry.seq}")
+    if leaf_at(entry.seq) != leaf_hash(entry.encode()):
+        why = "its ledger has another entry at this place"
+        raise Unproven(
+            "an erasure is not in the ledger of who claims it", where=f"entry {entry.seq}", why=why
+        )
+
+
+def _erased(parts: Parts, connection: Connection, channel: StoredChannel, said: Erased, time: str) -> None:
+    log = _own_way(parts, connection, channel, said.channel)
+    if said.notice is None:
+        return  # its term was over; the notice itself says so
+    told = _told(connection, log, said.notice)
+    wanted = erasures.taken_by(connection, told.erasure).get(log, [])
+    if missing := sorted(set(wanted) - set(said.entries)):
+        why = f"entries that were to go are not among those erased: {', '.join(map(str, missing[:10]))}"
+        raise Unproven("a partner erased less than it was asked", where=f"notice {said.notice}", why=why)
+    erasures.answer(connection, log, said.notice, ERASED_ANSWER, time, said.entry.seq, "")
+
+
+def _kept(parts: Parts, connection: Connection, channel: StoredChannel, said: Kept, time: str) -> None:
+    log = _own_way(parts, connection, channel, said.channel)
+    if _told(connection, log, said.notice).answer == ERASED_ANSWER:
+        raise Unproven("a partner keeps what it said it has erased", where=f"notice {said.notice}")
+    erasures.answer(connection, log, said.notice, KEPT_ANSWER, time, None, said.reason)
+
+
+def _own_way(parts: Parts, connection: Connection, channel: StoredChannel, origin: str) -> int:
+    """The own channel to the partner that answers, under the same agreement; `Unproven` for any other."""
+    own = channels.channel(connection, channel.agreement, parts.country, channel.issuer)
+    if own is None or origin != channel_origin(parts.settings.name, own.agreement, own.partner):
+        raise Unproven("an answer is about a channel that is not between us", where=origin)
+    return own.log
+
+
+def _told(connection: Connection, log: int, seq: int) -> erasures.Told:
+    told = erasures.told(connection, log, seq)
+    if told is None:
+        raise Unproven("an answer is about a notice that asked for nothing", where=f"notice {seq}")
+    return told
+
+
+def status(parts: Parts, connection: Connection, before: int, limit: int) -> list[Mapping[str, Any]]:
+    """Each erasure, newest first: what was told to whom, who has answered what, and who has not."""
+    known = {each.log: each for each in channels.channels(connection)}
+    return [
+        {
+            "erasure": row["ledger_seq"],
+            "time": row["time"],
+            "scrubbed": row["scrubbed"],
+            "partners": [
+                _answered(known[told.log], told) for told in erasures.told_of(connection, row["ledger_seq"])
+            ],
+        }
+        for row in erasures.erasures(connection, before, limit)
+    ]
+
+
+def _answered(channel: StoredChannel, told: erasures.Told) -> dict[str, Any]:
+    return {
+        "partner": channel.partner,
+        "agreement": channel.agreement,
+        "notice": told.seq,
+        "answer": told.answer,
+        "answered_at": told.answered_at,
+        "ledger_seq": told.ledger_seq,
+        "reason": told.reason or None,
+    }
+
+
+def scrub(parts: Parts) -> bool:
+    """Free the files of the store of what was erased since the last time; False when that must wait."""
+    with parts.database.glance() as connection:
+        if not erasures.is_unscrubbed(connection):
+            return True
+        last = erasures.newest(connection)
+    if not parts.database.scrub():
+        return False
+    with parts.database.write() as connection:
+        erasures.set_scrubbed(connection, last, moment.format(parts.now_ms()))
+    return True
