@@ -63,7 +63,7 @@ def test_a_reason_is_kept() -> None:
         ),
         ('x = days_between("2026-02-30", "2026-01-01")\nreturn x', "contract error: ValueError, line 2"),
         ("for x in today:\n    y = x\nreturn y", "contract error: a loop runs over a list, line 2"),
-        ("if record:\n    y = 1\nreturn y", "contract error: UnboundLocalError, line 4"),
+        ("if record:\n    y = 1\nreturn y", "contract error: NameError, line 4"),
         ("x = [y for y in [\n\n1] if y[0]]\nreturn x", "contract error: TypeError, line 2"),
     ],
 )
