@@ -20,7 +20,7 @@ def terms_of(name: str) -> dict[str, Any]:
     try:
         return terms(name)
     except FileNotFoundError:
-        raise _no_such("terms", name, ".json") from None
+        raise _no_such("terms", name) from None
 
 
 def contract_of(name: str) -> str:
@@ -32,7 +32,12 @@ def contract_of(name: str) -> str:
     try:
         return text(name)
     except FileNotFoundError:
-        raise _no_such("contract", name, ".py") from None
+        raise _no_such("contract", name) from None
+
+
+def is_terms(name: str) -> bool:
+    """Whether this names terms, ready-made or in a file, and not an agreement by its id."""
+    return Path(name).suffix == ".json" or (is_path(name) and Path(name).is_file()) or name in _known("terms")
 
 
 def is_path(name: str) -> bool:
@@ -40,13 +45,16 @@ def is_path(name: str) -> bool:
     return not name.replace("_", "").isalnum()
 
 
-def _no_such(kind: str, name: str, ending: str) -> NotFound:
-    from importlib.resources import files
-
-    names = [
-        file.name for file in files("contracts.terms" if kind == "terms" else "contracts.rules").iterdir()
-    ]
-    known = sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name[0] != "_")
-    why = f"ready-made are: {join(known)}"
+def _no_such(kind: str, name: str) -> NotFound:
+    why = f"ready-made are: {join(_known(kind))}"
     do = "give a file's path, with its ending, for your own"
     return NotFound(f"no ready-made {kind} of this name", where=name, why=why, do=do)
+
+
+def _known(kind: str) -> list[str]:
+    """The names of what is ready-made."""
+    from importlib.resources import files
+
+    folder, ending = ("contracts.terms", ".json") if kind == "terms" else ("contracts.rules", ".py")
+    names = [file.name for file in files(folder).iterdir()]
+    return sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name[0] != "_")

@@ -53,6 +53,7 @@ PERMISSIONS = {
     "GET /v1/register": "look-up",
     "GET /v1/search": "look-up",
     "POST /v1/agreements": "administer",
+    "POST /v1/agreements/compare": "preview",
     "POST /v1/agreements/{agreement}/acts": "administer",
     "POST /v1/agreements/{agreement}/withdraw": "administer",
     "POST /v1/incidents/{incident}/close": "administer",
@@ -66,9 +67,9 @@ PERMISSIONS = {
 }
 ROLES = {
     "reader": {"look-up"},
-    "officer": {"look-up", "change"},
-    "auditor": {"look-up", "audit"},
-    "administrator": {"look-up", "change", "audit", "administer"},
+    "officer": {"look-up", "change", "preview"},
+    "auditor": {"look-up", "audit", "preview"},
+    "administrator": {"look-up", "change", "preview", "audit", "administer"},
 }
 NEWS = "/v1/peer/news?card=1&rev=0&ledger=0"
 
