@@ -55,7 +55,9 @@ class Compared(schemas.Request):
 
     old: Arrangement | None = Field(default=None, description="Nothing, if absent.")
     new: Arrangement
-    after: str = Field(default="", max_length=100, description="`next` of the page before.")
+    after: str = Field(
+        default="", max_length=100, pattern=r"^[!-~]*$", description="`next` of the page before."
+    )
     limit: int = Field(default=PAGE, ge=1, le=PAGE, description="Most records to look at.")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contracts import rules, terms
 from node import app, keys
 from node.exchange import card, requests
 from node.exchange.card import Card
@@ -538,6 +539,12 @@ def good_bodies(partner: Partner) -> dict[str, dict[str, Any]]:
         },
         "POST /v1/operators/{tin}/consent": {"given": True, "scope": ["MRA"], "reason": "x"},
         "POST /v1/agreements": {"title": "T", "countries": ["BR", "UY"], "terms": {}, "contract": "x"},
+        "POST /v1/agreements/compare": {
+            "old": {"terms": terms.terms(), "contract": rules.text()},
+            "new": {"terms": terms.terms(), "contract": rules.text()},
+            "after": "urn:aeo",
+            "limit": 5,
+        },
         "POST /v1/agreements/{agreement}/acts": {
             "act": "sign",
             "issuer": "BR",
