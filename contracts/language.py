@@ -12,7 +12,7 @@ A list or dict that is written out has at most `MOST_ITEMS` elements, those of t
 that comparing two of them is no longer work than is counted for it.
 How the bound on time works: functions call only functions that stand above them, every loop runs over a
 list of at most `MOST_ITEMS` items (checked when it runs), and `MOST_STEPS` bounds the product. A step is one
-expression or statement looked at; a comparison, and a function that reads a list, is `MOST_ITEMS` more.
+expression or statement looked at; a comparison, and each list that a function reads, is `MOST_ITEMS` more.
 """
 
 import ast
@@ -384,7 +384,7 @@ class _Checker:
         if name not in ARITY:
             rule = f"there is no function `{name}` above this line"
             _refuse(node, rule, "define it further up; a function cannot call itself")
-        return *ARITY[name], MOST_ITEMS if name in _READS_LISTS else 1
+        return *ARITY[name], MOST_ITEMS * ARITY[name][0] if name in _READS_LISTS else 1
 
     def argument(self, function: str, node: ast.expr) -> int:
         if isinstance(node, ast.List) and function in _TAKES_COMPUTED_LIST:
