@@ -490,7 +490,8 @@ def has_any(items, wanted):
 
 
 def has_all(items, wanted):
-    return _counted(_as_set(wanted) - _as_set(items)) == 0
+    held = _as_set(items)
+    return _counted(_as_set(wanted) - held) == 0
 
 
 def len(value):
