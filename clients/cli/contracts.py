@@ -1,6 +1,6 @@
 """`aeo contract`: a contract before it is signed; whether it is in the language, and what it would share.
 
-Both commands work without a node, and change nothing.
+Its commands work without a node, and change nothing.
 """
 
 from datetime import UTC, datetime
@@ -34,6 +34,19 @@ def check(contract: Given, as_json: AsJson = False) -> None:
     except Refusal as refusal:
         code = say_refusal(refusal, as_json)
     raise typer.Exit(code)
+
+
+@cli.command("show", epilog="Example: aeo contract show mra_v1 > mine.py")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A published contract, or ready-made terms.")],
+) -> None:
+    """Print a published contract, or ready-made terms, to begin one's own with."""
+    from clients.cli.readymade import text_of
+
+    try:
+        typer.echo(text_of(name), nl=False)
+    except Refusal as refusal:
+        raise typer.Exit(say_refusal(refusal, as_json=False)) from None
 
 
 @cli.command(
@@ -163,8 +176,8 @@ def _say(tried: "Tried") -> None:
         [each["where"], each["tin"], each["direction"], each["answer"], _what(each)] for each in tried.listed
     ]
     if shown:
-        say_table(("where", "TIN", "direction", "answer", "fields it has, or why not"), shown, "")
-    if len(shown) == tried.most and tried.counts["records"] > tried.most:
+        say_table(("where", "TIN", "direction", "answer", "how much, or why not"), shown, "")
+    if 0 < len(shown) == tried.most and tried.counts["records"] > tried.most:
         say(f"These are the first {tried.most}; more with --most, which --json takes too.")
     if tried.refused:
         say(f"{tried.counts['refused']} refused, as a node would refuse them:")
@@ -172,4 +185,7 @@ def _say(tried: "Tried") -> None:
 
 
 def _what(each: dict[str, Any]) -> str:
-    return join(each["fields"]) if each["answer"] == "share" else str(each["reason"])
+    if each["answer"] == "withhold":
+        return str(each["reason"])
+    without = f"; it has no {join(each['without'])}" if each["without"] else ""
+    return f"{len(each['fields'])} fields{without}"

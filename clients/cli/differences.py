@@ -110,14 +110,19 @@ def _goes_nowhere(told: dict[str, Any]) -> str:
 
 
 def _counted(name: str, each: dict[str, Any]) -> list[list[object]]:
+    """The rows of a direction: of each kind of record the most frequent first."""
     before = {"leaves": "withheld before: "}
     rows: list[list[object]] = [
         [name, KINDS[kind], count, before.get(kind, "") + why]
         for kind in KINDS
-        for why, count in each[kind].items()
+        for why, count in _most_first(each[kind])
     ]
     rows.append([name, "leave as before", each["shared_alike"], ""])
-    return rows + [[name, "stay as before", count, why] for why, count in each["withheld"].items()]
+    return rows + [[name, "stay as before", count, why] for why, count in _most_first(each["withheld"])]
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))
 
 
 def _what(each: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from node.errors import NotFound
 
 TERMS_LIMIT_BYTES: Final = 2**20
 CONTRACT_LIMIT_BYTES: Final = 65_536
+READY_MADE: Final = {"contract": ("contracts.rules", ".py"), "terms": ("contracts.terms", ".json")}
 
 
 def terms_of(name: str) -> dict[str, Any]:
@@ -35,9 +36,24 @@ def contract_of(name: str) -> str:
         raise _no_such("contract", name) from None
 
 
+def text_of(name: str) -> str:
+    """The text of what is ready-made under a name, contract or terms; `NotFound` when nothing is."""
+    from importlib.resources import files
+
+    for folder, ending in READY_MADE.values():
+        if name in _names(folder, ending):
+            return files(folder).joinpath(name + ending).read_text("utf-8")
+    known = ", ".join(join(_names(*where)) for where in READY_MADE.values())
+    raise NotFound("nothing ready-made has this name", where=name, why=f"there are: {known}", do="name one")
+
+
 def is_terms(name: str) -> bool:
     """Whether this names terms, ready-made or in a file, and not an agreement by its id."""
-    return Path(name).suffix == ".json" or (is_path(name) and Path(name).is_file()) or name in _known("terms")
+    return (
+        Path(name).suffix == ".json"
+        or (is_path(name) and Path(name).is_file())
+        or name in _names(*READY_MADE["terms"])
+    )
 
 
 def is_path(name: str) -> bool:
@@ -46,15 +62,13 @@ def is_path(name: str) -> bool:
 
 
 def _no_such(kind: str, name: str) -> NotFound:
-    why = f"ready-made are: {join(_known(kind))}"
+    why = f"ready-made are: {join(_names(*READY_MADE[kind]))}"
     do = "give a file's path, with its ending, for your own"
     return NotFound(f"no ready-made {kind} of this name", where=name, why=why, do=do)
 
 
-def _known(kind: str) -> list[str]:
-    """The names of what is ready-made."""
+def _names(folder: str, ending: str) -> list[str]:
     from importlib.resources import files
 
-    folder, ending = ("contracts.terms", ".json") if kind == "terms" else ("contracts.rules", ".py")
     names = [file.name for file in files(folder).iterdir()]
     return sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name[0] != "_")

@@ -119,6 +119,7 @@ def _ask(tried: Tried, look: Outlook, place: str, fields: Mapping[str, Any], day
             shown = held(dict(fields), answer.fields)
             tried.shared.setdefault(name, Counter())[answer.fields] += 1
             told |= {"answer": "share", "fields": list(shown)}
+            told["without"] = [path for path in answer.fields if path not in shown]
         else:
             tried.directions[name][answer.reason] += 1
             told |= {"answer": "withhold", "reason": answer.reason}

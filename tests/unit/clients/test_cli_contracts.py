@@ -107,6 +107,14 @@ def test_a_name_that_is_not_published_is_refused_with_those_that_are(aeo: Aeo) -
     assert "master_data_v1, mra_v1" in done.err
 
 
+def test_what_is_ready_made_is_shown_as_the_parties_sign_it(aeo: Aeo) -> None:
+    assert aeo("show", "mra_v1").out == text()
+    assert json.loads(aeo("show", "br_uy").out) == terms()
+    done = aeo("show", "mra_v9")
+    assert done.code == 2
+    assert "mra_v1" in done.err
+
+
 # try
 
 
