@@ -180,6 +180,14 @@ class Reference:
         return value not in (None, False, 0, "") and not (isinstance(value, list | dict) and not value)
 
     def _compare(self, op: ast.cmpop, left: Any, right: Any) -> bool:
+        """As many steps as values are looked at; a record and terms hold no list over 100, but tests do."""
+        before = self.steps
+        try:
+            return self._compared(op, left, right)
+        finally:
+            self.steps = min(self.steps, before + 100)
+
+    def _compared(self, op: ast.cmpop, left: Any, right: Any) -> bool:
         match op:
             case ast.Eq():
                 return self._equal(left, right)
@@ -232,7 +240,7 @@ class Reference:
         if name in self.functions:
             return self._run(name, given)
         for each in given if name in READS_LISTS else ():
-            self.steps += len(each) if isinstance(each, list) else 0
+            self.steps += len(_items(each)) if isinstance(each, list) else 0
         return FUNCTIONS[name](*given)
 
 

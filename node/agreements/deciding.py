@@ -8,6 +8,8 @@ from contracts import Answer, Contract
 from node.agreements.document import Json
 from node.records import model
 
+_NEEDED = {kind: frozenset(names) for kind, names in model.NEEDED.items()}
+
 
 def decide(contract: Contract, fields: Json, terms: Json, today: str) -> Answer:
     """What the contract answers about a record on a day, held to the terms and to what a reader needs.
@@ -18,12 +20,13 @@ def decide(contract: Contract, fields: Json, terms: Json, today: str) -> Answer:
     answer = contract.decide(fields, terms, today)
     if not answer.shared:
         return answer
-    if lacking := set(model.NEEDED[model.kind_of(fields)]).difference(answer.fields):
+    shared = frozenset(answer.fields)
+    if lacking := _NEEDED[model.kind_of(fields)] - shared:
         return _error("no reader could rely on the record without", lacking)
-    if beyond := set(answer.fields).difference(terms["direction"]["fields"]):
+    if beyond := shared.difference(terms["direction"]["fields"]):
         return _error("shares fields that the terms do not list:", beyond)
     return answer
 
 
-def _error(what: str, names: set[str]) -> Answer:
+def _error(what: str, names: frozenset[str]) -> Answer:
     return Answer(False, (), f"contract error: {what} {', '.join(sorted(names))}")
