@@ -21,8 +21,8 @@ from node.store import records
 
 PAGE: Final = 2_000
 LISTED_LIMIT: Final = 4_000
-STEPS_LIMIT: Final = 100_000_000
-"""Of contract steps for one page: with the standard contract, 2,000 records for a dozen partners."""
+STEPS_LIMIT: Final = 20_000_000
+"""Of contract steps for one page: with the standard contract, 2,000 records for two partners."""
 ARRIVING: Final = (
     "what would newly arrive is not known here: the partner holds its records, and can ask its node"
 )
