@@ -7,14 +7,13 @@ given: the language has no way to write into a list or dict, so inputs are passe
 """
 
 import ast
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import CodeType, TracebackType
 
 from contracts.functions import FUNCTIONS, Answer, Misuse, Ruling, items_of
-from contracts.language import check
+from contracts.language import examine
 
 __all__ = ["Answer", "Contract", "Ruling", "load"]
 
@@ -25,12 +24,12 @@ _ITEMS_OF = "_items_of"
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A checked text, the SHA-256 (hex) of its UTF-8 bytes, and its two compiled functions."""
+    """A checked text, the SHA-256 (hex) of its UTF-8 bytes, and its functions with the most steps of each."""
 
     text: str
     sha256: str
+    steps: Mapping[str, int] = field(compare=False)
     _functions: dict[str, Callable[..., object]] = field(repr=False, compare=False)
-    _statement_lines: tuple[int, ...] = field(repr=False, compare=False)
 
     def decide(self, record: dict[str, object], terms: dict[str, object], today: str) -> Answer:
         """Ask which fields of a record (operator JSON) one partner may have on a day (`YYYY-MM-DD`)."""
@@ -55,25 +54,31 @@ class Contract:
         return _after_signatures(ruling, signatures)
 
     def _reason(self, error: Exception) -> str:
-        what = str(error) if isinstance(error, Misuse) else type(error).__name__
-        return f"contract error: {what}, line {self._line(error.__traceback__)}"
+        return f"contract error: {_named(error)}, line {_line(error.__traceback__)}"
 
-    def _line(self, traceback: TracebackType | None) -> int:
-        """Give the first line of the failing statement: Python versions differ on lines within one."""
-        line = 1
-        while traceback:
-            if traceback.tb_frame.f_code.co_filename == _FILE:
-                line = traceback.tb_lineno
-            traceback = traceback.tb_next
-        return self._statement_lines[bisect_right(self._statement_lines, line) - 1]
+
+def _named(error: Exception) -> str:
+    if isinstance(error, Misuse):
+        return str(error)
+    # Which of the two it is for a name in a comprehension differs between versions of Python.
+    return "NameError" if isinstance(error, NameError) else type(error).__name__
+
+
+def _line(traceback: TracebackType | None) -> int:
+    """Give the first line of the failing statement, to which everything in the statement was moved."""
+    line = 1
+    while traceback:
+        if traceback.tb_frame.f_code.co_filename == _FILE:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
 
 
 def load(text: str) -> Contract:
     """Check and compile a contract text; raise `ContractRefused` if it is outside the language."""
-    tree = check(text)
-    lines = tuple(sorted({node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)}))
-    code = compile(ast.fix_missing_locations(_BoundedLoops().visit(tree)), _FILE, "exec")
-    return Contract(text, sha256(text.encode()).hexdigest(), _functions_in(code), lines)
+    tree, steps = examine(text)
+    code = compile(_ready(tree), _FILE, "exec")
+    return Contract(text, sha256(text.encode()).hexdigest(), steps, _functions_in(code))
 
 
 def _functions_in(code: CodeType) -> dict[str, Callable[..., object]]:
@@ -91,19 +96,26 @@ def _after_signatures(ruling: Ruling, signatures: list[str]) -> Ruling:
     return Ruling(not missing, missing, reason)
 
 
-class _BoundedLoops(ast.NodeTransformer):
-    """Puts `items_of` around what each loop runs over."""
+def _ready(tree: ast.Module) -> ast.Module:
+    """Put `items_of` around what each loop runs over, and each expression onto its statement's first line.
 
-    def visit_For(self, node: ast.For) -> ast.AST:
-        self.generic_visit(node)
-        node.iter = _bounded(node.iter)
-        return node
+    Python versions differ on the line of an error within a statement of several lines.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For | ast.comprehension):
+            node.iter = ast.Call(ast.Name(_ITEMS_OF, ast.Load()), [node.iter], [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt):
+            _onto(
+                node.lineno, [each for each in ast.iter_child_nodes(node) if not isinstance(each, ast.stmt)]
+            )
+    return tree
 
-    def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
-        self.generic_visit(node)
-        node.iter = _bounded(node.iter)
-        return node
 
-
-def _bounded(items: ast.expr) -> ast.expr:
-    return ast.copy_location(ast.Call(ast.Name(_ITEMS_OF, ast.Load()), [items], []), items)
+def _onto(line: int, pending: list[ast.AST]) -> None:
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.expr | ast.arg):
+            node.lineno = node.end_lineno = line
+            node.col_offset = node.end_col_offset = 0
+        pending.extend(ast.iter_child_nodes(node))

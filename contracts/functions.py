@@ -109,7 +109,7 @@ def _date(text: object) -> date:
 
 def share(fields: object) -> Answer:
     """Answer that these fields, and no others, may go to the partner."""
-    return Answer(True, _texts(fields, "share takes a list of field names, at least one"), "")
+    return Answer(True, _texts(fields, f"share takes a list of 1 to {MOST_ITEMS} field names"), "")
 
 
 def withhold(reason: object) -> Answer:
@@ -124,7 +124,7 @@ def allow() -> Ruling:
 
 def need(countries: object) -> Ruling:
     """Rule that the act takes effect once each of these countries has signed it."""
-    return Ruling(False, _texts(countries, "need takes a list of countries, at least one"), "")
+    return Ruling(False, _texts(countries, f"need takes a list of 1 to {MOST_ITEMS} countries"), "")
 
 
 def refuse(reason: object) -> Ruling:
@@ -133,7 +133,7 @@ def refuse(reason: object) -> Ruling:
 
 
 def _texts(values: object, rule: str) -> tuple[str, ...]:
-    if type(values) is not list or set(map(type, values)) != {str}:
+    if type(values) is not list or len(values) > MOST_ITEMS or set(map(type, values)) != {str}:
         raise Misuse(rule)
     return tuple(sorted(set(values)))
 

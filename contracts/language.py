@@ -8,19 +8,25 @@ Refuses everything that is not listed here, with the place, the rule and what to
 How the bound on size works: there is no arithmetic, lists are made of constants, and a comprehension
 has one `for` and may keep only the loop's own item or a part of it. A list of computed elements exists
 only as an argument of `share`, `need`, `has_any` or `has_all`, none of which gives it back.
+A list or dict that is written out has at most `MOST_ITEMS` elements, those of the lists in it included, so
+that comparing two of them is no longer work than is counted for it.
 How the bound on time works: functions call only functions that stand above them, every loop runs over a
-list of at most `MOST_ITEMS` items (checked when it runs), and `MOST_STEPS` bounds the product.
+list of at most `MOST_ITEMS` items (checked when it runs), and `MOST_STEPS` bounds the product. A step is one
+expression or statement looked at; a comparison, and each list that a function reads, is `MOST_ITEMS` more.
 """
 
 import ast
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from contracts.functions import ARITY, MOST_ITEMS
 
 MOST_BYTES = 65_536
 MOST_DEPTH = 40
+MOST_CALLS_DEEP = 40
+"""Functions that wait for each other: far below what any Python's stack holds, whoever calls the contract."""
 MOST_STEPS = 10_000_000
 LARGEST_INTEGER = 2**53 - 1
 
@@ -88,11 +94,21 @@ class ContractRefused(Exception):  # noqa: N818 - a refusal, named like those of
 
 def check(text: str) -> ast.Module:
     """Give the syntax tree of a contract text; raise `ContractRefused` at the first broken rule."""
+    return examine(text)[0]
+
+
+def examine(text: str) -> tuple[ast.Module, dict[str, int]]:
+    """Give the tree, and the most steps each entry point can take; raise `ContractRefused` as `check`."""
     _check_characters(text)
     tree = _parse(text)
     _check_depth(tree)
-    _Checker(text).module(tree)
-    return tree
+    checker = _Checker(text)
+    try:
+        checker.module(tree)
+    except ContractRefused as refused:  # Python counts the bytes before a column, a person the characters
+        before = checker.lines[refused.line - 1].encode()[: refused.column - 1].decode()
+        raise ContractRefused(refused.line, len(before) + 1, refused.rule, refused.instead) from None
+    return tree, {name: checker.functions[name].steps for name in ENTRY_POINTS}
 
 
 def _check_characters(text: str) -> None:
@@ -132,6 +148,15 @@ def _refuse(node: ast.stmt | ast.expr | ast.arg, rule: str, instead: str) -> NoR
     raise ContractRefused(node.lineno, node.col_offset + 1, rule, instead)
 
 
+@dataclass(frozen=True, slots=True)
+class _Function:
+    """What a call needs to know: parameters, steps at most, and how many functions wait in it at most."""
+
+    arity: int
+    steps: int
+    deep: int
+
+
 def _without_docstring(body: Sequence[ast.stmt]) -> Sequence[ast.stmt]:
     first = body[0] if body else None
     documented = (
@@ -148,10 +173,11 @@ class _Checker:
     def __init__(self, text: str) -> None:
         self.lines = text.split("\n")
         self.defined: frozenset[str] = frozenset()
-        self.functions: dict[str, tuple[int, int]] = {}
+        self.functions: dict[str, _Function] = {}
         self.parameters: frozenset[str] = frozenset()
         self.assigned: set[str] = set()
         self.loops: list[str] = []
+        self.deep = 1
 
     def module(self, tree: ast.Module) -> None:
         self.defined = frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
@@ -174,13 +200,18 @@ class _Checker:
         if parameters != ENTRY_POINTS.get(node.name, parameters):
             expected = ", ".join(ENTRY_POINTS[node.name])
             _refuse(node, f"`{node.name}` has fixed parameters", f"write `def {node.name}({expected}):`")
-        self.parameters, self.assigned = frozenset(parameters), set()
+        self.parameters, self.assigned, self.deep = frozenset(parameters), set(), 1
         steps = self.block(_without_docstring(node.body))
         if steps > MOST_STEPS:
             rule = f"`{node.name}` may take {steps} steps; at most {MOST_STEPS} are allowed"
             _refuse(node, rule, "nest fewer loops, or call fewer functions inside them")
+        if self.deep > MOST_CALLS_DEEP:
+            rule = (
+                f"`{node.name}` is a call {self.deep} functions deep; at most {MOST_CALLS_DEEP} are allowed"
+            )
+            _refuse(node, rule, "write it with fewer functions that call each other")
         # Registered only now: a function that is not above its caller does not exist, so nothing recurs.
-        self.functions[node.name] = (len(parameters), steps)
+        self.functions[node.name] = _Function(len(parameters), steps, self.deep)
 
     def parameters_of(self, node: ast.FunctionDef) -> tuple[str, ...]:
         args = node.args
@@ -190,7 +221,10 @@ class _Checker:
             if arg.annotation:
                 _refuse(arg, "a parameter has no type", "write only its name")
             self.variable(arg, arg.arg)
-        return tuple(arg.arg for arg in args.args)
+        names = tuple(arg.arg for arg in args.args)
+        if len(set(names)) < len(names):
+            _refuse(node, "two parameters have one name", "give each parameter a name of its own")
+        return names
 
     def name(self, node: ast.stmt | ast.expr | ast.arg, name: str) -> None:
         if name in ARITY:
@@ -283,11 +317,19 @@ class _Checker:
         return 1
 
     def constants(self, node: ast.List) -> int:
-        if len(node.elts) > MOST_ITEMS:
-            _refuse(node, f"a list has at most {MOST_ITEMS} items", "put longer lists into the terms")
+        self.small(node)
         return 1 + sum(self.element(item) for item in node.elts)
 
+    def small(self, node: ast.List | ast.Dict) -> None:
+        elements = sum(_elements(inner) for inner in ast.walk(node))
+        if elements > MOST_ITEMS:
+            rule = (
+                f"a list or dict has at most {MOST_ITEMS} items, those of the lists and dicts in it included"
+            )
+            _refuse(node, rule, "put longer lists into the terms")
+
     def table(self, node: ast.Dict) -> int:
+        self.small(node)
         for key in node.keys:
             if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
                 _refuse(node, "the keys of a dict are written as texts", 'write `{"name": value}`')
@@ -336,12 +378,13 @@ class _Checker:
 
     def signature(self, node: ast.Call, name: str) -> tuple[int, int, int]:
         if name in self.functions:
-            arity, steps = self.functions[name]
-            return arity, arity, steps
+            called = self.functions[name]
+            self.deep = max(self.deep, 1 + called.deep)
+            return called.arity, called.arity, called.steps
         if name not in ARITY:
             rule = f"there is no function `{name}` above this line"
             _refuse(node, rule, "define it further up; a function cannot call itself")
-        return *ARITY[name], MOST_ITEMS if name in _READS_LISTS else 1
+        return *ARITY[name], MOST_ITEMS * ARITY[name][0] if name in _READS_LISTS else 1
 
     def argument(self, function: str, node: ast.expr) -> int:
         if isinstance(node, ast.List) and function in _TAKES_COMPUTED_LIST:
@@ -360,6 +403,12 @@ class _Checker:
             _refuse(node.elt, rule, f"write `{variable}`, `{variable}[...]` or `get({variable}, ...)`")
         self.loops.pop()
         return 1 + steps + MOST_ITEMS * inside
+
+
+def _elements(node: ast.AST) -> int:
+    return (
+        len(node.elts) if isinstance(node, ast.List) else len(node.keys) if isinstance(node, ast.Dict) else 0
+    )
 
 
 def _is_part(node: ast.expr, variable: str) -> bool:

@@ -36,7 +36,7 @@ PARTS: Mapping[str, Sequence[str]] = {
     "parse": ("/node/records/model.py", "/node/records/identifiers.py", "/stdnum/", "/pydantic/"),
     "credential": ("/node/records/credential.py", "/node/exchange/versions.py"),
     "seal": ("/node/exchange/sealing.py",),
-    "contract": ("/contracts/", "/node/exchange/outgoing.py"),
+    "contract": ("/contracts/", "/node/agreements/deciding.py", "/node/exchange/outgoing.py"),
     "verify": ("/node/exchange/incoming.py", "/node/exchange/page.py"),
     "log": (
         "/node/ledger/merkle.py",

@@ -18,7 +18,7 @@ from threading import Event, Thread
 import httpx
 from rich.console import Console
 
-from clients.bench import audits, changes, floors, postgres, proofs, reads, report, sizes, writes
+from clients.bench import audits, changes, decisions, floors, postgres, proofs, reads, report, sizes, writes
 from clients.bench.figures import Figure
 from clients.bench.load import Drive, loader
 from clients.bench.machine import machine, versions
@@ -112,6 +112,7 @@ def figures(folder: Path, console: Console) -> Iterator[Figure]:
         bare = changes.Bare(empty_port, commits["sqlite"])
         console.print("Measuring in turn, without an agreement")
         yield floors.salts()
+        yield decisions.decisions()
         yield from _alone(drive, pairs, commits, empty_port)
         console.print("Signing the agreements")
         for each in pairs.values():

@@ -5,19 +5,16 @@ An id may be shortened to its first six characters or more; the node refuses one
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from clients.cli.files import read_object, read_text
 from clients.cli.output import join, say, say_json, say_pairs, say_table
+from clients.cli.readymade import contract_of, terms_of
 from clients.cli.session import Session, on_node
 from node.advice import pasted
 from node.errors import Malformed, NotFound, problem
 
-TERMS_LIMIT_BYTES: Final = 2**20
-CONTRACT_LIMIT_BYTES: Final = 65_536
 _ON_ONE: Final = {"ignore_unknown_options": True}
 """An id may begin with a dash."""
 
@@ -49,7 +46,7 @@ def draft(
     title: Annotated[str, typer.Option(help="The terms' name if absent.", show_default=False)] = "",
 ) -> None:
     """Draft an agreement out of terms and a contract; nothing takes effect before all have signed."""
-    agreed, text = _terms(terms), _contract(contract)
+    agreed, text = terms_of(terms), contract_of(contract)
     countries = _countries(agreed, session.node.card()["country"], partners)
     drafted = session.node.draft_agreement(title or str(agreed.get("name", "")), countries, agreed, text)
     if session.as_json:
@@ -277,45 +274,6 @@ def _pair(direction: str) -> tuple[str, str]:
         rule = "must be issuer and partner with a dash between, such as BR-UY"
         raise Malformed("the direction is out of form", problems=[problem("--direction", direction, rule)])
     return issuer, partner
-
-
-def _terms(name: str) -> dict[str, Any]:
-    from contracts.terms import terms
-
-    if _is_path(name):
-        return read_object(Path(name), TERMS_LIMIT_BYTES)
-    try:
-        return terms(name)
-    except FileNotFoundError:
-        raise _no_such("terms", name, ".json") from None
-
-
-def _contract(name: str) -> str:
-    from contracts.rules import text
-
-    if _is_path(name):
-        return read_text(Path(name), CONTRACT_LIMIT_BYTES)
-    try:
-        return text(name)
-    except FileNotFoundError:
-        raise _no_such("contract", name, ".py") from None
-
-
-def _is_path(name: str) -> bool:
-    """A ready-made name is letters, digits and underscores; anything else is a file."""
-    return not name.replace("_", "").isalnum()
-
-
-def _no_such(kind: str, name: str, ending: str) -> NotFound:
-    from importlib.resources import files
-
-    names = [
-        file.name for file in files("contracts.terms" if kind == "terms" else "contracts.rules").iterdir()
-    ]
-    known = sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name[0] != "_")
-    why = f"ready-made are: {join(known)}"
-    do = "give a file's path, with its ending, for your own"
-    return NotFound(f"no ready-made {kind} of this name", where=name, why=why, do=do)
 
 
 def _countries(terms: dict[str, Any], own: str, partners: Iterable[str]) -> list[str]:

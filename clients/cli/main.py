@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import agreements, audit, erasures, local, log, lookup, operators, peers, proofs, watching
+from clients.cli import (
+    agreements,
+    audit,
+    contracts,
+    differences,
+    erasures,
+    local,
+    log,
+    lookup,
+    operators,
+    peers,
+    proofs,
+    watching,
+)
 from clients.cli.output import EXIT_CODES, say_refusal
 from node.advice import program
 from node.errors import Refusal
@@ -36,7 +49,13 @@ cli = typer.Typer(
 local.add_to(cli)
 cli.add_typer(peers.cli, name="peer")
 cli.add_typer(log.cli, name="log")
+agreements.cli.command(
+    "diff",
+    epilog="Example: aeo mra diff Zk3c1d mine.json --contract mine.py --home br",
+    context_settings={"ignore_unknown_options": True},
+)(differences.diff)
 cli.add_typer(agreements.cli, name="mra")
+cli.add_typer(contracts.cli, name="contract")
 cli.add_typer(operators.cli, name="operator")
 cli.add_typer(erasures.cli, name="erasure")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)

@@ -261,6 +261,24 @@ class Decisions(TypedDict):
     directions: list[dict[str, Any]]
 
 
+class Comparison(TypedDict):
+    """A page of what would leave a node otherwise under another arrangement: counted, listed, in words.
+
+    `directions` count records by what becomes of them and why, `listed` has each difference, `clauses` how
+    the texts differ; `next` is where the next page begins, None at the end.
+    """
+
+    day: str
+    issuer: str
+    records: int
+    looked_at: int
+    next: str | None
+    directions: dict[str, dict[str, Any]]
+    listed: list[dict[str, Any]]
+    clauses: list[str]
+    arriving: str
+
+
 class Frozen(TypedDict):
     """A peer of which nothing new is believed, and the checkpoint of its ledger up to which it was proven."""
 

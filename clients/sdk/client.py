@@ -26,6 +26,7 @@ from clients.sdk.answers import (
     AgreementSummary,
     Card,
     Change,
+    Comparison,
     Decisions,
     ErasureMade,
     ErasureStatus,
@@ -384,6 +385,17 @@ class Node:
         """Draft an agreement out of terms and the contract's text; gives its id."""
         body = {"title": title, "countries": list(countries), "terms": dict(terms), "contract": contract}
         answer: str = self._post("/v1/agreements", body, part="agreement")
+        return answer
+
+    def compare_arrangements(
+        self, old: Mapping[str, Any] | None, new: Mapping[str, Any], after: str = ""
+    ) -> Comparison:
+        """What would leave the node otherwise under `new` than under `old`; `next` names the next page.
+
+        Each is `{"agreement": id}` or `{"terms": {...}, "contract": text}`; None is no agreement at all.
+        """
+        body = {"old": old, "new": new, "after": after}
+        answer: Comparison = self._post("/v1/agreements/compare", body, repeatable=True)
         return answer
 
     def act(

@@ -11,14 +11,17 @@ from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from node.agreements.document import Agreement
+from node.agreements.preview import proposed
 from node.api import schemas
-from node.api.edge import Administrator, Node, Reader, durable, json, read_out
-from node.errors import NotFound
+from node.api.edge import Administrator, Node, Previewer, Reader, durable, json, read_out
+from node.errors import Malformed, NotFound, problem
 from node.exchange import card
 from node.exchange.standing import HeldAct, Standing
 from node.service.accusing import is_frozen
 from node.service.admission import AdmitPeer, Freeze
 from node.service.parts import Parts
+from node.service.preview import PAGE, Comparison
 from node.service.signing import Draft, Sign, Withdraw
 from node.store import access, channels
 from node.store.database import Row
@@ -35,6 +38,27 @@ class NewWithdrawal(schemas.Request):
         default=None, max_length=64, description="The act's id or how it begins; the draft itself if absent."
     )
     reason: str = Field(default="", max_length=500)
+
+
+class Arrangement(schemas.Request):
+    """An agreement or draft that the node knows, or else terms with a contract's text."""
+
+    agreement: str | None = Field(
+        default=None, max_length=64, description="The agreement's id, or how it begins."
+    )
+    terms: dict[str, Any] | None = None
+    contract: str | None = Field(default=None, max_length=65_536, description="The contract's Python text.")
+
+
+class Compared(schemas.Request):
+    """Two arrangements, and which of the own records to look at."""
+
+    old: Arrangement | None = Field(default=None, description="Nothing, if absent.")
+    new: Arrangement
+    after: str = Field(
+        default="", max_length=100, pattern=r"^[!-~]*$", description="`next` of the page before."
+    )
+    limit: int = Field(default=PAGE, ge=1, le=PAGE, description="Most records to look at.")
 
 
 class NewSignature(schemas.NewAct):
@@ -61,6 +85,17 @@ async def draft(new: schemas.NewAgreement, request: Request, node: Node, _caller
     """Draft an agreement; the partner sees the draft, and nothing takes effect before both signed it."""
     work = Draft(new.title, new.countries, new.terms, new.contract)
     return json({"agreement": await durable(node, request.app.state.sequencer, work)}, 201)
+
+
+@router.post("/agreements/compare")
+@read_out
+def compare(asked: Compared, node: Node, _caller: Previewer) -> Response:
+    """What an arrangement would let out of this node otherwise than another one, or none; changes nothing.
+
+    Every own record of the page is decided under both, as of today and as if in operation.
+    """
+    old = None if asked.old is None else _arrangement(node, asked.old, "old")
+    return json(Comparison(node, old, _arrangement(node, asked.new, "new")).page(asked.after, asked.limit))
 
 
 @router.get("/agreements/{agreement}")
@@ -236,6 +271,16 @@ def _waiting(standing: Standing, today: str) -> list[dict[str, Any]]:
 
 def _withdrawn(standing: Standing, held: HeldAct, today: str) -> list[str]:
     return [] if standing.counts(held, today) else list(standing.withdrawn_by(held.act))
+
+
+def _arrangement(node: Parts, told: Arrangement, where: str) -> Agreement:
+    """The agreement that is known, or the one that terms and contract would make."""
+    if told.agreement is not None and told.terms is None and told.contract is None:
+        return _standing(node, told.agreement).agreement
+    if told.agreement is None and told.terms is not None and told.contract is not None:
+        return proposed(told.terms, told.contract)
+    rule = "must be an agreement's id, or terms and a contract's text"
+    raise Malformed("it is not said what to compare", problems=[problem(where, "", rule)])
 
 
 def _standing(node: Parts, agreement: str) -> Standing:

@@ -242,6 +242,7 @@ reader, officer = _caller("look-up"), _caller("change")
 Reader = Annotated[Caller, Depends(reader)]
 Officer = Annotated[Caller, Depends(officer)]
 Auditor = Annotated[Caller, Depends(_caller("audit"))]
+Previewer = Annotated[Caller, Depends(_caller("preview"))]
 Administrator = Annotated[Caller, Depends(_caller("administer"))]
 FromPeer = Annotated[Card, Depends(_peer)]
 Node = Annotated[Parts, Depends(node_of)]

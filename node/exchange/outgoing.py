@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from contracts.evaluation import Answer, Contract
+from node.agreements import deciding
 from node.errors import Damaged
 from node.exchange import sealing
 from node.exchange.log_writer import LogWriter
@@ -21,7 +22,6 @@ from node.exchange.versions import Fields, Version
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
-from node.records import model
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row
 
@@ -47,16 +47,7 @@ class Line:
 
     def decide(self, fields: Fields, today: str) -> Answer:
         """What the contract answers, held to the fields that the terms list and to those a reader needs."""
-        answer = self.contract.decide(fields, self.terms, today)
-        if answer.shared and (lacking := set(model.NEEDED[model.kind_of(fields)]).difference(answer.fields)):
-            told = ", ".join(sorted(lacking))
-            return Answer(False, (), f"contract error: no reader could rely on the record without {told}")
-        beyond = sorted(set(answer.fields) - set(self.terms["direction"]["fields"]))
-        if beyond:
-            return Answer(
-                False, (), "contract error: shares fields that the terms do not list: " + ", ".join(beyond)
-            )
-        return answer
+        return deciding.decide(self.contract, fields, self.terms, today)
 
     def decision(self, version: Version, answer: Answer, today: str, record_digest: str) -> Row:
         """The decision as it is kept, so that anyone with its inputs can replay it."""

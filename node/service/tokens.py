@@ -20,9 +20,9 @@ from node.store.database import Database
 
 ROLES: dict[str, frozenset[str]] = {
     "reader": frozenset({"look-up"}),
-    "officer": frozenset({"look-up", "change"}),
-    "auditor": frozenset({"look-up", "audit"}),
-    "administrator": frozenset({"look-up", "change", "audit", "administer"}),
+    "officer": frozenset({"look-up", "change", "preview"}),
+    "auditor": frozenset({"look-up", "audit", "preview"}),
+    "administrator": frozenset({"look-up", "change", "preview", "audit", "administer"}),
 }
 BELIEVED_S = 2.0
 BELIEVED_LIMIT = 10_000

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contracts import rules, terms
 from node import app, keys
 from node.exchange import card, requests
 from node.exchange.card import Card
@@ -54,6 +55,7 @@ PERMISSIONS = {
     "GET /v1/register": "look-up",
     "GET /v1/search": "look-up",
     "POST /v1/agreements": "administer",
+    "POST /v1/agreements/compare": "preview",
     "POST /v1/agreements/{agreement}/acts": "administer",
     "POST /v1/agreements/{agreement}/withdraw": "administer",
     "POST /v1/incidents/{incident}/close": "administer",
@@ -70,9 +72,9 @@ PERMISSIONS = {
 }
 ROLES = {
     "reader": {"look-up"},
-    "officer": {"look-up", "change"},
-    "auditor": {"look-up", "audit"},
-    "administrator": {"look-up", "change", "audit", "administer"},
+    "officer": {"look-up", "change", "preview"},
+    "auditor": {"look-up", "audit", "preview"},
+    "administrator": {"look-up", "change", "preview", "audit", "administer"},
 }
 NEWS = "/v1/peer/news?card=1&rev=0&ledger=0"
 
@@ -543,6 +545,12 @@ def good_bodies(partner: Partner) -> dict[str, dict[str, Any]]:
         "POST /v1/operators/{tin}/erase": {"ground": "UNLAWFUL", "reference": "x"},
         "POST /v1/operators/{tin}/hold": {"reason": "x"},
         "POST /v1/agreements": {"title": "T", "countries": ["BR", "UY"], "terms": {}, "contract": "x"},
+        "POST /v1/agreements/compare": {
+            "old": {"terms": terms.terms(), "contract": rules.text()},
+            "new": {"terms": terms.terms(), "contract": rules.text()},
+            "after": "urn:aeo",
+            "limit": 5,
+        },
         "POST /v1/agreements/{agreement}/acts": {
             "act": "sign",
             "issuer": "BR",

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients.bench import cost, nodes, profiling, report, sizes, usage
+from clients.bench import cost, decisions, nodes, profiling, report, sizes, usage
 from clients.bench.figures import Conditions, Figure
 from clients.bench.million import MILLION, SHARES, Size
 from clients.bench.nodes import Pair, RunningNode
@@ -175,3 +175,13 @@ def test_the_costs_of_a_trial_are_worked_out_though_its_number_is_in_words(
 def test_a_report_without_a_million_has_no_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cost.main([str(tmp_path / "bench.json")]) == 2
     assert "make bench-million" in capsys.readouterr().err
+
+
+def test_the_decisions_that_are_counted_are_those_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "ROUND_S", 0.001)
+    figure = decisions.decisions()
+    assert (figure.name, figure.goal_text()) == ("decisions_per_s", "p50 over 100000")
+    assert all(run > 0 for run in figure.runs)
+    monkeypatch.setattr(decisions, "DAY", "2091-01-01")
+    with pytest.raises(RuntimeError, match="withheld"):
+        decisions.decisions()

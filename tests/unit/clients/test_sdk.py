@@ -246,6 +246,8 @@ def test_an_agreement_is_drafted_signed_and_read(br: Node, places: list[nodes.No
     assert not shown["signed"]
     assert [each["agreement"] for each in br.agreements()] == [agreement]
     assert br.decisions(agreement)["agreement"] == agreement
+    compared = br.compare_arrangements({"agreement": agreement}, {"agreement": agreement[:8]})
+    assert (compared["listed"], compared["clauses"], compared["next"]) == ([], [], None)
     assert br.withdraw(agreement, reason="superseded")["complete"]
     assert br.agreement(agreement)["withdrawn_by"] == [br.card()["country"]] == ["BR"]
     with pytest.raises(Malformed, match="empty"):
@@ -274,6 +276,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.act("unknown", "sign"),
             lambda: br.withdraw("unknown"),
             lambda: br.decisions("unknown"),
+            lambda: br.compare_arrangements(None, {"agreement": "unknown"}),
             lambda: br.add_peer("no card", ""),
             lambda: br.freeze_peer("AR", "no peer of ours"),
             lambda: br.close_incident(1),

@@ -7,7 +7,7 @@ import pytest
 
 from contracts import ContractRefused, check, load
 from contracts.functions import FUNCTIONS, MOST_ITEMS
-from contracts.language import MOST_DEPTH, MOST_STEPS
+from contracts.language import MOST_CALLS_DEEP, MOST_DEPTH, MOST_STEPS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "contracts.md").read_text("utf-8")
 EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
@@ -28,6 +28,7 @@ def test_the_example_runs_as_described() -> None:
 def test_every_function_and_bound_is_on_the_page() -> None:
     assert all(f"`{name}(" in PAGE for name in FUNCTIONS)
     assert (MOST_ITEMS, MOST_STEPS, MOST_DEPTH) == (100, 10_000_000, 40)
+    assert f"functions are {MOST_CALLS_DEEP} deep at most" in " ".join(PAGE.split())
 
 
 def test_the_refusal_on_the_page_is_the_one_given() -> None:
