@@ -42,6 +42,7 @@ ROLES: Final = (
     "terminal",
 )
 REASON_CLASSES: Final = ("VOLUNTARY", "NON_COMPLIANCE", "UNDER_REVIEW", "EXPIRY", "MERGER", "CONSENT")
+PROGRAMME: Final = re.compile("[A-Z]{2}-[0-9A-Z][0-9A-Z-]{0,31}")
 GENERAL: Final = "GENERAL"
 OPERATOR: Final = "operator"
 TRADER: Final = "trader"
@@ -505,9 +506,7 @@ _READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "trade_names": _list(_text(70), MAX_TRADE_NAMES),
         "address": _ADDRESS.read,
         "sites": _list(_SITE.read, MAX_SITES),
-        "programme": _matching(
-            re.compile("[A-Z]{2}-[0-9A-Z][0-9A-Z-]{0,31}"), "must be a programme such as BR-OEA"
-        ),
+        "programme": _matching(PROGRAMME, "must be a programme such as BR-OEA"),
         "national_types": _list(_text(35), MAX_NATIONAL_TYPES),
         "scope": _list(_word(SCOPES), len(SCOPES)),
         "roles": _list(_word(ROLES), len(ROLES)),
