@@ -39,13 +39,13 @@ Effective = Annotated[
 ]
 
 
-@cli.command("draft", epilog="Example: aeo mra draft --with UY --terms br_uy --contract mra_v1 --home br")
+@cli.command("draft", epilog="Example: aeo mra draft --with UY --terms br_uy --contract mra_v2 --home br")
 @on_node
 def draft(
     session: Session,
     partners: Annotated[list[str], typer.Option("--with", help="The partner's country; repeat for more.")],
     terms: Annotated[str, typer.Option(help="Ready-made terms by name, or a JSON file.")],
-    contract: Annotated[str, typer.Option(help="A published contract by name, or a file.")] = "mra_v1",
+    contract: Annotated[str, typer.Option(help="A published contract by name, or a file.")] = "mra_v2",
     title: Annotated[str, typer.Option(help="The terms' name if absent.", show_default=False)] = "",
 ) -> None:
     """Draft an agreement out of terms and a contract; nothing takes effect before all have signed."""

@@ -86,7 +86,7 @@ Rule = Callable[[object], str]
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One side: ISO 3166-1 alpha-2 country, node name, administration, public P-256 key (JWK, RFC 7517)."""
+    """One side: ISO 3166-1 alpha-2 country or EU, node name, administration, public P-256 key (JWK)."""
 
     country: str
     name: str
@@ -424,7 +424,7 @@ _DOCUMENT_RULES: dict[str, Rule] = {
     "nonce": _nonce,
 }
 _PARTY_RULES: dict[str, Rule] = {
-    "country": _matches(_COUNTRY, "an ISO 3166-1 alpha-2 code"),
+    "country": _matches(_COUNTRY, "an ISO 3166-1 alpha-2 code, or EU"),
     "name": _matches(_NODE, "a node name such as aeo.br.example"),
     "administration": _text,
     "key": _public_key,
