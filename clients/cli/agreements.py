@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from clients.cli.clauses import direction_in_words, terms_in_words
 from clients.cli.files import read_object, read_text
 from clients.cli.output import join, say, say_json, say_pairs, say_table
 from clients.cli.session import Session, on_node
@@ -347,11 +348,11 @@ def _say_agreement(found: dict[str, Any]) -> None:
         ]
     )
     say("Terms")
-    say_pairs((name, _term(value)) for name, value in document["terms"].items() if name != "directions")
+    say_pairs(terms_in_words(document["terms"]))
     for direction in found["directions"]:
         say(_state(direction))
         terms = document["terms"]["directions"][f"{direction['issuer']}-{direction['partner']}"]
-        say_pairs((name, _term(value)) for name, value in terms.items())
+        say_pairs(direction_in_words(terms))
     for act in found["acts"]:
         _say_act(act)
     if not found["acts"]:
@@ -400,19 +401,6 @@ def _title(says: dict[str, Any]) -> str:
         return f"withdraw {says['lifts'][0] if says['lifts'] else 'the draft'}"
     direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else ""
     return " ".join(filter(None, (says["act"], direction, says["mode"])))
-
-
-def _term(value: object) -> str:
-    """A term as it was signed; what is left open is said to be so."""
-    if value is None:
-        return "not limited"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return join(value) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_term(each)}" for name, each in value.items())
-    return str(value)
 
 
 def _state(direction: dict[str, str]) -> str:

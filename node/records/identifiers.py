@@ -184,7 +184,7 @@ def is_natural_person(scheme: str, value: str) -> bool:
 
 
 def tin_prefixes(issuer: str) -> tuple[str, ...]:
-    """How a TIN of this issuer may begin: with its country; of the Union, whose TIN is an EORI, a member's."""
+    """How a TIN of this issuer may begin: with its country; with a member's, of the Union's EORI numbers."""
     return _OF_EU if issuer == EU else (issuer,)
 
 
