@@ -12,10 +12,13 @@ import pytest
 
 from contracts import terms
 from node.api.problems import encoded
+from node.errors import Conflict
+from node.service.evidence import evidence
 from node.service.signing import Sign
 from node.store import channels
 from tests.service.region import Region, copied_region, new_region, of
-from tests.service.world import CNPJS, LEIS, Json, asking, operator, withdrawn
+from tests.service.test_evidence import assert_holds
+from tests.service.world import CNPJS, LEIS, Json, World, asking, operator, withdrawn
 
 ONE, TWO, THREE = (f"BR{cnpj}" for cnpj in CNPJS[1:4])
 BILATERAL, REGIONAL = "Bilateral", "Mercosur"
@@ -230,6 +233,26 @@ def test_the_issuer_sees_what_each_agreement_shows(both: Agreed) -> None:
     assert told["UY", both.bilateral] == {"answer": "withhold", "reason": "role not accepted"}
     assert told["UY", both.regional]["answer"] == "share"
     assert set(told) == {("UY", both.bilateral), ("UY", both.regional), ("AR", both.regional)}
+
+
+def test_evidence_is_about_one_agreement_and_says_the_same_as_the_answer_under_it(both: Agreed) -> None:
+    uy, br = both.region.nodes["UY"], both.region.nodes["BR"]
+    both.region.both(both.bilateral, "suspend", "BR", "UY")
+    both.region.exchange()
+    wire = World(both.region.clock, br, uy)
+    with uy.parts.database.read() as connection:
+        with pytest.raises(Conflict, match="several agreements") as refused:
+            evidence(uy.parts, connection, ONE, uy.parts.now_ms())
+        known = {each.field: each.value for each in refused.value.problems}
+        assert known == {both.bilateral: BILATERAL, both.regional: REGIONAL}
+        answer = both.look_up()
+        for each in (answer, *answer["others"]):
+            told = each["recognition"]
+            shown = assert_holds(
+                wire, evidence(uy.parts, connection, ONE, uy.parts.now_ms(), told["agreement"])
+            )
+            assert ("the benefit applied" in shown[-1].found) is told["applies"]
+    assert [each["recognition"]["applies"] for each in (answer, *answer["others"])] == [True, False]
 
 
 def test_every_node_is_whole(both: Agreed) -> None:

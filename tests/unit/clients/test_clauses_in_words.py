@@ -1,5 +1,6 @@
 """Whoever signs, and whoever reads an answer, is told each clause that binds them in words."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,10 @@ def test_the_number_of_an_answer_is_the_one_of_the_agreed_scheme() -> None:
     assert agreed_number(answer("a", fields={"identifiers": numbers[:1]})) is None
     assert agreed_number(answer("a", fields=None)) is None
     assert agreed_number(answer("a", clauses=None)) is None
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    tests = Path(__file__).parents[2]
+    named = set(re.findall(r"`(test_\w+\.py)`", PAGE))
+    assert len(named) > 10
+    assert {name for name in named if not list(tests.rglob(name))} == set()
