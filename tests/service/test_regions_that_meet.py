@@ -31,7 +31,7 @@ from tests.docs.test_docs import served as routes_of
 from tests.service import stores
 from tests.service.region import Region, copied_region, new_region, of
 from tests.service.test_witness_route import WAIT_S, served
-from tests.service.world import CNPJS, Json, news_for, operator
+from tests.service.world import CNPJS, Json, _news, operator
 
 pytestmark = stores.files_only
 COUNTRIES = ("AR", "BR", "PY", "UY")
@@ -158,7 +158,7 @@ def test_no_news_of_it_is_told_whatever_cursors_are_asked_with(met: Met) -> None
     told = 0
     for asked in ([], agreements, *([each] for each in agreements)):
         for size, ledger in product((0, 1, 10**6), (0, 10**6)):
-            answer = news_for(bridge, peer, serving.Cursors(1, 0, ledger, dict.fromkeys(asked, size)))
+            answer = _news(bridge, peer, serving.Cursors(1, 0, ledger, dict.fromkeys(asked, size)))
             assert leaked(met, orjson.dumps(answer)) == []
             assert {each["agreement"] for each in answer["channels"]} <= {met.southern}
             told += len(answer["channels"])

@@ -201,9 +201,7 @@ class World:
 
     def answer(self, reader: Node, cursors: serving.Cursors) -> Json:
         """What the other node answers to these cursors of this one."""
-        answer: Json = orjson.loads(
-            orjson.dumps(news_for(self.other(reader).parts, reader.parts.card, cursors))
-        )
+        answer: Json = orjson.loads(orjson.dumps(_news(self.other(reader).parts, reader.parts.card, cursors)))
         return answer
 
     def cursors(self, reader: Node) -> serving.Cursors:
@@ -340,7 +338,7 @@ def asking(node: Node) -> Iterator[tuple[Any, Answers]]:
         yield connection, Answers(node.parts)
 
 
-def news_for(parts: Parts, peer: Card, cursors: serving.Cursors) -> Json:
+def _news(parts: Parts, peer: Card, cursors: serving.Cursors) -> Json:
     with parts.database.read() as connection:
         return serving.news(
             connection,
