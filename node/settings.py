@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import Conflict, Malformed, Problem, problem, reason
-from node.records.identifiers import COUNTRIES
+from node.records.identifiers import ISSUERS
 
 FILE = "settings.toml"
 _RULES = {"extra_forbidden": "there is no such setting", "missing": "must be given"}
@@ -23,8 +23,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 def _country(code: str) -> str:
-    if code not in COUNTRIES:
-        raise ValueError("must be the two capital letters of a country (ISO 3166-1), such as BR")
+    if code not in ISSUERS:
+        raise ValueError("must be the two capital letters of a country (ISO 3166-1), such as BR, or EU")
     return code
 
 
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         description="The node's schema-less URL, such as aeo.br.example; also the origin of its ledger.",
     )
     country: Annotated[str, AfterValidator(_country)] = Field(
-        description="ISO 3166-1 alpha-2 code of the administration."
+        description="ISO 3166-1 alpha-2 code of the administration; EU for the Union."
     )
     administration: str = Field(
         min_length=1, max_length=100, description="The administration's name, for people."

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from clients.cli.clauses import direction_in_words, terms_in_words
 from clients.cli.output import join, say, say_json, say_pairs, say_table
 from clients.cli.readymade import contract_of, terms_of
 from clients.cli.session import Session, on_node
@@ -36,13 +37,13 @@ Effective = Annotated[
 ]
 
 
-@cli.command("draft", epilog="Example: aeo mra draft --with UY --terms br_uy --contract mra_v1 --home br")
+@cli.command("draft", epilog="Example: aeo mra draft --with UY --terms br_uy --contract mra_v2 --home br")
 @on_node
 def draft(
     session: Session,
     partners: Annotated[list[str], typer.Option("--with", help="The partner's country; repeat for more.")],
     terms: Annotated[str, typer.Option(help="Ready-made terms by name, or a JSON file.")],
-    contract: Annotated[str, typer.Option(help="A published contract by name, or a file.")] = "mra_v1",
+    contract: Annotated[str, typer.Option(help="A published contract by name, or a file.")] = "mra_v2",
     title: Annotated[str, typer.Option(help="The terms' name if absent.", show_default=False)] = "",
 ) -> None:
     """Draft an agreement out of terms and a contract; nothing takes effect before all have signed."""
@@ -305,11 +306,11 @@ def _say_agreement(found: dict[str, Any]) -> None:
         ]
     )
     say("Terms")
-    say_pairs((name, _term(value)) for name, value in document["terms"].items() if name != "directions")
+    say_pairs(terms_in_words(document["terms"]))
     for direction in found["directions"]:
         say(_state(direction))
         terms = document["terms"]["directions"][f"{direction['issuer']}-{direction['partner']}"]
-        say_pairs((name, _term(value)) for name, value in terms.items())
+        say_pairs(direction_in_words(terms))
     for act in found["acts"]:
         _say_act(act)
     if not found["acts"]:
@@ -358,19 +359,6 @@ def _title(says: dict[str, Any]) -> str:
         return f"withdraw {says['lifts'][0] if says['lifts'] else 'the draft'}"
     direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else ""
     return " ".join(filter(None, (says["act"], direction, says["mode"])))
-
-
-def _term(value: object) -> str:
-    """A term as it was signed; what is left open is said to be so."""
-    if value is None:
-        return "not limited"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return join(value) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_term(each)}" for name, each in value.items())
-    return str(value)
 
 
 def _state(direction: dict[str, str]) -> str:

@@ -5,9 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+from clients.cli.clauses import onward
 from clients.cli.output import FINE, NOTHING_FOUND, join, say, say_json, say_pairs
 from clients.cli.session import Session, on_node
-from clients.sdk.answers import OperatorAnswer
+from clients.sdk.answers import (
+    BindingClauses,
+    Freshness,
+    OperatorAnswer,
+    Recognition,
+    Status,
+    agreed_number,
+)
 from node.errors import Malformed, problem
 
 
@@ -43,7 +51,7 @@ def _look_up(session: Session, identifiers: list[str], scheme: str | None) -> in
             if not answers:
                 say(f"{identifier}: {not_known(identifier, of)}")
             for answer in answers:
-                say_card(dict(answer), titles, identifier)
+                say_card(answer, titles, identifier)
     return FINE if any(results.values()) else NOTHING_FOUND
 
 
@@ -78,7 +86,7 @@ def _search(session: Session, name: str) -> int:
     titles = _titles(session, [each["operator"] for each in found["suggestions"]])
     for suggestion in found["suggestions"]:
         say(f"{suggestion['score']} % like it:")
-        say_card(dict(suggestion["operator"]), titles)
+        say_card(suggestion["operator"], titles)
     say(f"{len(found['suggestions'])} of {found['searched']} names; {found['note']}")
     return FINE if found["suggestions"] else NOTHING_FOUND
 
@@ -90,7 +98,7 @@ def _titles(session: Session, answers: Iterable[OperatorAnswer]) -> dict[str, st
     return {each["agreement"]: each["title"] for each in session.node.agreements()}
 
 
-def say_card(answer: dict[str, Any], titles: Mapping[str, str], asked: str = "") -> None:
+def say_card(answer: OperatorAnswer, titles: Mapping[str, str], asked: str = "") -> None:
     """Print one answer as a person reads it: who, what status, may I rely on it, why, how fresh.
 
     `asked`: the identifier that it answers; of a record that left our view nothing else is known.
@@ -107,10 +115,14 @@ def say_card(answer: dict[str, Any], titles: Mapping[str, str], asked: str = "")
             ("kind", _kind(fields)),
             ("authorised", _authorised(fields)),
             ("status", _status(answer["status"])),
+            ("number", " ".join(agreed_number(answer) or ())),
             ("recognition", _recognition(answer["recognition"])),
+            ("because", answer["because"] or ""),
+            *(("also", _recognition(other["recognition"])) for other in answer["others"]),
             *_partners(answer["partners"] or [], titles),
             ("proof", _proof(answer["provenance"])),
             ("freshness", _freshness(answer["freshness"])),
+            *_clauses(answer["clauses"]),
             *(("ALERT", alert) for alert in answer["alerts"]),
         ]
     )
@@ -133,19 +145,26 @@ def _authorised(fields: dict[str, Any]) -> str:
     return ", ".join(f"until {each}" if each is told[2] else str(each) for each in told if each)
 
 
-def _status(status: dict[str, Any]) -> str:
+def _status(status: Status) -> str:
     since = f" since {status['since'][:10]}" if status["since"] else ""
     stated = f" (stated: {status['stated']})" if status["stated"] not in (None, status["value"]) else ""
     return f"{status['value']}{since}{stated}"
 
 
-def _recognition(recognition: dict[str, Any] | None) -> str:
+def _recognition(recognition: Recognition | None) -> str:
     if recognition is None:
         return ""
     under = f"under {recognition['title']} ({recognition['agreement'][:10]})"
     if recognition["applies"]:
         return f"YES, {under}"
     return f"NO, {under}: {'; '.join(recognition['reasons'])}"
+
+
+def _clauses(clauses: BindingClauses | None) -> Iterator[tuple[str, str]]:
+    """What binds whoever reads this."""
+    if clauses is not None:
+        yield "purpose", clauses["purpose"]
+        yield "this data", f"{onward(clauses['onward_transfer'])}; kept until {clauses['keep_until']} at most"
 
 
 def _partners(partners: list[dict[str, Any]], titles: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -165,7 +184,7 @@ def _proof(provenance: dict[str, Any]) -> str:
     return f"{entry} of {ledger['origin']}{proven}"
 
 
-def _freshness(freshness: dict[str, Any] | None) -> str:
+def _freshness(freshness: Freshness | None) -> str:
     if freshness is None:
         return ""
     stale = "" if freshness["fresh"] else "STALE: "

@@ -98,7 +98,7 @@ class Story:
         self._heading("They sign their arrangement: terms and contract, one text, two signatures")
         begun = time.monotonic()
         title = "Mutual recognition Brazil - Uruguay"
-        agreement = br.client.draft_agreement(title, ["BR", "UY"], terms("br_uy"), contract_text("mra_v1"))
+        agreement = br.client.draft_agreement(title, ["BR", "UY"], terms("br_uy"), contract_text("mra_v2"))
         br.client.act(agreement, "sign")
         until(lambda: _knows(uy, agreement), LIMIT_S, "the draft does not reach Uruguay")
         uy.client.act(agreement, "sign")

@@ -78,8 +78,23 @@ class Freshness(TypedDict):
     fresh: bool
 
 
+class BindingClauses(TypedDict):
+    """What binds whoever reads an answer.
+
+    `keep_until`: the last day for what is taken from it; `identifier_scheme`: the number to match by.
+    """
+
+    purpose: str
+    onward_transfer: Literal["NONE", "WITH_WRITTEN_CONSENT"]
+    keep_until: str
+    identifier_scheme: str
+
+
 class OperatorAnswer(TypedDict):
-    """One operator as the node can prove it; `recognition` and `freshness` are None for own operators."""
+    """One operator as the node can prove it; what is about a partner's terms is None for own operators.
+
+    It rests on one agreement, for the reason in `because`; `others` has the answers under each other one.
+    """
 
     tin: str | None
     record_id: str
@@ -91,7 +106,21 @@ class OperatorAnswer(TypedDict):
     partners: list[dict[str, Any]] | None
     provenance: dict[str, Any]
     freshness: Freshness | None
+    clauses: BindingClauses | None
     alerts: list[str]
+    because: str | None
+    others: list["OperatorAnswer"]
+
+
+def agreed_number(answer: OperatorAnswer) -> tuple[str, str] | None:
+    """The number by which the agreement has its reader match the operator: (scheme, value).
+
+    None for own operators, and where no such number was told.
+    """
+    clauses, fields = answer["clauses"], answer["fields"] or {}
+    scheme = clauses["identifier_scheme"] if clauses else None
+    values = [each["value"] for each in fields.get("identifiers", ()) if each["scheme"] == scheme]
+    return (scheme, values[0]) if scheme and values else None
 
 
 class History(TypedDict):

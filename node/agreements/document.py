@@ -19,11 +19,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from contracts import Contract, ContractRefused, load
+from node.agreements import contradictions
 from node.errors import Malformed, Problem, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.moment import parse_date
-from node.records.model import KINDS, NEEDED, OPERATOR, ROLES, SCOPES
+from node.records.model import KINDS, NEEDED, OPERATOR, PROGRAMME, ROLES, SCOPES
 from node.records.status import STATUSES
 
 Json = dict[str, Any]
@@ -79,6 +80,7 @@ MOST_PARTIES = 20
 MOST_ITEMS = 64
 MOST_DAYS = 36_525
 MOST_STALENESS_S = 31 * 86_400
+HIGHEST_RANK = 100
 LONGEST_TEXT = 500
 CONTRACTS_KEPT = 128
 NONCE_BYTES = (16, 32)
@@ -95,7 +97,7 @@ Rule = Callable[[object], str]
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One side: ISO 3166-1 alpha-2 country, node name, administration, public P-256 key (JWK, RFC 7517)."""
+    """One side: ISO 3166-1 alpha-2 country or EU, node name, administration, public P-256 key (JWK)."""
 
     country: str
     name: str
@@ -205,17 +207,16 @@ def parse_terms(terms: object, countries: Iterable[str]) -> Json:
     """Check terms strictly and give them back; raise `Malformed` with every problem found.
 
     Every clause of `_TERMS_RULES` is required, so that retention, onward transfer and notice are agreed
-    and never assumed; `directions` are named `<issuer>-<partner>`, two different parties. One clause of a
-    direction may be left out: without `accept_kinds` it is for operators, as all agreements were.
+    and never assumed; `directions` are named `<issuer>-<partner>`, two different parties. Two clauses may be
+    left out: a direction without `accept_kinds` is for operators, as all agreements were, and terms without
+    `rank` have none. Clauses that contradict each other are refused (see `contradictions`).
     """
-    clauses = _object(terms, "terms", tuple(_TERMS_RULES))
-    found = _check_members(clauses, "terms.", _TERMS_RULES)
-    _raise(found)
-    if clauses["until"] is not None and clauses["until"] < clauses["from"]:
-        found.append(problem("terms.until", clauses["until"], "must not be before `from`"))
-    parties = tuple(countries)
+    clauses = _object(terms, "terms", tuple(_TERMS_RULES), tuple(_OPTIONAL_RULES))
+    rules = _TERMS_RULES | {name: rule for name, rule in _OPTIONAL_RULES.items() if name in clauses}
+    _raise(_check_members(clauses, "terms.", rules))
+    found, parties = list(contradictions.of_terms(clauses)), tuple(countries)
     for name, direction in clauses["directions"].items():
-        found += _check_direction(name, direction, parties)
+        found += _check_direction(name, direction, parties, clauses["consent"])
     named = {country for name in clauses["directions"] for country in name.split("-")}
     idle = [country for country in parties if country not in named]
     found += [
@@ -303,7 +304,7 @@ def _check_contract(contract: Json) -> list[Problem]:
     return []
 
 
-def _check_direction(name: str, json: object, countries: tuple[str, ...]) -> list[Problem]:
+def _check_direction(name: str, json: object, countries: tuple[str, ...], consent: str) -> list[Problem]:
     where = f"terms.directions.{name}"
     issuer, _, partner = name.partition("-")
     if issuer == partner or issuer not in countries or partner not in countries:
@@ -313,7 +314,9 @@ def _check_direction(name: str, json: object, countries: tuple[str, ...]) -> lis
     except Malformed as refused:
         return list(refused.problems)
     rules = _DIRECTION_RULES | (_MASTER_DATA_RULES if "accept_kinds" in direction else {})
-    return _check_members(direction, f"{where}.", rules) or _check_relied_on(direction, where)
+    if broken := _check_members(direction, f"{where}.", rules):
+        return broken
+    return [*_check_relied_on(direction, where), *contradictions.of_direction(name, direction, consent)]
 
 
 def _check_relied_on(direction: Json, where: str) -> list[Problem]:
@@ -436,13 +439,13 @@ _DOCUMENT_RULES: dict[str, Rule] = {
     "nonce": _nonce,
 }
 _PARTY_RULES: dict[str, Rule] = {
-    "country": _matches(_COUNTRY, "an ISO 3166-1 alpha-2 code"),
+    "country": _matches(_COUNTRY, "an ISO 3166-1 alpha-2 code, or EU"),
     "name": _matches(_NODE, "a node name such as aeo.br.example"),
     "administration": _text,
     "key": _public_key,
 }
-_CODE_RULE = _matches(_CODE, "codes of letters, digits, _ and -")
-_CODES = _list_of(_CODE_RULE)
+_CODES = _list_of(_matches(_CODE, "codes of letters, digits, _ and -"))
+_PROGRAMME = _matches(PROGRAMME, "programmes such as BR-OEA")
 _TERMS_RULES: dict[str, Rule] = {
     "name": _matches(_NAME, "2 to 35 capital letters, digits and -"),
     "purpose": _text,
@@ -461,8 +464,10 @@ _TERMS_RULES: dict[str, Rule] = {
     "contacts": _text,
     "directions": _directions,
 }
+_OPTIONAL_RULES: dict[str, Rule] = {"rank": _integer(1, HIGHEST_RANK)}
+"""Which of several agreements over one operator goes before: the one of the higher rank."""
 _DIRECTION_RULES: dict[str, Rule] = {
-    "accept_programmes": _CODES,
+    "accept_programmes": _list_of(_PROGRAMME),
     "accept_types": _or_null(_CODES),
     "min_scope": _list_of(_one_of(SCOPES), least=0),
     "accept_roles": _or_null(_list_of(_one_of(ROLES))),
@@ -473,6 +478,6 @@ _DIRECTION_RULES: dict[str, Rule] = {
 }
 _MASTER_DATA_RULES: dict[str, Rule] = {
     "accept_kinds": _list_of(_one_of(tuple(KINDS))),
-    "accept_programmes": _list_of(_CODE_RULE, least=0),
+    "accept_programmes": _list_of(_PROGRAMME, least=0),
 }
 """Where a direction says which kinds of record it is for, it may recognise no programme at all."""

@@ -89,15 +89,23 @@ def propose(agreement: Agreement, act: Act, state: str, today: str) -> None:
         listed = ", ".join(possible) or "nothing"
         raise Conflict(f"{act.act} is not possible", where=f"state {state}", do=f"possible here: {listed}")
     check_day(agreement, act)
-    notice = agreement.terms[_NOTICE[act.act]] if act.act in _NOTICE else 0
-    given = (date.fromisoformat(act.effective) - date.fromisoformat(today)).days
-    if notice and given < notice:
+    if why := short_notice(agreement, act, today):
         raise Conflict(
             f"{act.act} takes effect too soon",
             where=f"effective {act.effective}, proposed {today}",
-            why=f"the terms ask for {notice} days of notice",
+            why=why,
             do="choose a later day",
         )
+
+
+def short_notice(agreement: Agreement, act: Act, announced: str) -> str:
+    """Which clause an act breaks that was announced on this day; empty where it gives the notice agreed."""
+    clause = _NOTICE.get(act.act)
+    asked = int(agreement.terms[clause]) if clause else 0
+    given = (date.fromisoformat(act.effective) - date.fromisoformat(announced)).days
+    if not asked or given >= asked:
+        return ""
+    return f"the terms ask for {asked} days of notice (`{clause}`), and it gives {max(0, given)}"
 
 
 def check_day(agreement: Agreement, act: Act) -> None:

@@ -119,6 +119,15 @@ class Freshness(BaseModel):
     fresh: bool
 
 
+class BindingClauses(BaseModel):
+    """What binds whoever reads an answer; `identifier_scheme`: by which of the numbers in it to match."""
+
+    purpose: str
+    onward_transfer: Literal["NONE", "WITH_WRITTEN_CONSENT"]
+    keep_until: str = Field(description="Last day on which what is taken from this answer may be kept.")
+    identifier_scheme: str
+
+
 class OperatorAnswer(BaseModel):
     """One operator as this node can prove it."""
 
@@ -136,7 +145,14 @@ class OperatorAnswer(BaseModel):
     )
     provenance: dict[str, Any] = Field(description="The ledger and channel positions behind the answer.")
     freshness: Freshness | None
+    clauses: BindingClauses | None = Field(description="What binds the reader; None for own operators.")
     alerts: list[str] = Field(description="What failed verification on this channel and is not used.")
+    because: str | None = Field(
+        description="Why the answer rests on this agreement; None where there are no `others`."
+    )
+    others: list["OperatorAnswer"] = Field(
+        description="The same operator as told under other agreements, in order; each by its own terms."
+    )
 
 
 class OperatorList(BaseModel):

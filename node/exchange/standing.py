@@ -253,10 +253,17 @@ def _held(
 def place_in(receipt: str) -> int | None:
     """The place that a receipt names in the ledger of its party; a text that is none proves nothing."""
     try:
-        told = canonical.decode(receipt.encode())
-        return LedgerEntry.decode(str(told["entry"]).encode()).seq if isinstance(told, dict) else None
-    except (Malformed, KeyError):
+        return entry_of(receipt).seq
+    except Malformed:
         return None
+
+
+def entry_of(receipt: str) -> LedgerEntry:
+    """The entry of its party's ledger that a stored receipt is about; `Malformed` for a text that is none."""
+    told = canonical.decode(receipt.encode())
+    if not isinstance(told, dict) or "entry" not in told:
+        raise Malformed("a receipt is not of the agreed form")
+    return LedgerEntry.decode(str(told["entry"]).encode())
 
 
 def _told(agreement: Agreement, held: Sequence[HeldAct]) -> bytes:

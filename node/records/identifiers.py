@@ -39,6 +39,10 @@ from node.errors import Malformed, problem
 
 # The library also lists XK, which ISO 3166-1 leaves to its users.
 COUNTRIES: Final = frozenset(countries_by_alpha2) - {"XK"}
+EU: Final = "EU"
+ISSUERS: Final = COUNTRIES | {EU}
+"""Who may issue records: ISO 3166-1 reserves EU for the Union, which signs as one party."""
+_OF_EU: Final = tuple(sorted(state.upper() for state in vat.MEMBER_STATES))
 EORI_PREFIXES: Final = COUNTRIES | {"XI"}
 
 # 19 CFR part 102, appendix: a Canadian maker is coded by province instead of by country.
@@ -179,19 +183,24 @@ def is_natural_person(scheme: str, value: str) -> bool:
     return pattern is not None and pattern.match(value) is not None
 
 
+def tin_prefixes(issuer: str) -> tuple[str, ...]:
+    """How a TIN of this issuer may begin: with its country; with a member's, of the Union's EORI numbers."""
+    return _OF_EU if issuer == EU else (issuer,)
+
+
 def tin_of(country: str, scheme: str, value: str) -> str:
     """The trader identification number (WCO R143, an..17): country, then the national number.
 
-    A number that begins with its country already (EORI, EU VAT) is kept. Raises `Malformed`
-    when the number is invalid, the country unknown, or the two do not fit the form.
+    A number that begins with its country already (EORI, EU VAT) is kept; one of the Union must.
+    Raises `Malformed` when the number is invalid, the country unknown, or the two do not fit the form.
     """
-    if country not in COUNTRIES:
-        raise _refused("country", country, "ISO 3166-1 alpha-2 code")
-    number = check(scheme, value)
-    prefixed = scheme in ("EORI", "EU_VAT") and number.startswith(country)
+    if country not in ISSUERS:
+        raise _refused("country", country, "ISO 3166-1 alpha-2 code, or EU")
+    number, begins = check(scheme, value), tin_prefixes(country)
+    prefixed = scheme in ("EORI", "EU_VAT") and number.startswith(begins)
     tin = number if prefixed else country + number
-    if TIN.fullmatch(tin) is None:
-        raise _refused("tin", tin, "country and 1 to 15 letters or digits")
+    if TIN.fullmatch(tin) is None or not tin.startswith(begins):
+        raise _refused("tin", tin, "country and 1 to 15 letters or digits; of the EU, an EORI")
     return tin
 
 

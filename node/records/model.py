@@ -42,6 +42,7 @@ ROLES: Final = (
     "terminal",
 )
 REASON_CLASSES: Final = ("VOLUNTARY", "NON_COMPLIANCE", "UNDER_REVIEW", "EXPIRY", "MERGER", "CONSENT")
+PROGRAMME: Final = re.compile("[A-Z]{2}-[0-9A-Z][0-9A-Z-]{0,31}")
 GENERAL: Final = "GENERAL"
 OPERATOR: Final = "operator"
 TRADER: Final = "trader"
@@ -434,11 +435,17 @@ def _record_rules(found: Mapping[str, Any]) -> Iterator[Problem]:
         ("effective_from", "valid_to"),
         ("status_since", "status_until"),
     )
-    if "tin" in found and "country" in found and not found["tin"].startswith(found["country"]):
-        yield problem("tin", found["tin"], f"must begin with the record's country, {found['country']}")
+    if "tin" in found and "country" in found:
+        begins = identifiers.tin_prefixes(found["country"])
+        if not found["tin"].startswith(begins):
+            rule = f"must begin with the record's country, {', '.join(begins)}"
+            yield problem("tin", found["tin"], rule)
 
 
 _COUNTRY = _one_of(identifiers.COUNTRIES, "must be an ISO 3166-1 alpha-2 country code, such as BR")
+_ISSUER = _one_of(
+    identifiers.ISSUERS, "must be an ISO 3166-1 alpha-2 country code, such as BR, or EU for the Union"
+)
 _RECORD_ID = _matching(
     re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}:[!-~]{1,200}"), "must be the record_id of another record, a URN"
 )
@@ -495,7 +502,7 @@ _CONSENT = _Shape(
 _READERS: Final[Mapping[str, Reader]] = MappingProxyType(
     {
         "kind": _word((TRADER,)),
-        "country": _COUNTRY,
+        "country": _ISSUER,
         "issuing_authority": _AUTHORITY.read,
         "tin": _matching(identifiers.TIN, "must be a country code and 1 to 15 letters or digits"),
         "identifiers": _IDENTIFIERS,
@@ -505,9 +512,7 @@ _READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "trade_names": _list(_text(70), MAX_TRADE_NAMES),
         "address": _ADDRESS.read,
         "sites": _list(_SITE.read, MAX_SITES),
-        "programme": _matching(
-            re.compile("[A-Z]{2}-[0-9A-Z][0-9A-Z-]{0,31}"), "must be a programme such as BR-OEA"
-        ),
+        "programme": _matching(PROGRAMME, "must be a programme such as BR-OEA"),
         "national_types": _list(_text(35), MAX_NATIONAL_TYPES),
         "scope": _list(_word(SCOPES), len(SCOPES)),
         "roles": _list(_word(ROLES), len(ROLES)),

@@ -1,7 +1,9 @@
 """What this node answers when asked about an operator: is it an AEO, may I rely on it, can I prove it?
 
 Everything is answered from the own store. A mirrored operator's recognition applies only if every
-reason against it is absent; each reason that stands in the way is named.
+reason against it is absent; each reason that stands in the way is named. An operator that was told under
+several agreements is answered once: under the one the benefit rests on (`precedence`), with the others behind
+it, each by its own terms and with what it told.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +15,9 @@ import orjson
 from rapidfuzz import fuzz, process
 from sqlalchemy import Connection
 
-from node.agreements import recognition
+from node.agreements import precedence, recognition
 from node.agreements.document import direction_terms
+from node.agreements.precedence import Claim
 from node.errors import NotFound
 from node.exchange import incoming, versions
 from node.exchange.card import Card, ledger_origin
@@ -40,6 +43,10 @@ UNDECIDED = '{"answer": "withhold", "reason": "not decided yet"}'
 Json = dict[str, Any]
 Told = tuple[bool, int, str, orjson.Fragment]
 """(whether others come first, log, record, the answer)."""
+Reading = tuple[str, orjson.Fragment, bool]
+"""(the status as it must be read today, whether recognition applies and why not, whether not)."""
+ALONE: Sequence[orjson.Fragment] = ()
+DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,16 @@ class Reach:
             "fresh": age_s <= self.limit_s,
         }
 
+    def clauses(self, now_ms: int) -> Json:
+        """What binds whoever reads an answer now; `keep_until`: the last day for what is taken from it."""
+        terms = self.terms
+        return {
+            "purpose": terms["purpose"],
+            "onward_transfer": terms["onward_transfer"],
+            "keep_until": moment.date_of(now_ms + int(terms["retention_days"]) * DAY_MS),
+            "identifier_scheme": terms["direction"]["identifier_scheme"],
+        }
+
     def age_s(self, now_ms: int) -> int:
         """Whole seconds since the newest proof."""
         return max(0, (now_ms - self.proven_ms) // 1000)
@@ -98,25 +115,34 @@ class Teller:
 
     def __init__(self, reach: Reach, now_ms: int) -> None:
         self.reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
-        self._alerts, self._freshness = list(reach.alerts), reach.freshness(now_ms)
-        self._read: dict[tuple[bool | str | None, ...], tuple[str, Json]] = {}
+        self.of_issuer: Sequence[Teller] = ()
+        """Where the issuer tells us under several agreements: the tellers of all of them."""
+        self._alerts, self._freshness = _written(list(reach.alerts)), _written(reach.freshness(now_ms))
+        self._clauses = _written(reach.clauses(now_ms))
+        self._read: dict[tuple[bool | str | None, ...], Reading] = {}
 
-    def answer(self, row: Mirrored) -> Json:
-        """The answer about an operator that a partner disclosed, or whose record left our view."""
-        is_gone, is_disowned = row.fields is None, self.reach.is_disowned(row)
+    def told(
+        self, row: Mirrored, because: str | None = None, others: Sequence[orjson.Fragment] = ALONE
+    ) -> Told:
+        """The answer about an operator that a partner disclosed, or whose record left our view.
+
+        `others`: the answers under other agreements; `because`: why this one goes before them.
+        """
+        reach = self.reach
+        is_gone, is_disowned = row.fields is None, reach.disowned_from is not None and reach.is_disowned(row)
         decided_on = is_gone, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt
         found = self._read.get(decided_on)
         if found is None:
             found = self._read[decided_on] = self._reading(row)
-        reach = self.reach
-        return {
+        read, told, is_later = found
+        answer = {
             "tin": row.tin,
             "record_id": row.record_id,
             "country": reach.channel.issuer,
             "source": "mirror",
             "fields": None if row.fields is None else orjson.Fragment(row.fields),
-            "status": {"value": found[0], "stated": row.status, "since": row.status_since},
-            "recognition": found[1],
+            "status": {"value": read, "stated": row.status, "since": row.status_since},
+            "recognition": told,
             "partners": None,
             "provenance": {
                 "ledger": {
@@ -128,19 +154,41 @@ class Teller:
                 "credential": row.credential or None,
             },
             "freshness": self._freshness,
+            "clauses": self._clauses,
             "alerts": self._alerts,
+            "because": because,
+            "others": others,
         }
+        return is_later, row.log, row.record_id, orjson.Fragment(orjson.dumps(answer))
 
-    def _reading(self, row: Mirrored) -> tuple[str, Json]:
-        """(the status as it must be read today, whether recognition applies and why not)."""
-        reach = self.reach
-        if row.fields is None:
-            read, reasons = recognition.NOT_SHARED, recognition.unshared(reach.state)
-        else:
-            read = status.as_read(row.status or "", row.valid_to, self._today)
-            reasons = reach.against(row, read, self._now_ms)
+    @property
+    def country(self) -> str:
+        """Whose operators it tells."""
+        return self.reach.channel.issuer
+
+    def claim(self, row: Mirrored) -> Claim:
+        """What speaks for answering under this agreement where others tell of the same operator."""
+        reach, is_gone = self.reach, row.fields is None
+        return Claim(
+            precedence.rank(reach.terms, reach.state, is_gone, self._today),
+            is_gone,
+            len(self._reasons(row)[1]),
+            reach.terms["until"],
+            reach.proven_ms + 1000 * reach.limit_s,
+            reach.channel.log,
+        )
+
+    def _reading(self, row: Mirrored) -> Reading:
+        reach, (read, reasons) = self.reach, self._reasons(row)
         told = {"applies": not reasons, "agreement": reach.channel.agreement, "title": reach.title}
-        return read, told | {"reasons": reasons}
+        return read, _written(told | {"reasons": reasons}), bool(reasons)
+
+    def _reasons(self, row: Mirrored) -> tuple[str, list[str]]:
+        """(the status as it must be read today, every reason why recognition does not apply)."""
+        if row.fields is None:
+            return recognition.NOT_SHARED, recognition.unshared(self.reach.state)
+        read = status.as_read(row.status or "", row.valid_to, self._today)
+        return read, self.reach.against(row, read, self._now_ms)
 
 
 Tellers = Mapping[int, Teller]
@@ -177,16 +225,23 @@ class Answers:
         """
         stored = {value: identifiers.plain(value) for value in values}
         own = list[tuple[str, str]]()
+        several = list[tuple[str, Teller, str]]()
         told: dict[str, list[Told]] = {}
         for number, log, record_id, row in channels.look_up(connection, sorted(set(stored.values())), scheme):
-            if row is not None and log in tellers:
-                answer = tellers[log].answer(row)
-                told.setdefault(number, []).append(_told(answer, log))
+            teller = tellers.get(log)
+            if row is not None and teller is not None:
+                if teller.of_issuer:
+                    several.append((number, teller, record_id))
+                else:
+                    told.setdefault(number, []).append(teller.told(row))
             elif log == LEDGER:
                 own.append((number, record_id))
         known = self._own(connection, [record_id for _, record_id in own])
         for number, record_id in own:
-            told.setdefault(number, []).append(_told(known[record_id], LEDGER))
+            told.setdefault(number, []).append(_own(known[record_id]))
+        chosen = _under_all(connection, [each[1:] for each in several]) if several else {}
+        for number, teller, record_id in several:
+            told.setdefault(number, []).append(chosen[teller.country, record_id])
         return {value: _best_first(told.get(number, [])) for value, number in stored.items()}
 
     def history(self, connection: Connection, tellers: Tellers, tin: str) -> Json:
@@ -227,14 +282,17 @@ class Answers:
         )
         keys = [names[at][:2] for _, _, at in hits]
         mirrored = channels.mirrored(connection, keys)
-        told = {key: tellers[key[0]].answer(row) for key, row in mirrored.items() if key[0] in tellers}
+        by_record = _under_all(connection, [(tellers[log], each) for log, each in mirrored if log in tellers])
         own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
-        told |= {(LEDGER, record_id): answer for record_id, answer in own.items()}
-        suggestions = [
-            {"score": round(score), "name": names[at][2], "operator": told[names[at][:2]]}
-            for _, score, at in hits
-            if names[at][:2] in told
-        ]
+        by_record |= {(self._parts.country, each): _own(answer) for each, answer in own.items()}
+        countries = {log: teller.country for log, teller in tellers.items()} | {LEDGER: self._parts.country}
+        suggestions = []
+        for _, score, at in hits:
+            log, record_id, name = names[at][:3]
+            # The likest name of an operator that several agreements tell of stands for it.
+            found = by_record.pop((countries.get(log, ""), record_id), None)
+            if found is not None:
+                suggestions.append({"score": round(score), "name": name, "operator": found[-1]})
         return {
             "query": name,
             "note": SEARCH_NOTE if len(alike) < SEARCH_LIMIT else f"{SEARCH_NOTE}; {SEARCH_CUT}",
@@ -253,7 +311,14 @@ class Answers:
     def tellers(self) -> Tellers:
         """Those who tell what each incoming channel says, all at this moment."""
         now_ms = self._parts.now_ms()
-        return {log: Teller(reach, now_ms) for log, reach in self.reaches().items()}
+        found = {log: Teller(reach, now_ms) for log, reach in self.reaches().items()}
+        by_issuer: dict[str, list[Teller]] = {}
+        for teller in found.values():
+            by_issuer.setdefault(teller.country, []).append(teller)
+        for alike in by_issuer.values():
+            for teller in alike if len(alike) > 1 else ():
+                teller.of_issuer = alike
+        return found
 
     def _own(self, connection: Connection, record_ids: Sequence[str]) -> dict[str, Json]:
         """The answers about these own operators."""
@@ -282,7 +347,10 @@ class Answers:
                     "version": version.number,
                 },
                 "freshness": None,
+                "clauses": None,
                 "alerts": alerts,
+                "because": None,
+                "others": ALONE,
             }
             for record_id, version in opened.items()
         }
@@ -386,6 +454,11 @@ def _disowned_from(peer: Card, cards: Iterable[Card]) -> int | None:
     return next((each.size for each in after if each.name == peer.name), None)
 
 
+def _written(value: Json | list[str]) -> orjson.Fragment:
+    """What is the same in many answers, written out once."""
+    return orjson.Fragment(orjson.dumps(value))
+
+
 def _read_status(fields: Mapping[str, Any], today: str) -> Json:
     """The status as it must be read today, beside the one that was stated."""
     stated = str(fields["status"])
@@ -393,11 +466,30 @@ def _read_status(fields: Mapping[str, Any], today: str) -> Json:
     return {"value": read, "stated": stated, "since": fields.get("status_since")}
 
 
-def _told(answer: Json, log: int) -> Told:
+def _own(answer: Json) -> Told:
     """Own records come first, then those whose recognition applies."""
-    recognition = answer["recognition"]
-    is_later = recognition is not None and not recognition["applies"]
-    return is_later, log, answer["record_id"], orjson.Fragment(orjson.dumps(answer))
+    return False, LEDGER, answer["record_id"], _written(answer)
+
+
+def _under_all(connection: Connection, wanted: Sequence[tuple[Teller, str]]) -> dict[tuple[str, str], Told]:
+    """By issuer and record: the answer under the agreement that goes first, with those under the others."""
+    alike = {(teller.country, each): teller.of_issuer or (teller,) for teller, each in wanted}
+    keys = [(each.reach.channel.log, key[1]) for key, tellers in alike.items() for each in tellers]
+    rows = channels.mirrored(connection, keys)
+    return {
+        (country, record_id): _chosen(
+            [(each, row) for each in tellers if (row := rows.get((each.reach.channel.log, record_id)))]
+        )
+        for (country, record_id), tellers in alike.items()
+    }
+
+
+def _chosen(told: Sequence[tuple[Teller, Mirrored]]) -> Told:
+    """One operator as told under each of several agreements: one answer, with the others behind it."""
+    claims = sorted(((each.claim(row), each, row) for each, row in told), key=lambda claim: claim[0].order())
+    (first, teller, row), *rest = claims
+    because = precedence.because(first, rest[0][0]) if rest else None
+    return teller.told(row, because, [each.told(behind, None)[-1] for _, each, behind in rest])
 
 
 def _best_first(told: list[Told]) -> list[orjson.Fragment]:

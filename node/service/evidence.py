@@ -141,8 +141,12 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
         do = "ask the node of a partner that was told, or look the operator up here"
         raise NotFound("no partner has disclosed an operator with this TIN to us", where=tin, do=do)
     if len(hits) > 1:
-        told = [problem(to_us[log].agreement, "", "covers this operator") for log in hits]
-        raise Conflict("several agreements cover this operator", where=tin, do="name one", problems=told)
+        told = [
+            problem(each, standings[each].agreement.title, "covers this operator")
+            for each in sorted(to_us[log].agreement for log in hits)
+        ]
+        do = "name one; a lookup says which one the benefit rests on now, and why"
+        raise Conflict("several agreements cover this operator", where=tin, do=do, problems=told)
     [(log, record_id)] = hits.items()
     channel = to_us[log]
     standing = standings[channel.agreement]

@@ -17,8 +17,8 @@ from node.agreements.document import Agreement
 from node.errors import Malformed, Refusal, TooMuch, Unproven
 from node.exchange.card import Card, ledger_origin
 from node.exchange.page import ActPart, AgreementPart
-from node.exchange.standing import Standing, later_keys
-from node.ledger import canonical
+from node.exchange.standing import Standing, entry_of, later_keys
+from node.ledger import canonical, moment
 from node.ledger.encoding import unb64u
 from node.ledger.entry import LedgerEntry, commitment
 from node.ledger.merkle import leaf_hash
@@ -105,7 +105,7 @@ class Merge(SmallWork):
         standing = standing_of(batch, told.agreement.id)
         known = {held.stored.act: (held.act, held.signed) for held in standing.held}
         proven = {held.stored.act for held in standing.held if self.peer.country in held.receipts}
-        has_receipts = False
+        has_receipts, stops = False, list[str]()
         for number, (instrument, receipt) in told.acts.items():
             if (instrument.act.act == "withdraw") is not withdrawals:
                 continue
@@ -114,12 +114,17 @@ class Merge(SmallWork):
             with _noting(refused):
                 if not told.acts.keys() | known.keys() >= set(instrument.act.lifts):
                     raise Unproven("an act takes back or lifts one that is not known here", where=number)
+                is_new = number not in known
                 self._act(batch, standing, number, instrument, known, receipt)
+                if is_new and instrument.act.act in acts.STOPPING:
+                    stops.append(number)
                 if receipt is not None and number in known and number not in proven:
                     self._receipt(batch, standing, number, instrument.act, receipt)
                     has_receipts = True
         if has_receipts:
             self._note_broken_promises(batch, told.agreement.id)
+        if stops:
+            self._note_short_notice(batch, told.agreement.id, stops)
 
     def _act(
         self,
@@ -209,6 +214,35 @@ class Merge(SmallWork):
                 evidence = canonical.encode(told)
                 row = incidents.row(
                     self.peer.name, WHOLE_PEER, -1, "withdrawn", detail, evidence, batch.time, number.encode()
+                )
+                incidents.note(batch.connection, row)
+
+    def _note_short_notice(self, batch: Batch, agreement: str, stops: Sequence[str]) -> None:
+        """Keep as an incident that a party stopped sooner than the terms allow; it counts all the same.
+
+        The day it announced it is the day on which its ledger holds it, or today where that is not proven.
+        """
+        standing = standing_of(batch, agreement)
+        for held in standing.held:
+            by = next((country for country in held.signed if country != standing.own), None)
+            if held.stored.act not in stops or by is None:
+                continue
+            receipt = held.receipts.get(by)
+            announced = moment.date_of(entry_of(receipt).time) if receipt else batch.today
+            if why := state.short_notice(standing.agreement, held.act, announced):
+                told = {"instrument": held.instrument.to_json(), "receipt": receipt}
+                detail = (
+                    f"{held.act.act} by {by} under {standing.agreement.title}: {why}; it counts all the same"
+                )
+                row = incidents.row(
+                    standing.agreement.party(by).name,
+                    WHOLE_PEER,
+                    -1,
+                    "unannounced",
+                    detail,
+                    canonical.encode(told),
+                    batch.time,
+                    held.stored.act.encode(),
                 )
                 incidents.note(batch.connection, row)
 

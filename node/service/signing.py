@@ -91,10 +91,7 @@ class Sign(SmallWork):
         new = proposed.act if proposed else self._propose(standing, batch)
         signed = (*(proposed.signed if proposed else ()), own)
         ruling = acts.ruling(new, signed, standing.agreement, batch.today, standing.contract)
-        if not ruling.allowed and not ruling.missing:
-            raise Conflict(
-                "the agreement's contract does not allow this act", where=self.act, why=ruling.reason
-            )
+        _refuse_hopeless(new, standing, batch.today)
         if proposed is None:
             agreements.add_act(batch.connection, new.id, standing.agreement.id, new.encode())
         put_signature(
@@ -307,6 +304,15 @@ def put_signature(connection: Connection, act: Act, signature: Signature) -> Non
     """Store a verified signature."""
     text = canonical.encode({"protected": signature.protected, "signature": signature.signature}).decode()
     agreements.put_signature(connection, act.id, signature.country, text)
+
+
+def _refuse_hopeless(act: Act, standing: Standing, today: str) -> None:
+    """`Conflict` for an act that the contract would not allow with the signatures of all it binds either."""
+    bound = acts.bound_by(act, standing.agreement)
+    ruling = acts.ruling(act, bound, standing.agreement, today, standing.contract)
+    if not ruling.allowed and not ruling.missing:
+        why = ruling.reason
+        raise Conflict("the agreement's contract does not allow this act", where=act.act, why=why)
 
 
 def _is_open(held: HeldAct, standing: Standing) -> bool:

@@ -56,7 +56,7 @@ def test_any_change_of_text_terms_or_nonce_is_another_agreement() -> None:
     others = [
         edited("title", "Another"),
         edited("terms/max_staleness_s", 901),
-        edited("terms/directions/BR-UY/fields", list(model.NEEDED["operator"])),
+        edited("terms/directions/BR-UY/fields", [*model.NEEDED["operator"], "identifiers.CNPJ"]),
         edited("nonce", "b" * 24),
         edited("drafted_on", "2026-11-02"),
     ]
@@ -91,7 +91,8 @@ BROKEN = {
     "staleness as a flag": ("terms/max_staleness_s", True, "terms.max_staleness_s"),
     "consent in other words": ("terms/consent", "general", "terms.consent"),
     "from no real day": ("terms/from", "2026-13-01", "terms.from"),
-    "until before from": ("terms/until", "2020-01-01", "terms.until"),
+    "rank of nothing": ("terms/rank", 0, "terms.rank"),
+    "rank as a flag": ("terms/rank", True, "terms.rank"),
     "preconditions of another mode": ("terms/preconditions", {"pilot": []}, "terms.preconditions"),
     "no direction": ("terms/directions", {}, "terms.directions"),
     "direction to a stranger": ("terms/directions/BR-AR", {}, "terms.directions.BR-AR"),
@@ -104,6 +105,11 @@ BROKEN = {
         "terms.directions.BR-UY.fields",
     ),
     "no programme": (f"{ONE_DIRECTION}/accept_programmes", [], "terms.directions.BR-UY.accept_programmes"),
+    "a programme in no form": (
+        f"{ONE_DIRECTION}/accept_programmes",
+        ["OEA"],
+        "terms.directions.BR-UY.accept_programmes",
+    ),
     "no kind": (f"{ONE_DIRECTION}/accept_kinds", [], "terms.directions.BR-UY.accept_kinds"),
     "unknown kind": (f"{ONE_DIRECTION}/accept_kinds", ["ship"], "terms.directions.BR-UY.accept_kinds"),
     "traders without their kind": (
@@ -173,8 +179,9 @@ def test_terms_for_master_data_need_the_fields_of_the_kinds_that_they_name(kinds
     needed = list(dict.fromkeys(name for kind in kinds for name in model.NEEDED[kind]))
     agreed: dict[str, Any] = ready_made("br_uy_master_data")
     for direction in agreed["directions"].values():
-        direction |= {"accept_kinds": kinds, "fields": needed}
+        number = f"identifiers.{direction['identifier_scheme']}"
+        direction |= {"accept_kinds": kinds, "fields": [number, *needed]}
     assert document.parse_terms(agreed, ("BR", "UY")) == agreed
-    agreed["directions"]["BR-UY"]["fields"] = needed[:-1]
+    agreed["directions"]["BR-UY"]["fields"] = ["identifiers.CNPJ", *needed[:-1]]
     with pytest.raises(Malformed, match=f"must hold {needed[-1]}"):
         document.parse_terms(agreed, ("BR", "UY"))

@@ -1,7 +1,7 @@
 import pytest
 
 from node.errors import Malformed
-from node.records.identifiers import COUNTRIES, SCHEMES, check, is_natural_person, tin_of
+from node.records.identifiers import COUNTRIES, ISSUERS, SCHEMES, check, is_natural_person, tin_of
 
 # As typed, canonical, and one that must be refused.
 NUMBERS = {
@@ -127,6 +127,7 @@ def test_a_sole_trader_is_known_by_the_number(scheme: str, value: str, natural: 
 def test_a_tin_is_country_and_national_number() -> None:
     assert tin_of("BR", "CNPJ", "16.727.230/0001-97") == "BR16727230000197"
     assert tin_of("DE", "EORI", "DE1234567") == "DE1234567"
+    assert tin_of("EU", "EORI", "DE1234567") == "DE1234567", "the Union's operators have a member's number"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,8 @@ def test_a_tin_is_country_and_national_number() -> None:
         ("ZZ", "CNPJ", "16727230000197"),
         ("BR", "CNPJ", "16727230000198"),
         ("BR", "LEI", "213800KUD8LAJWSQ9D15"),
+        ("EU", "EORI", "US1234567"),
+        ("EU", "CNPJ", "16727230000197"),
     ],
 )
 def test_a_tin_that_does_not_fit_is_refused(country: str, scheme: str, value: str) -> None:
@@ -145,3 +148,7 @@ def test_a_tin_that_does_not_fit_is_refused(country: str, scheme: str, value: st
 def test_countries_are_those_of_iso_3166_1() -> None:
     assert {"BR", "UY", "XK", "XI", "EU"} & COUNTRIES == {"BR", "UY"}
     assert len(COUNTRIES) == 249
+
+
+def test_the_union_issues_records_beside_the_countries() -> None:
+    assert ISSUERS.difference(COUNTRIES) == {"EU"}

@@ -224,3 +224,12 @@ def test_an_activity_is_a_code_of_isic(activity: object) -> None:
 def test_every_kind_says_what_its_readers_need() -> None:
     assert set(NEEDED) == set(KINDS)
     assert all(set(names) <= {"record_id", *FIELDS} for names in NEEDED.values())
+
+
+def test_the_union_issues_records_with_a_members_number_and_address() -> None:
+    numbers = [{"scheme": "EORI", "value": "DE1234567"}]
+    union = {**RECORD, "country": "EU", "tin": "DE1234567", "identifiers": numbers}
+    assert parse(union).country == "EU"
+    assert fields_refused({**union, "tin": "EU1234567"}) == ["tin"]
+    assert fields_refused({**union, "tin": "US1234567"}) == ["tin"]
+    assert fields_refused({**union, "address": {**RECORD["address"], "country": "EU"}}) == ["address.country"]
