@@ -8,7 +8,7 @@ import typer
 
 from node import advice, app
 from node.api import problems
-from node.commands import bearers, beginning, checking, keyring, serving
+from node.commands import backing_up, bearers, beginning, checking, keyring, serving
 from node.commands.home import HERE, Home
 from node.errors import Refusal
 from node.exchange.card import ledger_origin
@@ -27,6 +27,8 @@ cli.command(
 cli.command(epilog="Example: aeo serve --home br")(serving.serve)
 cli.command(epilog="Example: aeo fsck --home br")(checking.fsck)
 cli.command(epilog="Example: aeo recover --home br")(checking.recover)
+cli.command(epilog="Example: aeo backup br.aeo-backup --home br")(backing_up.backup)
+cli.command(epilog="Example: aeo restore br.aeo-backup --home br")(backing_up.restore)
 cli.add_typer(bearers.cli, name="token")
 cli.add_typer(keyring.cli, name="keys")
 cli.add_typer(checking.audit, name="audit")

@@ -37,6 +37,7 @@ from node.ledger import policy
 from node.ledger.policy import Policy
 from node.records.credential import es256_signer
 from node.service.answers import Answers
+from node.service.backup_keys import BackupKeys
 from node.service.bell import Bell
 from node.service.bookmark import Bookmark
 from node.service.parts import Parts
@@ -83,11 +84,18 @@ def parts_of(home: Path) -> Parts:
         standings=Standings(told.country, partial(peers.with_own, own=own)),
         bell=Bell(),
         bookmark=Bookmark(home),
+        backup_keys=BackupKeys(_key_store(told.keys, home)),
         workshop=Workshop(signatory, told.keys, home, told.signing_processes),
         given_policy=_given_policy(told.policy, home, own.card),
         now_ms=lambda: time.time_ns() // 1_000_000,
         entropy=os.urandom,
     )
+
+
+def _key_store(uri: str, home: Path) -> Path:
+    """The folder of the key store; the home folder for keys that come from the environment."""
+    scheme, _, place = uri.partition(":")
+    return home / place if scheme == "file" else home
 
 
 def _own_card(database: Database, told: settings.Settings, own_keys: keys.NodeKeys) -> card.Card:

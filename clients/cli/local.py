@@ -28,6 +28,11 @@ COMMANDS: Final = {
         "Say what is lost if the store was put back, and what partners hold; writes only with --rebuild.",
         "aeo recover --home br",
     ),
+    "backup": (
+        "Write the store into one file, out of which what is erased later cannot be read back.",
+        "aeo backup br.aeo-backup --home br",
+    ),
+    "restore": ("Write the store out of a backup.", "aeo restore br.aeo-backup --home br"),
     "token": (
         "Bearer tokens: create, list, revoke.",
         "aeo token create --home br --role officer --label 'Port of Santos'",

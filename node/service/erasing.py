@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, Malformed, NotFound, Refusal, Unproven
-from node.exchange import notices
+from node.exchange import key_tree, notices
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
@@ -77,6 +77,7 @@ class Erase:
         batch.flush()
         entries = erasures.own_entries(batch.connection, current.record_id)
         erasures.delete_own(batch.connection, current.record_id, entries)
+        erasures.doom(batch.connection, [key_tree.name(f"{LEDGER}:{current.record_id}")])
         batch.forget_record(self.tin, current.record_id)
         lines = {line.channel.log: line for line in batch.lines()}
         origins = {log: _origin(batch, log) for log in entries}
@@ -199,7 +200,8 @@ def _erase_disclosed(
 ) -> None:
     """Delete what entries of a partner's channel said, record it in the own ledger, and tell the partner."""
     batch.flush()
-    erasures.delete_disclosed(batch.connection, channel.log, seqs, record_ids)
+    gone = erasures.delete_disclosed(batch.connection, channel.log, seqs, record_ids)
+    erasures.doom(batch.connection, [key_tree.name(f"{channel.log}:{each}") for each in gone])
     origin = _origin(batch, channel.log)
     body = notices.record_of_erasure(ground, "", {origin: list(seqs)})
     entry, salt = batch.append_opened("erasure", body)
@@ -377,13 +379,19 @@ def _answered(channel: StoredChannel, told: erasures.Told) -> dict[str, Any]:
 
 
 def scrub(parts: Parts) -> bool:
-    """Free the files of the store of what was erased since the last time; False when that must wait."""
+    """Free the files of the store of what was erased since, and backups of it; False when that must wait.
+
+    If the process dies in between, all of it is done again: keys that are destroyed stay so.
+    """
     with parts.database.glance() as connection:
         if not erasures.is_unscrubbed(connection):
             return True
-        last = erasures.newest(connection)
+        last, doomed = erasures.newest(connection), erasures.doomed(connection)
+    if doomed:
+        parts.backup_keys.destroy(doomed, parts.entropy)
     if not parts.database.scrub():
         return False
     with parts.database.write() as connection:
+        erasures.are_destroyed(connection, doomed)
         erasures.set_scrubbed(connection, last, moment.format(parts.now_ms()))
     return True

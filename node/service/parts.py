@@ -16,6 +16,7 @@ from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.encoding import b64u
 from node.ledger.note import Signer, cosign, cosigner, ed25519_signer, ml_dsa_cosigner
 from node.ledger.policy import Policy
+from node.service.backup_keys import BackupKeys
 from node.service.bell import Bell
 from node.service.bookmark import Bookmark
 from node.service.workshop import Workshop
@@ -36,6 +37,7 @@ class Parts:
     standings: Standings
     bell: Bell
     bookmark: Bookmark
+    backup_keys: BackupKeys
     workshop: Workshop
     given_policy: Policy | None
     now_ms: Callable[[], int]

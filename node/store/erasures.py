@@ -16,6 +16,7 @@ from node.store.tables import (
     ChannelBody,
     ChannelView,
     Decision,
+    DoomedKey,
     Erased,
     Erasure,
     ErasureAsked,
@@ -33,7 +34,7 @@ ERASURE, ERASED, TOLD, ASKED = table(Erasure), table(Erased), table(ErasureTold)
 HOLD, CHANNEL, BODY, VIEW = table(Hold), table(Channel), table(ChannelBody), table(ChannelView)
 RECORD, VERSION, DECISION, CHANGE = table(Record), table(RecordVersion), table(Decision), table(Change)
 MIRROR, MIRROR_VERSION, INCIDENT = table(Mirror), table(MirrorVersion), table(Incident)
-IDEMPOTENCY = table(Idempotency)
+IDEMPOTENCY, DOOMED = table(Idempotency), table(DoomedKey)
 
 AT_ONCE = 500
 """Entries named in one statement."""
@@ -116,8 +117,8 @@ def disclosed_ids(connection: Connection, log: int, seqs: Sequence[int]) -> list
 
 def delete_disclosed(
     connection: Connection, log: int, seqs: Sequence[int], record_ids: Sequence[str]
-) -> None:
-    """Delete what these entries of an incoming channel said, and of these records what nothing is left of."""
+) -> list[str]:
+    """Delete what these entries of an incoming channel said; gives those records of which nothing is left."""
     for part in _parts(seqs):
         of_part = _in(MIRROR_VERSION.c.log, log, MIRROR_VERSION.c.seq, part)
         connection.execute(delete(MIRROR_VERSION).where(of_part))
@@ -129,6 +130,7 @@ def delete_disclosed(
         connection.execute(delete(MIRROR).where(MIRROR.c.log == log, MIRROR.c.record_id.in_(gone)))
         _empty_incidents(connection, (INCIDENT.c.log == log) & INCIDENT.c.record_id.in_(gone))
     _trim_changes(connection, log, record_ids, told)
+    return gone
 
 
 def _still_told(
@@ -208,6 +210,22 @@ def erasures(connection: Connection, before: int, limit: int) -> list[Row]:
     """The erasures that the own ledger records, newest first, before a ledger entry."""
     found = select(ERASURE).where(ERASURE.c.ledger_seq < before).order_by(ERASURE.c.ledger_seq.desc())
     return [dict(row) for row in connection.execute(found.limit(limit)).mappings()]
+
+
+def doom(connection: Connection, owners: Sequence[str]) -> None:
+    """Note that the keys of backups of these owners are to be destroyed."""
+    put(connection, DoomedKey, [{"owner": owner} for owner in owners])
+
+
+def doomed(connection: Connection) -> list[str]:
+    """The owners whose keys of backups are to be destroyed."""
+    return list(connection.execute(select(DOOMED.c.owner)).scalars())
+
+
+def are_destroyed(connection: Connection, owners: Sequence[str]) -> None:
+    """The keys of backups of these owners are destroyed."""
+    for part in _parts(owners):
+        connection.execute(delete(DOOMED).where(DOOMED.c.owner.in_(part)))
 
 
 def newest(connection: Connection) -> int:

@@ -349,6 +349,13 @@ class Erased(SQLModel, table=True):
     erasure: int = Field(primary_key=True)
 
 
+class DoomedKey(SQLModel, table=True):
+    """The owner of a key of backups that is to be destroyed, named by a digest: its record was erased."""
+
+    __tablename__ = "doomed_key"
+    owner: str = Field(primary_key=True)
+
+
 class ErasureTold(SQLModel, table=True):
     """A notice of an erasure in an outgoing channel, and what the partner answered: ERASED, KEPT or nothing.
 

@@ -1,10 +1,13 @@
 """A data-protection officer watches one operator disappear from every node, by searching the files."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from clients.demo.waiting import until
-from tests.nodes import Node, brazilian, pair_in
+from tests.nodes import DATABASE, ROOT, Node, brazilian, pair_in
 
 PERSON = {
     "legal_name": "Firma Apagada Ltda",
@@ -33,6 +36,27 @@ def newest(node: Node) -> Any:
     return node.get("/v1/erasures")["erasures"][0]
 
 
+def restored(node: Node, folder: Path) -> Path:
+    """A home folder with the store out of the backup that was made before, and the key store as it is now."""
+    home = folder / "restored" / node.country
+    home.mkdir(parents=True)
+    shutil.copytree(node.home / "keys", home / "keys")
+    shutil.copy(node.home / "settings.toml", home)
+    backup = str(node.home.parent / f"{node.country}.backup")
+    assert node.command("backup", backup).returncode == 2, "it is there already"
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "restore", backup, "--home", str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "erased since" in done.stdout
+    return home
+
+
 def test_an_operator_disappears_from_every_file_of_every_node(tmp_path: Path) -> None:
     with pair_in(tmp_path) as pair:
         br, uy = pair.both()
@@ -46,6 +70,8 @@ def test_an_operator_disappears_from_every_file_of_every_node(tmp_path: Path) ->
         record_id = br.get(f"/v1/operators/{tin}")["record_id"]
         assert found(br.home, needles), "or nothing would be shown"
         assert found(uy.home, needles)
+        for node in pair.both():
+            assert node.command("backup", str(node.home.parent / f"{node.country}.backup")).returncode == 0
         uy.kill()
         made = br.post(f"/v1/operators/{tin}/erase", {"ground": "OBJECTION", "reference": "case 7"})
         assert made["partners"] == ["UY"]
@@ -66,6 +92,9 @@ def test_an_operator_disappears_from_every_file_of_every_node(tmp_path: Path) ->
         )
         assert found(uy.home, (*needles, record_id)) == {}
         for node in pair.both():
+            again = restored(node, tmp_path)
+            assert found(again, (*needles, record_id)) == {}
+            assert other["tin"].encode() in (again / DATABASE).read_bytes()
             node.stop()
             assert found(node.home, (*needles, record_id)) == {}
             assert node.fsck() == []

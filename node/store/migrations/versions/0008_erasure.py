@@ -24,6 +24,9 @@ def upgrade() -> None:
         *(sa.Column(each, sa.Integer(), nullable=False) for each in ("log", "seq", "erasure")),
         sa.PrimaryKeyConstraint("log", "seq", "erasure"),
     )
+    op.create_table(
+        "doomed_key", sa.Column("owner", sa.String(), nullable=False), sa.PrimaryKeyConstraint("owner")
+    )
     _of_entries(
         "erasure_told",
         sa.Column("erasure", sa.Integer(), nullable=False),
@@ -47,7 +50,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take the schema back."""
-    for name in ("hold", "erasure_asked", "erasure_told", "erased", "erasure"):
+    for name in ("hold", "erasure_asked", "erasure_told", "doomed_key", "erased", "erasure"):
         op.drop_table(name)
     op.drop_index("ix_channel_body_about", "channel_body")
 
