@@ -18,7 +18,20 @@ from threading import Event, Thread
 import httpx
 from rich.console import Console
 
-from clients.bench import audits, changes, decisions, floors, postgres, proofs, reads, report, sizes, writes
+from clients.bench import (
+    agreements,
+    audits,
+    changes,
+    decisions,
+    erasures,
+    floors,
+    postgres,
+    proofs,
+    reads,
+    report,
+    sizes,
+    writes,
+)
 from clients.bench.figures import Figure
 from clients.bench.load import Drive, loader
 from clients.bench.machine import machine, versions
@@ -30,6 +43,7 @@ COMMAND = "make bench"
 DATABASE = "node.sqlite"
 TINS = 4_000
 CHANGES = 400
+ERASED = 30
 NO_SERVER = "No PostgreSQL here (Debian's package postgresql): its rows are left out"
 UNMEASURED = (RuntimeError, Refusal, OSError, SubprocessError, httpx.HTTPError, ExceptionGroup)
 WIDTH = 160
@@ -175,6 +189,8 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     yield writes.shared_changes(drive, pairs[""], signed)
     yield from reads.lookups(drive, partner, tins, empty_port)
     yield from reads.lists(drive, partner, tins, empty_port)
+    yield erasures.to_last_acknowledgement(pairs[""], tins[-ERASED:])
+    yield agreements.change_under_ten(issuer.home.parent / "ten")
     yield from audits.check(issuer, 4_000_000, signed)
     yield from audits.reread(issuer, issuer.home.parent)
     for name, count in (("10k", 10_000), ("million", 1_000_000)):
