@@ -39,8 +39,8 @@ def change_under_ten(folder: Path) -> Figure:
         waits,
         Conditions(
             f"{CHANGES} changes of status of {OPERATORS} operators that {AGREEMENTS} agreements share with "
-            "one partner: from sending the request until the receipt, with ten decisions and ten disclosures in "
-            "the same transaction",
+            "one partner: from sending the request until the receipt, with ten decisions and ten "
+            "disclosures in the same transaction",
             "a status of one operator",
             "one client, both nodes on these processors",
             DURABLE[""],

@@ -1,12 +1,13 @@
 """`aeo operator`: the own operators; import a list, add one, change its status or consent."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from clients.cli.files import read_object
+from clients.cli.files import read_bytes, read_object
 from clients.cli.lookup import not_known
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
 from clients.cli.session import Session, on_node
@@ -14,6 +15,7 @@ from clients.sdk.answers import OperatorAnswer
 from node.errors import Conflict, Malformed, NotFound, problem
 
 RECORD_LIMIT_BYTES: Final = 2**20
+PAPER_LIMIT_BYTES: Final = 2**26
 BOOKKEEPING: Final = ("recorded_at", "effective_at", "status_since")
 """Fields that change with every version, and so tell nothing of what changed."""
 
@@ -94,7 +96,11 @@ def status(
     _say_outcome(session, change)
 
 
-@cli.command("consent", epilog="Example: aeo operator consent BR99000001000101 --withdraw --home br")
+@cli.command(
+    "consent",
+    epilog='Example: aeo operator consent BR99000001000101 --give --by "the director" --text "I consent ..." '
+    "--home br",
+)
 @on_node
 def consent(
     session: Session,
@@ -105,13 +111,62 @@ def consent(
             "--give/--withdraw", help="To being named to partners; one of them.", show_default=False
         ),
     ] = None,
+    by: Annotated[str, typer.Option(help="Who at the operator says so.")] = "",
+    text: Annotated[str, typer.Option(help="What is consented to, word for word.")] = "",
+    paper: Annotated[
+        Path | None, typer.Option(help="The signed paper, of which the SHA-256 is kept.", show_default=False)
+    ] = None,
+    agreement: Annotated[
+        list[str] | None,
+        typer.Option(help="Only for agreements of this name; may be given again.", show_default=False),
+    ] = None,
     reason: Reason = "",
 ) -> None:
-    """Record that an operator gives or withdraws its consent to being named to partners."""
+    """Record that an operator gives or withdraws its consent to being named to partners, and how."""
     if given is None:
         do = "say --give or --withdraw"
         raise Malformed("it is not said whether the operator consents", where=identifier, do=do)
-    _say_outcome(session, session.node.change_consent(own_tin(session, identifier), given, reason=reason))
+    document = hashlib.sha256(read_bytes(paper, PAPER_LIMIT_BYTES)).hexdigest() if paper else ""
+    said = {"by": by, "text": text, "document": document}
+    change = session.node.change_consent(
+        own_tin(session, identifier), given, agreement or "GENERAL", reason=reason, **said
+    )
+    _say_outcome(session, change)
+
+
+@cli.command("consents", epilog="Example: aeo operator consents BR99000001000101 --home br")
+@on_node
+def consents(session: Session, identifier: Id) -> None:
+    """Show each time that an operator's consent was recorded: who said so, when, and in which words."""
+    found = session.node.consents(own_tin(session, identifier))
+    if session.as_json:
+        say_json({"consents": found})
+        return
+    columns = ("recorded", "consent", "for", "by", "text", "paper", "entered by", "ledger entry")
+    say_table(columns, [_consent_row(each) for each in found], "No consent was ever recorded.")
+
+
+@cli.command("disclosures", epilog="Example: aeo operator disclosures BR99000001000101 --home br")
+@on_node
+def disclosures(session: Session, identifier: Id) -> None:
+    """Show what was disclosed about an operator: to whom, when, under which agreement, which fields."""
+    found = session.node.disclosures(own_tin(session, identifier))
+    if session.as_json:
+        say_json({"disclosures": found})
+        return
+    columns = ("time", "partner", "agreement", "what", "fields", "channel entry")
+    rows = [
+        [
+            each["time"],
+            each["partner"],
+            each["agreement"][:8],
+            each["kind"],
+            join(each["fields"]),
+            each["channel_seq"],
+        ]
+        for each in found
+    ]
+    say_table(columns, rows, "No partner was ever told of it.")
 
 
 @cli.command("history", epilog="Example: aeo operator history BR99000001000101 --home br")
@@ -149,6 +204,20 @@ def _one_tin(identifier: str, found: Sequence[OperatorAnswer]) -> str:
         do = "give the TIN of the one that is meant"
         raise Conflict("several operators have this identifier", where=identifier, problems=told, do=do)
     return next(iter(names), identifier)
+
+
+def _consent_row(told: Any) -> list[object]:
+    consent, said = told["consent"] or {}, told["statement"] or {}
+    is_given = "given" if consent.get("given") else "withdrawn" if consent else "none"
+    scope = consent.get("scope", "")
+    of = [
+        is_given,
+        scope if isinstance(scope, str) else join(scope),
+        said.get("by", ""),
+        said.get("text", ""),
+    ]
+    entered = told["entered_by"] if not told["source"] else f"{told['entered_by']}, {told['source']}"
+    return [told["recorded_at"], *of, said.get("document", "")[:16], entered, told["ledger_seq"]]
 
 
 def _say_outcome(session: Session, outcome: Any) -> None:

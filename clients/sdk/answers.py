@@ -179,6 +179,30 @@ class ImportOutcome(TypedDict):
     outcomes: list[Outcome]
 
 
+class ConsentRecorded(TypedDict):
+    """One time that a consent was recorded: what, when, by whom it was said and entered, in which words."""
+
+    recorded_at: str
+    ledger_seq: int
+    consent: dict[str, Any] | None
+    statement: dict[str, Any] | None
+    entered_by: str
+    reason: str
+    source: str
+
+
+class DisclosureMade(TypedDict):
+    """One entry of a channel about an operator: fields that were disclosed, or that it left the view."""
+
+    time: str
+    partner: str
+    agreement: str
+    kind: str
+    fields: list[str]
+    channel_seq: int
+    ledger_seq: int | None
+
+
 class ErasureMade(TypedDict):
     """An operator was erased, and these partners were told."""
 

@@ -27,7 +27,9 @@ from clients.sdk.answers import (
     Card,
     Change,
     Comparison,
+    ConsentRecorded,
     Decisions,
+    DisclosureMade,
     ErasureMade,
     ErasureStatus,
     Frozen,
@@ -323,12 +325,19 @@ class Node:
         given: bool,
         scope: str | Sequence[str] = "GENERAL",
         *,
+        by: str = "",
+        text: str = "",
+        document: str = "",
         reason: str = "",
         key: str | None = None,
     ) -> Admitted:
-        """Record that an own operator gives or withdraws its consent to being named to partners."""
+        """Record that an own operator gives or withdraws its consent to being named to partners.
+
+        One that is given needs who gave it (`by`) and in which words: `text`, or the SHA-256 of a `document`.
+        """
         named = scope if isinstance(scope, str) else list(scope)
-        body = {"given": given, "scope": named, "reason": reason}
+        body = {"given": given, "scope": named, "by": by, "text": text, "document": document}
+        body |= {"reason": reason}
         return self._change(_path("operators", tin, "consent"), body, key)
 
     def import_list(
@@ -337,6 +346,16 @@ class Node:
         """Admit a list (1,000 operators at most, as the node is shipped); a refused one stops no other."""
         body = {"operators": list(operators), "dry_run": dry_run, "source": source}
         answer: ImportOutcome = self._post("/v1/operators/import", body, repeatable=True)
+        return answer
+
+    def consents(self, tin: str) -> list[ConsentRecorded]:
+        """Each time that an own operator's consent was recorded, oldest first."""
+        answer: list[ConsentRecorded] = self._get(_path("operators", tin, "consents"), part="consents")
+        return answer
+
+    def disclosures(self, tin: str) -> list[DisclosureMade]:
+        """What partners were told about an own operator, oldest first."""
+        answer: list[DisclosureMade] = self._get(_path("operators", tin, "disclosures"), part="disclosures")
         return answer
 
     # Erasing.

@@ -19,8 +19,10 @@ from node.api.receipts import Wait, awaited
 from node.errors import Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
 from node.records import identifiers, model
+from node.service import consents, disclosures
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
+from node.service.consents import ChangeConsent, Statement
 from node.service.evidence import evidence, moment_of
 from node.service.parts import Parts
 from node.service.receipts import Receipts
@@ -295,14 +297,32 @@ async def change_consent(
     key: Key = None,
     wait: Wait = "durable",
 ) -> Response:
-    """Record that an operator gives or withdraws consent to being named to partners."""
-    today = node.today()
-    consent: dict[str, Any] = {"given": change.given, "scope": change.scope}
-    consent |= {"from": today} if change.given else {"withdrawn_on": today}
-    changes = {"mra_consent": consent}
+    """Record that an operator gives or withdraws consent to being named to partners, and in which words."""
+    said = Statement(change.by, change.text, change.document)
+    author = Author(caller.name, change.reason)
     return await _settled(
-        request, node, Amend(tin, change.model_dump(), changes, Author(caller.name, change.reason), key), wait
+        request, node, ChangeConsent(tin, change.given, change.scope, said, author, key), wait
     )
+
+
+@router.get("/operators/{tin}/consents", response_model=schemas.Consents)
+@read_out
+def list_consents(tin: str, node: Node, _caller: Officer) -> Response:
+    """Each time that an own operator's consent was recorded: what, when, who said so and in which words."""
+    with node.database.read() as connection:
+        return json(
+            {"tin": tin, "consents": consents.register(node, connection, identifiers.plain(tin[:64]))}
+        )
+
+
+@router.get("/operators/{tin}/disclosures", response_model=schemas.Disclosures)
+@read_out
+def list_disclosures(tin: str, node: Node, _caller: Officer) -> Response:
+    """What was disclosed about an own operator, to whom, when, and which fields."""
+    with node.database.read() as connection:
+        return json(
+            {"tin": tin, "disclosures": disclosures.report(node, connection, identifiers.plain(tin[:64]))}
+        )
 
 
 @router.post("/operators/import", response_model=schemas.ImportOutcome)
@@ -324,7 +344,9 @@ async def import_list(wanted: schemas.ImportList, request: Request, node: Node, 
     )
 
 
-async def _settled(request: Request, node: Parts, work: AdmitOne | Amend, wait: Wait) -> Response:
+async def _settled(
+    request: Request, node: Parts, work: AdmitOne | Amend | ChangeConsent, wait: Wait
+) -> Response:
     sequencer: Sequencer = request.app.state.sequencer
     receipts: Receipts = request.app.state.receipts
     with receipts.awaited(is_wanted=wait == "witnessed"):

@@ -45,11 +45,60 @@ class StatusChange(Request):
 
 
 class ConsentChange(Request):
-    """An operator's consent to being named to MRA partners."""
+    """An operator's consent to being named to MRA partners; one that is given needs `by` and its words."""
 
     given: bool
-    scope: Literal["GENERAL"] | list[str] = "GENERAL"
-    reason: str = Field(default="", max_length=500)
+    scope: Literal["GENERAL"] | list[str] = Field(
+        default="GENERAL",
+        max_length=64,
+        description="All agreements whose terms take a general consent, or those of these names alone.",
+    )
+    by: str = Field(default="", max_length=200, description="Who at the operator said so.")
+    text: str = Field(default="", max_length=4000, description="What was consented to, word for word.")
+    document: str = Field(
+        default="",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 (hex) of the signed paper, if there is one.",
+    )
+    reason: str = Field(default="", max_length=500, description="For the own file; never leaves the node.")
+
+
+class ConsentRecorded(BaseModel):
+    """One time that a consent was recorded; `source` names the list that it came with."""
+
+    recorded_at: str
+    ledger_seq: int
+    consent: dict[str, Any] | None
+    statement: dict[str, Any] | None = Field(description="By whom it was given, and in which words.")
+    entered_by: str
+    reason: str
+    source: str
+
+
+class Consents(BaseModel):
+    """The consents of one operator, oldest first."""
+
+    tin: str
+    consents: list[ConsentRecorded]
+
+
+class DisclosureMade(BaseModel):
+    """One entry of a channel about the operator: a disclosure of fields, or that it left the view."""
+
+    time: str
+    partner: str
+    agreement: str
+    kind: Literal["disclosure", "tombstone"]
+    fields: list[str]
+    channel_seq: int
+    ledger_seq: int | None
+
+
+class Disclosures(BaseModel):
+    """Everything that partners were told about one operator, oldest first."""
+
+    tin: str
+    disclosures: list[DisclosureMade]
 
 
 class LookupList(Request):

@@ -80,15 +80,19 @@ def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
     return canonical.digest(seen)
 
 
-def shown_digest(version: Version, packed: Mapping[str, Any]) -> bytes:
-    """What names the view that a packed presentation gives; `Damaged` if it is not one of this version."""
+def shown_paths(version: Version, packed: Mapping[str, Any]) -> list[str]:
+    """The field paths that a packed presentation opens; `Damaged` if it is not one of this version."""
     by_salt = {opening[0]: opening for opening in packed["disclosures"]}
     opened = [each for each in version.disclosures() if by_salt.get(each.opening[0]) == each.opening]
     if [each.opening for each in opened] != packed["disclosures"]:
         raise Damaged("it opens what the version does not have")
     # The list itself shows none of its numbers: each is shown by its own disclosure.
-    paths = ["identifiers." if each.path == "identifiers" else each.path for each in opened]
-    return view_digest(version.fields, paths)
+    return ["identifiers." if each.path == "identifiers" else each.path for each in opened]
+
+
+def shown_digest(version: Version, packed: Mapping[str, Any]) -> bytes:
+    """What names the view that a packed presentation gives; `Damaged` as `shown_paths`."""
+    return view_digest(version.fields, shown_paths(version, packed))
 
 
 def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:

@@ -157,8 +157,6 @@ class Amend:
 
     def _repeats(self, fields: Fields) -> bool:
         """Whether it only says again which status or consent there is: that must not move its dates."""
-        if set(self.changes) == {"mra_consent"} and "given" in self.asked:  # the request named no day
-            return _says_again(self.changes["mra_consent"], fields.get("mra_consent"))
         told = (
             self.changes.get("status"),
             self.changes.get("status_reason_class") or fields.get("status_reason_class"),
@@ -182,10 +180,15 @@ class Amend:
         return admit(batch, model.to_json(model.parse(amended)), self.author)
 
 
-def admit(batch: Batch, operator: Fields, author: Author) -> Outcome:
-    """Add a new version of an operator; `Conflict` when its status cannot change so."""
+def admit(
+    batch: Batch, operator: Fields, author: Author, statement: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Add a new version of an operator; `Conflict` when its status cannot change so.
+
+    With a `statement` of the operator there is something to record even where no field changes.
+    """
     foreseen = foresee(batch, operator)
-    if foreseen.kind == "unchanged":
+    if foreseen.kind == "unchanged" and statement is None:
         return foreseen
     current = batch.current(operator["tin"])
     record_id = current.record_id if current else _new_record_id(batch)
@@ -196,10 +199,11 @@ def admit(batch: Batch, operator: Fields, author: Author) -> Outcome:
         ledger_seq=batch.next_seq,
         key=current.key if current else batch.parts.entropy(sealing.KEY_BYTES),
         fields={**operator, "record_id": record_id, "recorded_at": batch.time},
-        private={"version": number, **author.private()},
+        private={"version": number, **author.private()} | ({"statement": statement} if statement else {}),
     )
     batch.add_version(draft)
-    return Outcome(foreseen.kind, draft.tin, record_id, number, draft.ledger_seq)
+    kind = "changed" if foreseen.kind == "unchanged" else foreseen.kind
+    return Outcome(kind, draft.tin, record_id, number, draft.ledger_seq)
 
 
 def foresee(batch: Batch, operator: Fields) -> Outcome:

@@ -38,6 +38,7 @@ from node.service import mirror, submissions
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
+from node.service.consents import ChangeConsent, Statement
 from node.service.erasing import CarryOut, Erase, HoldRecord, ReleaseRecord
 from node.service.failures import CloseIncident
 from node.service.introduction import Introduce, NoteHeld
@@ -511,6 +512,7 @@ class Repeated(NamedTuple):
 REPEATED = (
     Repeated(AdmitOne, 1, 0, "new: the first outcome, by its key"),
     Repeated(Amend, 1, 0, "changed: the first outcome, by its key"),
+    Repeated(ChangeConsent, 1, 0, "changed: the first outcome, by its key"),
     Repeated(AdmitList, 2, 0, "unchanged: each is as the list says"),
     Repeated(AdmitPeer, 1, 0, "pinned: it is already"),
     Repeated(Draft, 0, 0, "drafted: a second draft, so take one of them back"),
@@ -648,6 +650,7 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         AdmitOne: lambda: AdmitOne(fields_of(2), OFFICER, KEY),
         AdmitList: lambda: AdmitList([fields_of(2), fields_of(3)], OFFICER),
         Amend: lambda: Amend(ONE, changes, changes, OFFICER, KEY),
+        ChangeConsent: lambda: ChangeConsent(ONE, False, "GENERAL", Statement(), OFFICER, KEY),
         Draft: lambda: drafted,
         Sign: lambda: Sign(world.agreement, "suspend", "BR", "UY"),
         NoteHeld: lambda: NoteHeld(uy.parts.card.name, 1),

@@ -42,7 +42,7 @@ async def tin(node: httpx.AsyncClient) -> str:
     ("what", "asked", "other"),
     [
         ("status", {"status": "SUSPENDED"}, {"status": "REVOKED"}),
-        ("consent", {"given": False}, {"given": True}),
+        ("consent", {"given": False}, {"given": True, "by": "x", "text": "x"}),
     ],
 )
 async def test_a_repeated_change_gets_the_first_answer_although_time_has_passed(
