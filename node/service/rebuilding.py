@@ -105,7 +105,9 @@ def _channel(parts: Parts, connection: Connection, told: Told) -> None:
     for entry, item in zip(told.entries, told.items, strict=True):
         writer.append(entry)
         each, is_shown = found[entry.seq], entry.kind == "disclosure"
-        about = each.ledger_seq if each.record_id is not None and each.ledger_seq >= 0 else None
+        about = each.ledger_seq if each.ledger_seq >= 0 else None
+        if about is None and each.record_id is not None:  # a tombstone of what was told before
+            about = channels.told_about(connection, head.log, each.record_id)
         bodies.append(
             {"log": head.log, "seq": entry.seq, "ledger_seq": about, "sealed": unb64(item.body or "")}
         )

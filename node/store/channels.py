@@ -194,6 +194,16 @@ def views(connection: Connection, record_ids: Sequence[str]) -> dict[tuple[int, 
     return {(row.log, row.record_id): row.digest for row in rows}
 
 
+def told_about(connection: Connection, log: int, record_id: str) -> int | None:
+    """The ledger entry that the newest entry about a record, of an outgoing channel, rests on; or None."""
+    newest = and_(BODY.c.log == VIEW.c.log, BODY.c.seq == VIEW.c.seq)
+    found = select(BODY.c.ledger_seq).join_from(BODY, VIEW, newest)
+    about: int | None = connection.execute(
+        found.where(VIEW.c.log == log, VIEW.c.record_id == record_id)
+    ).scalar()
+    return about
+
+
 def shared_count(connection: Connection, log: int) -> int:
     """How many records the partner of an outgoing channel sees now."""
     found = select(func.count()).select_from(VIEW).where(VIEW.c.log == log, VIEW.c.digest.is_not(None))

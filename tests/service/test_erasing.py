@@ -14,6 +14,7 @@ from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.store import channels, erasures
 from node.store.tables import LEDGER
 from tests.service import stores
+from tests.service.test_evidence import assert_holds, of
 from tests.service.world import CNPJS, LEIS, NAMES, Json, Node, World, operator, withdrawn
 
 TIN = f"BR{CNPJS[1]}"
@@ -182,6 +183,16 @@ def test_a_hold_that_is_none_cannot_be_released(known: World) -> None:
         known.br.settle(ReleaseRecord(TIN))
     with pytest.raises(NotFound):
         known.br.settle(HoldRecord("BR123", "why", "counsel"))
+
+
+def test_an_evidence_file_of_before_still_holds_and_no_new_one_is_made(known: World) -> None:
+    before = of(known, TIN)
+    known.br.settle(ERASE)
+    known.exchange()
+    assert_holds(known, before)
+    assert_holds(known, of(known, f"BR{CNPJS[2]}"))
+    with pytest.raises(NotFound):
+        of(known, TIN)
 
 
 # One way only

@@ -118,7 +118,7 @@ def test_another_contract_is_told_and_one_that_goes_beyond_the_terms_lets_nothin
 def test_a_direction_that_ends_takes_everything_with_it_and_a_new_one_brings_it(full: World) -> None:
     third: Json = clauses()
     third["directions"] = {
-        "BR-AR": third["directions"]["BR-UY"] | {"fields": [*NEEDED, "legal_name"]},
+        "BR-AR": third["directions"]["BR-UY"] | {"fields": [*NEEDED, "identifiers.CNPJ"]},
         "UY-BR": third["directions"]["UY-BR"],
     }
     page = compared(full.br, proposed(clauses(), MRA), proposed(third, MRA))

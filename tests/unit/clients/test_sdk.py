@@ -269,6 +269,11 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
         next(br.changes(after=0))
         br.change_status(tin, "SUSPENDED")
         br.change_consent(tin, given=False)
+        assert br.consents(tin)[-1]["consent"] != br.consents(tin)[0]["consent"]
+        assert br.disclosures(tin) == []
+        assert br.hold(tin, "court order 12") == br.release(tin) == {"records": 1}
+        assert br.erase(tin, "NOT_NEEDED", "case 1")["partners"] == []
+        assert next(iter(br.erasures()))["partners"] == []
         assert br.import_list([brazilian(61)])["counts"]["new"] == 1
         for ask_in_vain in (
             lambda: br.draft_agreement("Test", ["BR", "AR"], {}, ""),
