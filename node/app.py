@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -35,6 +36,7 @@ from node.exchange.versions import Signatory
 from node.ledger import policy
 from node.ledger.policy import Policy
 from node.records.credential import es256_signer
+from node.service.access_log import AccessLog
 from node.service.answers import Answers
 from node.service.bell import Bell
 from node.service.bookmark import Bookmark
@@ -130,14 +132,17 @@ def build(parts: Parts) -> FastAPI:
     replication = Replication(parts, sequencer)
     proofs = Receipts(parts)
     submissions = Submissions(parts, lambda: proofs.is_awaited)
+    access = AccessLog(parts, sequencer)
     presence = Presence(parts, sequencer, replication, submissions)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         sequencer.start()
+        await to_thread.run_sync(access.start)
         presence.start()
         yield
         presence.stop()
+        await to_thread.run_sync(access.stop)
         sequencer.stop()
         parts.workshop.close()
 
@@ -152,7 +157,7 @@ def build(parts: Parts) -> FastAPI:
     )
     state = app.state
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
-    state.presence = presence
+    state.presence, state.access = presence, access
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
     state.receipts, state.asked, state.noted = proofs, {}, {}
     state.turns = Turns(sequencer)

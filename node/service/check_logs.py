@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,19 +22,19 @@ from node.exchange.card import read as read_card
 from node.exchange.incoming import prove
 from node.ledger import canonical, merkle, moment, tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
-from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain
+from node.ledger.entry import AccessEntry, ChannelEntry, Entry, LedgerEntry, check_chain
 from node.ledger.merkle import leaf_hash
 from node.service.findings import Feed, Finding, Progress, Seen, Telling, guarded, tells, unfinished, why
 from node.service.ground import Ground
 from node.store import channels, logs
 from node.store.channels import HIGHEST, LOWEST
 from node.store.logs import Head
-from node.store.tables import LEDGER
+from node.store.tables import ACCESS, LEDGER
 
 BUNDLE = tiles.TILE_WIDTH
 RANGE = 8 * BUNDLE
 """Entries checked in one go: what is found in them is held until all of them are done."""
-Entries = Sequence[LedgerEntry | ChannelEntry | None]
+Entries = Sequence[Entry | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,17 @@ class Recorded:
     documents: dict[str, tuple[int, canonical.Json]] = field(default_factory=dict)
     cards: dict[str, int] = field(default_factory=dict)
     own_cards: dict[int, tuple[int, str]] = field(default_factory=dict)
+    access: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """(size, root) of the access log, as each entry commits to it."""
 
     def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
         """Remember what an entry is about."""
         if entry.type == "key":
             text = str(body["card"])
             self.own_cards[read_card(text).number] = (entry.seq, text)
+        if entry.type == "access":
+            told: Any = body["access"]
+            self.access[entry.seq] = int(told["size"]), str(told["root"])
         if entry.type == "member":
             self.cards[str(body["card"])] = entry.seq
         if entry.type == "agreement":
@@ -75,6 +80,7 @@ class Recorded:
         self.documents.update(later.documents)
         self.cards.update(later.cards)
         self.own_cards.update(later.own_cards)
+        self.access.update(later.access)
 
 
 @dataclass(slots=True)
@@ -288,8 +294,10 @@ def decoded(
     head: Head, start: int, encoded: list[bytes], leaves: list[bytes], last: bytes | None
 ) -> Generator[Finding, None, Entries]:
     """Decode entries and check their chain; gives them, with None for each that is out of form."""
-    kind = LedgerEntry if head.log == LEDGER else ChannelEntry
-    entries: list[LedgerEntry | ChannelEntry | None] = []
+    kind: type[Entry] = ChannelEntry
+    if head.log in (LEDGER, ACCESS):
+        kind = LedgerEntry if head.log == LEDGER else AccessEntry
+    entries: list[Entry | None] = []
     for at, each in enumerate(encoded):
         entry = None
         try:

@@ -138,15 +138,21 @@ class Database:
         return await self._reading.answer(question, within_s)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction of the one writer: all of it is durable on return, or none of it happened."""
+    def write(self, *, quietly: bool = False) -> Iterator[Connection]:
+        """A transaction of the one writer: all of it is durable on return, or none of it happened.
+
+        `quietly`: no answer changes by it, so no other process is told, and no standby is waited for.
+        """
         if not self._writer.acquire(timeout=WRITER_WAIT_S):
             raise Busy("the store is busy", do="try again shortly")
         try:
             with self._reached(), self._for_writing() as connection, connection.begin():
                 self._kind.take_turn(connection)
+                if quietly:
+                    self._kind.write_lightly(connection)
                 yield connection
-                self._kind.announce(connection)
+                if not quietly:
+                    self._kind.announce(connection)
         finally:
             self._writer.release()
 
