@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node import keys, settings
+from node.api import access as access_routes
 from node.api import (
     agreements,
     description,
@@ -168,7 +169,7 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    routers = (operators.router, system.router, agreements.router, exchange.peers)
+    routers = (operators.router, system.router, access_routes.router, agreements.router, exchange.peers)
     of_logs = (logs.keys, logs.of_ledger, logs.of_channel, witness.router, receipts.router)
     for router in (*routers, *of_logs):
         app.include_router(router)

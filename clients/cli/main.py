@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import agreements, audit, local, log, lookup, operators, peers, proofs, watching
+from clients.cli import access, agreements, audit, local, log, lookup, operators, peers, proofs, watching
 from clients.cli.output import EXIT_CODES, say_refusal
 from node.advice import program
 from node.errors import Refusal
@@ -38,6 +38,7 @@ cli.add_typer(peers.cli, name="peer")
 cli.add_typer(log.cli, name="log")
 cli.add_typer(agreements.cli, name="mra")
 cli.add_typer(operators.cli, name="operator")
+cli.add_typer(access.cli, name="access")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
 cli.command(
     "evidence", epilog="Example: aeo evidence BR99000001000101 --at 2026-11-22 -o case.json --home uy"
