@@ -120,7 +120,7 @@ async def look_up(
         tellers = answers.tellers()
         with node.database.glance() as connection:
             found = answers.told(connection, tellers, [asked], "TIN")[asked][:1]
-        access.record(caller, "lookup", why, [Question(asked, _keys(found))])
+        access.record(caller, "lookup", why, [(asked, _keys(found), False)])
         if not found:
             raise unknown(asked)
         return json(found[0][3])
@@ -184,7 +184,7 @@ def show_evidence(
     with node.database.read() as connection:
         told = [key for key in _found(connection, asked, "TIN") if key[0] != LEDGER]
         detail = {"at": moment.format(at_ms), "agreement": agreement}
-        access.record(caller, "evidence", why, [Question(asked, told)], detail)
+        access.record(caller, "evidence", why, [(asked, told, False)], detail)
         return Response(evidence(node, connection, asked, at_ms, agreement), 200, UNKEPT, "application/json")
 
 
@@ -200,7 +200,7 @@ def history(tin: str, request: Request, node: Node, caller: Reader, why: For, ac
     with node.database.read() as connection:
         tins = _tins_of(connection, asked)
         told = {key for each in (asked, *tins) for key in _found(connection, each)}
-        access.record(caller, "history", why, [Question(asked, sorted(told))])
+        access.record(caller, "history", why, [(asked, sorted(told), False)])
         return json(answers.history(connection, tellers, _one_of(tins, asked)))
 
 
@@ -220,7 +220,7 @@ def search(
     tellers = answers.tellers()
     with node.database.read() as connection:
         found, told = answers.searched(connection, tellers, name, limit)
-    access.record(caller, "search", why, [Question(name, told, is_name=True)], {"limit": limit})
+    access.record(caller, "search", why, [(name, told, True)], {"limit": limit})
     return json(found)
 
 
@@ -242,7 +242,7 @@ def register(
     with node.database.read() as connection:
         tins = records.tins_after(connection, after, limit, kind)
         ends = list(dict.fromkeys(key for tin in (*tins[:1], *tins[-1:]) for key in _own(connection, tin)))
-        access.record(caller, "register", why, [Question(None, ends)], {"count": len(tins), "of": kind})
+        access.record(caller, "register", why, [(None, ends, False)], {"count": len(tins), "of": kind})
         return json(
             {
                 "tins": tins,
@@ -274,7 +274,7 @@ async def changes(
 
     def record(rows: Sequence[dict[str, Any]]) -> None:
         told = sorted({(row["log"], row["record_id"]) for row in rows if row["record_id"]})
-        access.record(caller, "changes", why, [Question(None, told)])
+        access.record(caller, "changes", why, [(None, told, False)])
 
     events = _events(node, start, lambda: gate.is_good(header), record)
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
@@ -399,7 +399,7 @@ def _keys(told: Sequence[Told]) -> list[Key]:
 
 
 def _questions(found: Mapping[str, Sequence[Told]]) -> list[Question]:
-    return [Question(value, _keys(told)) for value, told in found.items()]
+    return [(value, _keys(told), False) for value, told in found.items()]
 
 
 def _found(connection: Connection, identifier: str, scheme: str | None = None) -> list[Key]:

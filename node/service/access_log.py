@@ -25,9 +25,9 @@ from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
 from node.service import asking, behind, forgetting, introduction, journal
 from node.service.access_writing import Writing, begin, secrets_of
-from node.service.asking import Question, Secrets, Why
+from node.service.asking import Asked, Made, Question, Secrets, Why
 from node.service.batch import Batch, SmallWork
-from node.service.journal import Left, Read, Segment
+from node.service.journal import Left, Segment
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
 from node.service.tokens import Caller
@@ -82,13 +82,10 @@ class AccessLog:
         """
         if self._secrets is None:
             raise Busy("the access log has not begun", do="ask again in a moment")
-        now_ms = self._parts.now_ms()
-        of = {"token": caller.token, "label": caller.label, "role": caller.role}
-        head = asking.head_of(of, now_ms, why, detail or {})
-        body = asking.make(head, questions, self._secrets, self._parts.entropy)
-        commit = body.commit()
-        sealed = asking.seal(self._secrets, commit, body, self._parts.entropy(sealing.NONCE_BYTES))
-        self._append(Read(now_ms, kind, commit, sorted(body.about()), sealed).encode())
+        of = caller.token, caller.label, caller.role
+        asked = Asked(self._parts.now_ms(), kind, of, why, questions, detail or {})
+        nonce = self._parts.entropy(sealing.NONCE_BYTES)
+        self._append(journal.framed(asked.seal(self._secrets, nonce)))
 
     def _append(self, encoded: bytes) -> None:
         with self._lock:
@@ -165,13 +162,15 @@ class AccessLog:
         assert self._secrets is not None, "it was begun"
         reads, rest = journal.read(segment.path)
         name = segment.path.name
+        asked = (Asked.unseal(self._secrets, each) for each in reads)
+        made = [asking.make(each, self._secrets, self._parts.entropy) for each in asked]
         with self._parts.database.write(quietly=True) as connection:
             if behind.told(self._parts, connection):
                 raise Busy("the store was put back", do="see docs/operate/recovery.md")
             if refusal := introduction.refusal(self._parts, connection):
                 raise refusal
             if not access_log.is_taken(connection, name):
-                write_reads(self._parts, connection, self._secrets, reads)
+                write_reads(self._parts, connection, self._secrets, made)
                 access_log.take(connection, name, self._gone)
         # If the process dies here, the next start finds the file named in the store, and removes it.
         if rest:
@@ -239,7 +238,7 @@ class CommitHead(SmallWork):
             access_log.set_committed(batch.connection, head.size, batch.time)
 
 
-def write_reads(parts: Parts, connection: Connection, secrets: Secrets, reads: Sequence[Read]) -> None:
+def write_reads(parts: Parts, connection: Connection, secrets: Secrets, reads: Sequence[Made]) -> None:
     """Append reads to the log, and forget of them what was forgotten meanwhile."""
     writing = Writing(parts, connection)
     for read in reads:

@@ -1,6 +1,6 @@
 """The end of the access log in the store: how it begins, its keys, and new entries in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection
@@ -14,8 +14,7 @@ from node.ledger import moment
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.entry import AccessEntry
 from node.ledger.note import ed25519_signer
-from node.service.asking import Key, Secrets
-from node.service.journal import Read
+from node.service.asking import Made, Secrets
 from node.service.parts import Parts
 from node.store import access_log, logs
 from node.store.tables import ACCESS
@@ -60,20 +59,21 @@ class Writing:
             raise Damaged("the store has no access log", do="run `aeo fsck`")
         self._parts, self._connection, self._writer = parts, connection, LogWriter(connection, head)
         self._time_ms = moment.parse(head.time)
-        self._sealed: dict[int, bytes] = {}
-        self._told: dict[int, Sequence[Key]] = {}
+        self._sealed: list[tuple[int, bytes]] = []
+        self._told: list[tuple[int, str, int]] = []
 
     @property
     def seq(self) -> int:
         """The number of the next entry."""
         return self._writer.seq
 
-    def append(self, read: Read) -> None:
+    def append(self, read: Made) -> None:
         """Append an entry and keep its body; the log's times never go back."""
         seq, self._time_ms = self._writer.seq, max(self._time_ms, read.time_ms)
         origin, prev = self._writer.origin, self._writer.prev
         self._writer.append(AccessEntry(origin, seq, prev, self._time_ms, read.kind, read.commit))
-        self._sealed[seq], self._told[seq] = read.sealed, read.about
+        self._sealed.append((seq, read.sealed))
+        self._told += [(log, record_id, seq) for log, record_id in read.about]
 
     def commit(self) -> None:
         """Write it all into the transaction."""

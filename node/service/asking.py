@@ -12,7 +12,7 @@ key and knows a number can tell that it was asked for; the number itself is not 
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,19 +31,16 @@ from node.store.tables import ACCESS
 ITEM_SALT_BYTES = 16
 DIGEST_BYTES = 16
 
+WAITING = b"aeo/access/waiting"
+
 Json = dict[str, Any]
 Key = tuple[int, str]
 """(log, record) as in the index of operators; log -1: the keyed digest of what was not found."""
 Item = list[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked, as typed, and the records that were told; `is_name`: it was a name, not a number."""
-
-    asked: str | None
-    told: Sequence[Key]
-    is_name: bool = False
+Question = tuple[str | None, Sequence[Key], bool]
+"""What was asked, as typed, the records that were told, and whether it was a name and not a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +129,67 @@ class Body:
         return [(asked[0] if asked else None, told) for _, (asked, told) in sorted(found.items())]
 
 
-def make(head: Mapping[str, Any], questions: Sequence[Question], secrets: Secrets, entropy: Entropy) -> Body:
-    """The body of a new entry; text that is no Unicode is told with `?` in its place."""
-    items = list(_items(questions, secrets))
-    drawn = entropy(SALT_BYTES + ITEM_SALT_BYTES * len(items))
-    salts, size = drawn[SALT_BYTES:].hex(), 2 * ITEM_SALT_BYTES
-    salted = [[salts[at * size : (at + 1) * size], *each] for at, each in enumerate(items)]
-    try:
-        root = _root(salted)
-    except orjson.JSONEncodeError:
-        salted = [[_clean(part) for part in each] for each in salted]
-        root = _root(salted)
-    told = {**head, "items": root, "count": len(salted)}
-    return Body(b64u(drawn[:SALT_BYTES]), told, salted)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One read, as it is recorded before it is answered. `caller`: id, label and role of the token."""
+
+    time_ms: int
+    kind: str
+    caller: tuple[str, str, str] | None
+    why: Why
+    questions: Sequence[Question]
+    detail: Mapping[str, Any]
+
+    def seal(self, secrets: Secrets, nonce: bytes) -> bytes:
+        """As it waits to be taken over."""
+        why = self.why.purpose, self.why.reference
+        told = [self.time_ms, self.kind, self.caller, why, self.questions, self.detail]
+        return sealing.seal(secrets.seal, _dumped(told), WAITING, nonce)
+
+    @classmethod
+    def unseal(cls, secrets: Secrets, sealed: bytes) -> "Asked":
+        """What was sealed; `Unproven` when a byte of it was changed."""
+        time_ms, kind, caller, why, questions, detail = orjson.loads(
+            sealing.unseal(secrets.seal, sealed, WAITING)
+        )
+        return cls(time_ms, kind, caller and tuple(caller), Why(*why), questions, detail)
+
+    def head(self) -> Json:
+        """The head of its body, but for its items; what is empty is left out."""
+        told: Json = {"at": moment.format(self.time_ms), "detail": self.detail}
+        told |= {"purpose": self.why.purpose, "reference": self.why.reference}
+        if self.caller:
+            told["caller"] = dict(zip(("token", "label", "role"), self.caller, strict=True))
+        return {"v": 1} | {name: value for name, value in told.items() if value}
 
 
-def head_of(caller: Mapping[str, str] | None, at_ms: int, why: Why, detail: Mapping[str, Any]) -> Json:
-    """The head of a body, but for its items; what is empty is left out."""
-    told = {"at": moment.format(at_ms), "caller": caller, "purpose": why.purpose, "reference": why.reference}
-    told |= {"detail": detail}
-    return {"v": 1} | {name: value for name, value in told.items() if value}
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is written of a read: its kind and time, what its entry commits to, its body, what it is about."""
+
+    time_ms: int
+    kind: str
+    commit: bytes
+    sealed: bytes
+    about: Sequence[Key]
+
+
+def make(asked: Asked, secrets: Secrets, entropy: Entropy) -> Made:
+    """The commitment and the sealed body of a read."""
+    count = sum(len(told) + (len(told) != 1) for _, told, _ in asked.questions)
+    drawn = entropy(SALT_BYTES + sealing.NONCE_BYTES + ITEM_SALT_BYTES * count)
+    salt, nonce = drawn[:SALT_BYTES], drawn[SALT_BYTES : SALT_BYTES + sealing.NONCE_BYTES]
+    salts, size = drawn[SALT_BYTES + sealing.NONCE_BYTES :].hex(), 2 * ITEM_SALT_BYTES
+    encoded, about = list[bytes](), list[Key]()
+    for at, each in enumerate(_items(asked.questions, secrets)):
+        encoded.append(_dumped([salts[at * size : (at + 1) * size], *each]))
+        if each[2] is not None:
+            about.append((each[2], each[3]))
+    root = _root_of(hashlib.sha256(each).digest() for each in encoded)
+    head = _dumped({**asked.head(), "items": root, "count": len(encoded)})
+    commit = commitment(salt, head)
+    plaintext = b'["%s",%s,[%s]]' % (b64u(salt).encode(), head, b",".join(encoded))
+    return Made(asked.time_ms, asked.kind, commit, seal(secrets, commit, plaintext, nonce), [*{*about}])
 
 
 def read(plaintext: bytes) -> Body:
@@ -165,9 +203,9 @@ def read(plaintext: bytes) -> Body:
     return found
 
 
-def seal(secrets: Secrets, commit: bytes, body: Body, nonce: bytes) -> bytes:
+def seal(secrets: Secrets, commit: bytes, plaintext: bytes, nonce: bytes) -> bytes:
     """A body as it rests, bound to the commitment in its entry."""
-    return sealing.seal(secrets.seal, body.encode(), b"aeo/access/" + commit, nonce)
+    return sealing.seal(secrets.seal, plaintext, b"aeo/access/" + commit, nonce)
 
 
 def unseal(secrets: Secrets, commit: bytes, sealed: bytes) -> Body:
@@ -177,32 +215,42 @@ def unseal(secrets: Secrets, commit: bytes, sealed: bytes) -> Body:
 
 def _items(questions: Sequence[Question], secrets: Secrets) -> Iterator[Item]:
     """What was asked and what was told, apart where several were, so that one of them can go."""
-    for number, each in enumerate(questions):
-        if len(each.told) == 1:
-            [(log, record_id)] = each.told
-            yield [number, each.asked, log, record_id]
-        elif not each.told:
-            if each.asked is not None:
-                yield [number, None, *secrets.unfound(each.asked, is_name=each.is_name)]
-        else:
-            if each.asked is not None:
-                yield [number, each.asked, None, None]
-            for log, record_id in each.told:
+    for number, (asked, told, is_name) in enumerate(questions):
+        if len(told) == 1:
+            yield [number, asked, *told[0]]
+        elif told:
+            if asked is not None:
+                yield [number, asked, None, None]
+            for log, record_id in told:
                 yield [number, None, log, record_id]
+        elif asked is not None:
+            yield [number, None, *secrets.unfound(asked, is_name=is_name)]
 
 
 def _root(items: Sequence[Item]) -> str:
-    return hashlib.sha256(b"".join(map(_digest, items))).hexdigest()
+    return _root_of(map(_digest, items))
+
+
+def _root_of(digests: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _digest(item: Item) -> bytes:
     """The digest of an item, or the one that stands in its place."""
-    return bytes.fromhex(item[0]) if len(item) == 2 else hashlib.sha256(orjson.dumps(item)).digest()
+    return bytes.fromhex(item[0]) if len(item) == 2 else hashlib.sha256(_dumped(item)).digest()
 
 
-def _dumped(head: Json) -> bytes:
-    return orjson.dumps(head, option=orjson.OPT_SORT_KEYS)
+def _dumped(value: Json | Item) -> bytes:
+    """The bytes that are committed to; half a surrogate pair, which a caller may send, becomes `?`."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_clean(value), option=orjson.OPT_SORT_KEYS)
 
 
-def _clean(part: Any) -> Any:
-    return part.encode("utf-8", "replace").decode() if isinstance(part, str) else part
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {name: _clean(each) for name, each in value.items()}
+    return [_clean(each) for each in value] if isinstance(value, list | tuple) else value

@@ -58,12 +58,11 @@ class AccessBodies:
         for seq, entry in enumerate(entries, start):
             if isinstance(entry, AccessEntry):
                 yield from guarded(head.origin, seq, self._body, head, entry, stored.get(seq), opened)
-        about = {seq: body.about() for seq, body in opened.items()}
-        found = access_log.told_of(self.connection, about)
-        self.noted.seen[TOLD, ACCESS] += len(found)
-        for seq, keys in about.items():
-            if any((log, record_id, seq) not in found for log, record_id in keys):
-                yield Finding(head.origin, seq, "it is not found by what it is about")
+        wanted = {(*key, seq) for seq, body in opened.items() for key in body.about()}
+        found = access_log.told_of(self.connection, start, start + len(entries))
+        self.noted.seen[TOLD, ACCESS] += len(found & wanted)
+        for seq in sorted({seq for _, _, seq in wanted - found}):
+            yield Finding(head.origin, seq, "it is not found by what it is about")
 
     def _body(
         self, head: Head, entry: AccessEntry, sealed: bytes | None, opened: dict[int, Body]

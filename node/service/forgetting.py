@@ -13,8 +13,7 @@ from node.exchange import sealing
 from node.ledger.entry import AccessEntry
 from node.service import asking
 from node.service.access_writing import Writing, secrets_of
-from node.service.asking import Key, Secrets, Why
-from node.service.journal import Read
+from node.service.asking import Asked, Key, Made, Secrets, Why
 from node.service.parts import Parts
 from node.store import access_log, logs, records
 from node.store.tables import ACCESS
@@ -69,7 +68,7 @@ def expire(parts: Parts) -> int:
     limit_ms = parts.now_ms() - parts.settings.access_days * DAY_MS
     with parts.database.read() as connection:
         before = first_since(connection, limit_ms)
-        if not access_log.oldest_bodies(connection, before, 1):
+        if not access_log.has_bodies(connection, before):
             return 0
     with parts.database.write(quietly=True) as connection:
         # First it is said, then it is done: if the process dies between, what is gone is accounted for.
@@ -109,13 +108,7 @@ def logs_size(connection: Connection) -> int:
 
 def _expire_part(parts: Parts, before: int) -> int:
     with parts.database.write(quietly=True) as connection:
-        secrets, sealed = secrets_of(parts, connection), access_log.oldest_bodies(connection, before, PART)
-        told = list[tuple[int, str, int]]()
-        for seq, each in sealed.items():
-            body = asking.unseal(secrets, entry_at(connection, seq).commit, each)
-            told += [(log, record_id, seq) for log, record_id in body.about()]
-        access_log.remove(connection, list(sealed), told)
-    return len(sealed)
+        return access_log.remove_before(connection, before, PART)
 
 
 def _without(
@@ -128,14 +121,10 @@ def _without(
     commit = entry_at(connection, seq).commit
     body, gone = asking.unseal(secrets, commit, sealed).without(keys, entry)
     nonce = parts.entropy(sealing.NONCE_BYTES)
-    access_log.set_body(connection, seq, asking.seal(secrets, commit, body, nonce))
+    access_log.set_body(connection, seq, asking.seal(secrets, commit, body.encode(), nonce))
     return gone
 
 
-def _said(parts: Parts, secrets: Secrets, kind: str, detail: dict[str, Any]) -> Read:
+def _said(parts: Parts, secrets: Secrets, kind: str, detail: dict[str, Any]) -> Made:
     """An entry about earlier ones, which names no record."""
-    now_ms = parts.now_ms()
-    body = asking.make(asking.head_of(None, now_ms, Why(), detail), [], secrets, parts.entropy)
-    commit = body.commit()
-    sealed = asking.seal(secrets, commit, body, parts.entropy(sealing.NONCE_BYTES))
-    return Read(now_ms, kind, commit, (), sealed)
+    return asking.make(Asked(parts.now_ms(), kind, None, Why(), (), detail), secrets, parts.entropy)

@@ -7,42 +7,22 @@ only then the file goes. If the process dies before that transaction, the file i
 the next start; if it dies behind it, the store names the segment, and the file is only removed. A killed
 process loses nothing that it answered. A loss of power may lose what was not in the store yet.
 
-A record is length || CRC-32 || a line of JSON (time, kind, commitment, records) || the sealed body.
+A record is length || CRC-32 || what was asked, sealed. That is all that is done while somebody waits: what an
+entry commits to, and how its body rests, is made when it is taken over, many at a time.
 """
 
 import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import orjson
-
-from node.service.asking import Key
-
 FOLDER: Final = "access"
 SUFFIX: Final = ".reads"
 _FRAME: Final = struct.Struct(">II")
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What becomes one entry of the access log."""
-
-    time_ms: int
-    kind: str
-    commit: bytes
-    about: Sequence[Key]
-    sealed: bytes
-
-    def encode(self) -> bytes:
-        """The bytes of one record."""
-        line = orjson.dumps([self.time_ms, self.kind, self.commit.hex(), self.about])
-        content = line + b"\n" + self.sealed
-        return _FRAME.pack(len(content), zlib.crc32(content)) + content
 
 
 class Segment:
@@ -106,18 +86,20 @@ def left(folder: Path) -> Iterator[Left]:
         yield Left(path, os.fstat(handle).st_size, handle)
 
 
-def read(path: Path) -> tuple[list[Read], int]:
-    """The records of a file, and how many bytes at its end are none: what a loss of power left of one."""
-    content, found, at = path.read_bytes(), list[Read](), 0
+def framed(sealed: bytes) -> bytes:
+    """One record as it stands in a file."""
+    return _FRAME.pack(len(sealed), zlib.crc32(sealed)) + sealed
+
+
+def read(path: Path) -> tuple[list[bytes], int]:
+    """What a file holds, and how many bytes at its end are none: what a loss of power left of a record."""
+    content, found, at = path.read_bytes(), list[bytes](), 0
     while at + _FRAME.size <= len(content):
         size, crc = _FRAME.unpack_from(content, at)
-        part = content[at + _FRAME.size : at + _FRAME.size + size]
-        if len(part) != size or not size or zlib.crc32(part) != crc:
+        sealed = content[at + _FRAME.size : at + _FRAME.size + size]
+        if len(sealed) != size or not size or zlib.crc32(sealed) != crc:
             break
-        line, _, sealed = part.partition(b"\n")
-        time_ms, kind, commit, about = orjson.loads(line)
-        keys = [(log, record_id) for log, record_id in about]
-        found.append(Read(time_ms, kind, bytes.fromhex(commit), keys, sealed))
+        found.append(sealed)
         at += _FRAME.size + size
     return found, len(content) - at
 

@@ -4,7 +4,7 @@ Bodies are sealed, so whatever is no time, no kind and no record is looked for b
 number at a time: a page says where the next one begins, also where it found nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,11 +74,12 @@ def page(parts: Parts, connection: Connection, wanted: Filter, before: int | Non
     first = 0 if wanted.since_ms is None else first_since(connection, wanted.since_ms)
     if wanted.until_ms is not None:
         start = min(start, first_since(connection, wanted.until_ms + 1))
-    for entry, sealed in _backwards(parts, connection, wanted, start, first):
+    about = keys_of(parts, connection, wanted.identifier) if wanted.identifier else set()
+    for entry, sealed in _backwards(connection, about, start, first):
         at, looked_at = entry.seq, looked_at + 1
         body = asking.unseal(secrets, entry.commit, sealed) if sealed else None
         if wanted.takes(entry) and wanted.takes_body(body):
-            found.append(told(connection, entry, body, SHOWN))
+            found.append(told(connection, entry, body, SHOWN, about))
         if len(found) == limit or looked_at == LOOKED_AT:
             return {"entries": found, "next": at if at > first else None, "size": size}
     return {"entries": found, "next": None, "size": size}
@@ -116,19 +117,29 @@ def reads_about(
     return found, max(since, stop)
 
 
-def told(connection: Connection, entry: AccessEntry, body: Body | None, shown: int | None) -> Json:
-    """An entry as an auditor reads it; `expired`: its body was removed for its age."""
+def told(
+    connection: Connection,
+    entry: AccessEntry,
+    body: Body | None,
+    shown: int | None,
+    about: Collection[Key] = (),
+) -> Json:
+    """An entry as an auditor reads it, with what is `about` a record first.
+
+    `expired`: its body was removed for its age.
+    """
     answer: Json = {"seq": entry.seq, "time": moment.format(entry.time), "kind": entry.kind}
     if body is None:
         return answer | {"expired": True}
     of = {each.log: each for each in channels.channels(connection)}
+    questions = sorted(body.questions(), key=lambda each: not set(each[1]) & set(about))
     asked = [
         {"asked": typed, "found": bool(told), "told": [_record(of, key) for key in told]}
-        for typed, told in body.questions()[:shown]
+        for typed, told in questions[:shown]
     ]
     named = {name: body.head.get(name) for name in ("caller", "purpose", "reference", "detail")}
     gone = sum(1 for _ in body.gone())
-    rest = len(body.questions()) - len(asked)
+    rest = len(questions) - len(asked)
     answer |= {"time": body.head["at"], "expired": False} | {
         name: each for name, each in named.items() if each
     }
@@ -147,10 +158,10 @@ def _record(of: dict[int, channels.StoredChannel], key: Key) -> Json:
 Found = Iterator[tuple[AccessEntry, bytes | None]]
 
 
-def _backwards(parts: Parts, connection: Connection, wanted: Filter, start: int, first: int) -> Found:
-    """The entries before one that may be wanted, newest first, with their sealed bodies."""
-    if wanted.identifier:
-        seqs = access_log.about(connection, keys_of(parts, connection, wanted.identifier))
+def _backwards(connection: Connection, about: Collection[Key], start: int, first: int) -> Found:
+    """The entries before one, or those of them about some records, newest first, with their bodies."""
+    if about:
+        seqs = access_log.about(connection, about)
         for seq in reversed([seq for seq in seqs if first <= seq < start]):
             yield from _entries(connection, range(seq, seq + 1))
         return
@@ -170,4 +181,4 @@ def question(parts: Parts, connection: Connection, identifier: str) -> list[aski
     if not identifier:
         return []
     carried = records.find(connection, [identifiers.plain(identifier)])
-    return [asking.Question(identifier, sorted({(log, found) for _, _, log, found in carried}))]
+    return [(identifier, sorted({(log, found) for _, _, log, found in carried}), False)]

@@ -1,9 +1,10 @@
 """Queries over the access log: its state, the bodies beside its entries, which entries are about a record."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from node.store.database import add, put, put_new, table
 from node.store.tables import ACCESS, AccessBody, AccessForgotten, AccessSegment, AccessState, AccessTold
@@ -12,6 +13,8 @@ STATE, BODY, TOLD = table(AccessState), table(AccessBody), table(AccessTold)
 SEGMENT, FORGOTTEN = table(AccessSegment), table(AccessForgotten)
 
 PART = 500
+BLOCK = 10_000
+"""Rows of a block, or as many more as the reads that are taken over together have."""
 Key = tuple[int, str]
 
 
@@ -24,6 +27,8 @@ class State:
     expired: int | None
     committed_size: int
     committed_at: str
+    block: int
+    block_rows: int
 
 
 def state(connection: Connection) -> State | None:
@@ -35,6 +40,7 @@ def state(connection: Connection) -> State | None:
 def begin(connection: Connection, wrapped: bytes, time: str) -> None:
     """Keep the state of a new access log."""
     row = {"log": ACCESS, "wrapped": wrapped, "expired": None, "committed_size": 0, "committed_at": time}
+    row |= {"block": 0, "block_rows": 0}
     add(connection, AccessState, [row])
 
 
@@ -66,17 +72,34 @@ def take(connection: Connection, segment: str, gone: Sequence[str]) -> None:
 
 
 def add_bodies(
-    connection: Connection, sealed: Mapping[int, bytes], told: Mapping[int, Iterable[Key]]
+    connection: Connection, sealed: Sequence[tuple[int, bytes]], told: Sequence[tuple[int, str, int]]
 ) -> None:
-    """Keep the bodies of new entries, and what each is about."""
-    add(connection, AccessBody, [{"seq": seq, "sealed": each} for seq, each in sealed.items()])
-    rows = [
-        {"log": log, "record_id": record_id, "seq": seq}
-        for seq, keys in told.items()
-        for log, record_id in keys
-    ]
-    # In the order of the table, so that each of its pages is looked for once.
-    add(connection, AccessTold, sorted(rows, key=lambda row: (row["log"], row["record_id"], row["seq"])))
+    """Keep (entry, body) of new entries, and (log, record, entry) of what they are about."""
+    found = connection.execute(select(STATE.c.block, STATE.c.block_rows)).one()
+    block, rows = (found.block, found.block_rows) if found.block_rows < BLOCK else (found.block + 1, 0)
+    add(connection, AccessBody, [{"seq": seq, "block": block, "sealed": each} for seq, each in sealed])
+    _add_told(connection, block, told)
+    connection.execute(update(STATE).values(block=block, block_rows=rows + len(told)))
+
+
+def _add_told(connection: Connection, block: int, told: Sequence[tuple[int, str, int]]) -> None:
+    """Rows in the order of the table, so that each of its pages is looked for once.
+
+    A file takes many in one statement: row by row, the driver would contend for the interpreter with whoever
+    answers meanwhile.
+    """
+    rows = sorted(told)
+    whole = len(rows) - len(rows) % PART if connection.dialect.name == "sqlite" else 0
+    for start in range(0, whole, PART):
+        values = tuple(chain.from_iterable((block, *row) for row in rows[start : start + PART]))
+        connection.exec_driver_sql(_ADD_MANY, values)
+    names = ("block", "log", "record_id", "seq")
+    add(connection, AccessTold, [dict(zip(names, (block, *row), strict=True)) for row in rows[whole:]])
+
+
+_ADD_MANY = "INSERT INTO access_told (block, log, record_id, seq) VALUES " + ", ".join(
+    ["(?, ?, ?, ?)"] * PART
+)
 
 
 def bodies(connection: Connection, start: int, stop: int) -> dict[int, bytes]:
@@ -85,10 +108,9 @@ def bodies(connection: Connection, start: int, stop: int) -> dict[int, bytes]:
     return {row.seq: row.sealed for row in connection.execute(found)}
 
 
-def oldest_bodies(connection: Connection, before: int, limit: int) -> dict[int, bytes]:
-    """Up to `limit` bodies of entries before a number."""
-    found = select(BODY).where(BODY.c.seq < before).order_by(BODY.c.seq).limit(limit)
-    return {row.seq: row.sealed for row in connection.execute(found)}
+def has_bodies(connection: Connection, before: int) -> bool:
+    """Whether any entry before a number has its body."""
+    return connection.execute(select(BODY.c.seq).where(BODY.c.seq < before).limit(1)).first() is not None
 
 
 def set_body(connection: Connection, seq: int, sealed: bytes) -> None:
@@ -96,31 +118,41 @@ def set_body(connection: Connection, seq: int, sealed: bytes) -> None:
     connection.execute(update(BODY).where(BODY.c.seq == seq).values(sealed=sealed))
 
 
-def remove(connection: Connection, seqs: Sequence[int], told: Sequence[tuple[int, str, int]]) -> None:
-    """Remove bodies, and the rows that say what they are about."""
-    connection.execute(delete(BODY).where(BODY.c.seq.in_(seqs)))
-    place = tuple_(TOLD.c.log, TOLD.c.record_id, TOLD.c.seq)
-    for start in range(0, len(told), PART):
-        connection.execute(delete(TOLD).where(place.in_(told[start : start + PART])))
+def remove_before(connection: Connection, before: int, limit: int) -> int:
+    """Remove up to `limit` bodies of entries before a number, and what they are about; gives how many."""
+    found = select(BODY.c.seq, BODY.c.block).where(BODY.c.seq < before).order_by(BODY.c.seq).limit(limit)
+    rows = connection.execute(found).all()
+    if rows:
+        last = rows[-1]
+        connection.execute(delete(TOLD).where(TOLD.c.block <= last.block, TOLD.c.seq <= last.seq))
+        connection.execute(delete(BODY).where(BODY.c.seq <= last.seq))
+    return len(rows)
 
 
 def about(connection: Connection, keys: Iterable[Key]) -> list[int]:
     """The entries that are about any of these records, oldest first."""
     found: set[int] = set()
-    for log, record_id in keys:
-        rows = select(TOLD.c.seq).where(TOLD.c.log == log, TOLD.c.record_id == record_id)
-        found.update(connection.execute(rows).scalars())
+    for which in _about(connection, keys):
+        found.update(connection.execute(select(TOLD.c.seq).where(*which)).scalars())
     return sorted(found)
 
 
-def told_of(connection: Connection, seqs: Mapping[int, Iterable[Key]]) -> set[tuple[int, str, int]]:
-    """Those of these rows that are there: (log, record, entry)."""
-    wanted = [(log, record_id, seq) for seq, keys in seqs.items() for log, record_id in keys]
-    place, found = tuple_(TOLD.c.log, TOLD.c.record_id, TOLD.c.seq), set[tuple[int, str, int]]()
-    for start in range(0, len(wanted), PART):
-        rows = connection.execute(select(TOLD).where(place.in_(wanted[start : start + PART])))
-        found.update((row.log, row.record_id, row.seq) for row in rows)
-    return found
+def _about(connection: Connection, keys: Iterable[Key]) -> Iterator[tuple[ColumnElement[bool], ...]]:
+    """The rows about records, some blocks at a time: each block is looked into, none is walked through."""
+    newest = connection.execute(select(STATE.c.block)).scalar_one()
+    oldest = connection.execute(select(BODY.c.block).order_by(BODY.c.seq).limit(1)).scalar() or 0
+    for log, record_id in keys:
+        for start in range(oldest, newest + 1, PART):
+            blocks = range(start, min(start + PART, newest + 1))
+            yield TOLD.c.block.in_(blocks), TOLD.c.log == log, TOLD.c.record_id == record_id
+
+
+def told_of(connection: Connection, start: int, stop: int) -> set[tuple[int, str, int]]:
+    """(log, record, entry) of all that the entries `start` to `stop` are found by."""
+    blocks = select(BODY.c.block).where(BODY.c.seq >= start, BODY.c.seq < stop).distinct()
+    found = select(TOLD.c.log, TOLD.c.record_id, TOLD.c.seq)
+    found = found.where(TOLD.c.block.in_(blocks), TOLD.c.seq >= start, TOLD.c.seq < stop)
+    return {(row.log, row.record_id, row.seq) for row in connection.execute(found)}
 
 
 def counts(connection: Connection) -> tuple[int, int]:
@@ -129,12 +161,12 @@ def counts(connection: Connection) -> tuple[int, int]:
     return of_bodies, connection.execute(select(func.count()).select_from(TOLD)).scalar_one()
 
 
-def forget(connection: Connection, keys: Iterable[Key], until_ms: int) -> None:
+def forget(connection: Connection, keys: Collection[Key], until_ms: int) -> None:
     """Nothing more is to be said about these records by reads up to a moment."""
     rows = [{"log": log, "record_id": record_id, "until_ms": until_ms} for log, record_id in keys]
     put(connection, AccessForgotten, rows)
-    for row in rows:
-        connection.execute(delete(TOLD).where(TOLD.c.log == row["log"], TOLD.c.record_id == row["record_id"]))
+    for which in _about(connection, keys):
+        connection.execute(delete(TOLD).where(*which))
 
 
 def forgotten(connection: Connection) -> dict[Key, int]:

@@ -366,7 +366,8 @@ class AccessState(SQLModel, table=True):
     """The access log's key, wrapped by the store key, and how far it has come.
 
     `expired`: the newest entry by which bodies were removed for their age; `committed_size` and
-    `committed_at`: what the ledger last committed to, and when.
+    `committed_at`: what the ledger last committed to, and when; `block`: the newest block of `AccessTold`,
+    `block_rows`: how many rows it was given.
     """
 
     __tablename__ = "access_state"
@@ -375,24 +376,32 @@ class AccessState(SQLModel, table=True):
     expired: int | None = None
     committed_size: int
     committed_at: str
+    block: int
+    block_rows: int
 
 
 class AccessBody(SQLModel, table=True):
-    """The sealed body beside an entry of the access log: who asked, why, for what, and what was told."""
+    """The sealed body beside an entry of the access log: who asked, why, for what, and what was told.
+
+    `block`: where `AccessTold` says what it is about.
+    """
 
     __tablename__ = "access_body"
     seq: int = Field(primary_key=True)
+    block: int
     sealed: bytes = Field(sa_column=_blob())
 
 
 class AccessTold(SQLModel, table=True):
     """Which entries of the access log are about a record: (`log`, `record_id`) as in the index.
 
-    With `log` -1 nothing was found, and `record_id` is a keyed digest of what was asked.
+    With `log` -1 nothing was found, and `record_id` is a keyed digest of what was asked. The rows of some
+    thousand reads stand together in a block, so that new ones do not touch a page each.
     """
 
     __tablename__ = "access_told"
     __table_args__ = ({"sqlite_with_rowid": False},)
+    block: int = Field(primary_key=True)
     log: int = Field(primary_key=True)
     record_id: str = Field(primary_key=True)
     seq: int = Field(primary_key=True)

@@ -18,20 +18,24 @@ def upgrade() -> None:
         sa.Column("expired", sa.Integer()),
         sa.Column("committed_size", sa.Integer(), nullable=False),
         sa.Column("committed_at", sa.String(), nullable=False),
+        sa.Column("block", sa.Integer(), nullable=False),
+        sa.Column("block_rows", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("log"),
     )
     op.create_table(
         "access_body",
         sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("block", sa.Integer(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_table(
         "access_told",
+        sa.Column("block", sa.Integer(), nullable=False),
         sa.Column("log", sa.Integer(), nullable=False),
         sa.Column("record_id", sa.String(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("log", "record_id", "seq"),
+        sa.PrimaryKeyConstraint("block", "log", "record_id", "seq"),
         sqlite_with_rowid=False,
     )
     op.create_table(
