@@ -196,7 +196,7 @@ class AccessLog:
         """Have the ledger commit to the log, and remove what is too old, each when it is due."""
         now_s = time.monotonic()
         if now_s >= self._commit_s and self._is_due():
-            self._commit_s = now_s + COMMIT_AGAIN_S
+            self._commit_s = now_s + min(COMMIT_AGAIN_S, self._parts.settings.access_commit_every_s)
             self._sequencer.submit(CommitHead())
         if now_s >= self._expire_s:
             self._expire_s = now_s + EXPIRE_EVERY_S
@@ -240,10 +240,11 @@ class CommitHead(SmallWork):
 
 def write_reads(parts: Parts, connection: Connection, secrets: Secrets, reads: Sequence[Made]) -> None:
     """Append reads to the log, and forget of them what was forgotten meanwhile."""
-    writing = Writing(parts, connection)
+    writing, gone = Writing(parts, connection), access_log.forgotten(connection)
+    since = writing.seq
+    late = {key for read in reads for key in read.about if gone.get(key, -1) >= read.time_ms} if gone else ()
     for read in reads:
         writing.append(read)
     writing.commit()
-    gone = access_log.forgotten(connection)
-    if late := {key for read in reads for key in read.about if gone.get(key, -1) >= read.time_ms}:
-        forgetting.remove(parts, connection, secrets, late)
+    if late:
+        forgetting.remove(parts, connection, secrets, late, since)

@@ -38,17 +38,24 @@ def forget(
     if access_log.state(connection) is None:
         return 0
     secrets = secrets_of(parts, connection)
-    carried, named = records.indexed(connection, log, [record_id])[record_id]
-    keys = {(log, record_id)}
-    keys |= {secrets.unfound(number) for number in {value for _, value in carried} | set(numbers or ())}
-    keys |= {secrets.unfound(named[0], is_name=True)} if named else set()
+    keys = traces(connection, secrets, log, record_id) | {secrets.unfound(each) for each in numbers or ()}
+    access_log.forget(connection, keys, parts.now_ms())
     return remove(parts, connection, secrets, keys)
 
 
-def remove(parts: Parts, connection: Connection, secrets: Secrets, keys: Collection[Key]) -> int:
-    """Remove these records, or digests of what was not found, from every body; gives from how many."""
-    seqs = access_log.about(connection, keys)
-    access_log.forget(connection, keys, parts.now_ms())
+def traces(connection: Connection, secrets: Secrets, log: int, record_id: str) -> set[Key]:
+    """What the access log may hold of a record: itself, and its numbers and name as they were not found."""
+    carried, named = records.indexed(connection, log, [record_id])[record_id]
+    keys = {(log, record_id), *(secrets.unfound(number) for _, number in carried)}
+    return keys | ({secrets.unfound(named[0], is_name=True)} if named else set())
+
+
+def remove(
+    parts: Parts, connection: Connection, secrets: Secrets, keys: Collection[Key], since: int = 0
+) -> int:
+    """Remove records, or digests of what was not found, from all bodies from an entry on; gives how many."""
+    seqs = access_log.about(connection, keys, since)
+    access_log.untell(connection, keys, since)
     gone, count, writing = list[list[int]](), 0, Writing(parts, connection)
     for seq in seqs:
         removed = _without(parts, connection, secrets, seq, keys, writing.seq)

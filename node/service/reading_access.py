@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from node.ledger import moment
 from node.ledger.entry import AccessEntry
 from node.records import identifiers
-from node.service import asking
+from node.service import asking, forgetting
 from node.service.access_writing import secrets_of
 from node.service.asking import Body, Key
 from node.service.forgetting import first_since, logs_size
@@ -60,10 +60,14 @@ def keys_of(parts: Parts, connection: Connection, identifier: str) -> set[Key]:
     found = {
         (log, record_id) for _, _, log, record_id in records.find(connection, [identifiers.plain(identifier)])
     }
-    held = [LEDGER, *(each.log for each in channels.channels(connection))]
-    as_id = {(log, identifier) for log in held}
-    unfound = secrets_of(parts, connection).unfound(identifier)
-    return found | as_id | {unfound}
+    held, secrets = (
+        [LEDGER, *(each.log for each in channels.channels(connection))],
+        secrets_of(parts, connection),
+    )
+    meant = found | {(log, identifier) for log in held}
+    return {secrets.unfound(identifier)}.union(
+        *(forgetting.traces(connection, secrets, log, record_id) for log, record_id in meant)
+    )
 
 
 def page(parts: Parts, connection: Connection, wanted: Filter, before: int | None, limit: int) -> Json:

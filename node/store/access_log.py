@@ -97,9 +97,8 @@ def _add_told(connection: Connection, block: int, told: Sequence[tuple[int, str,
     add(connection, AccessTold, [dict(zip(names, (block, *row), strict=True)) for row in rows[whole:]])
 
 
-_ADD_MANY = "INSERT INTO access_told (block, log, record_id, seq) VALUES " + ", ".join(
-    ["(?, ?, ?, ?)"] * PART
-)
+_ADD_MANY = "INSERT INTO access_told (block, log, record_id, seq) VALUES (?, ?, ?, ?)"
+_ADD_MANY += ", (?, ?, ?, ?)" * (PART - 1)
 
 
 def bodies(connection: Connection, start: int, stop: int) -> dict[int, bytes]:
@@ -129,11 +128,11 @@ def remove_before(connection: Connection, before: int, limit: int) -> int:
     return len(rows)
 
 
-def about(connection: Connection, keys: Iterable[Key]) -> list[int]:
-    """The entries that are about any of these records, oldest first."""
+def about(connection: Connection, keys: Iterable[Key], since: int = 0) -> list[int]:
+    """The entries from a number on that are about any of these records, oldest first."""
     found: set[int] = set()
     for which in _about(connection, keys):
-        found.update(connection.execute(select(TOLD.c.seq).where(*which)).scalars())
+        found.update(connection.execute(select(TOLD.c.seq).where(*which, TOLD.c.seq >= since)).scalars())
     return sorted(found)
 
 
@@ -165,8 +164,12 @@ def forget(connection: Connection, keys: Collection[Key], until_ms: int) -> None
     """Nothing more is to be said about these records by reads up to a moment."""
     rows = [{"log": log, "record_id": record_id, "until_ms": until_ms} for log, record_id in keys]
     put(connection, AccessForgotten, rows)
+
+
+def untell(connection: Connection, keys: Collection[Key], since: int) -> None:
+    """These records are found by no entry from a number on any more."""
     for which in _about(connection, keys):
-        connection.execute(delete(TOLD).where(*which))
+        connection.execute(delete(TOLD).where(*which, TOLD.c.seq >= since))
 
 
 def forgotten(connection: Connection) -> dict[Key, int]:
