@@ -11,9 +11,9 @@ What was asked and found nothing is kept as a keyed digest of the number or name
 key and knows a number can tell that it was asked for; the number itself is not there.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b, sha256
 from typing import Any
 
 import orjson
@@ -67,7 +67,7 @@ class Secrets:
     def unfound(self, asked: str, *, is_name: bool = False) -> Key:
         """What is kept of a number or name that found nothing."""
         plain = ("name " + fold(asked)) if is_name else identifiers.plain(asked)
-        mac = hashlib.blake2b(plain.encode("utf-8", "replace"), key=self.digest, digest_size=DIGEST_BYTES)
+        mac = blake2b(plain.encode("utf-8", "replace"), key=self.digest, digest_size=DIGEST_BYTES)
         return ACCESS, mac.hexdigest()
 
 
@@ -171,7 +171,7 @@ class Made:
     kind: str
     commit: bytes
     sealed: bytes
-    about: Sequence[Key]
+    about: Collection[Key]
 
 
 def make(asked: Asked, secrets: Secrets, entropy: Entropy) -> Made:
@@ -179,17 +179,16 @@ def make(asked: Asked, secrets: Secrets, entropy: Entropy) -> Made:
     count = sum(len(told) + (len(told) != 1) for _, told, _ in asked.questions)
     drawn = entropy(SALT_BYTES + sealing.NONCE_BYTES + ITEM_SALT_BYTES * count)
     salt, nonce = drawn[:SALT_BYTES], drawn[SALT_BYTES : SALT_BYTES + sealing.NONCE_BYTES]
-    salts, size = drawn[SALT_BYTES + sealing.NONCE_BYTES :].hex(), 2 * ITEM_SALT_BYTES
-    encoded, about = list[bytes](), list[Key]()
-    for at, each in enumerate(_items(asked.questions, secrets)):
-        encoded.append(_dumped([salts[at * size : (at + 1) * size], *each]))
-        if each[2] is not None:
-            about.append((each[2], each[3]))
-    root = _root_of(hashlib.sha256(each).digest() for each in encoded)
+    salts, size, dumps = drawn[SALT_BYTES + sealing.NONCE_BYTES :].hex(), 2 * ITEM_SALT_BYTES, orjson.dumps
+    items = list(_items(asked.questions, secrets))
+    about = {(each[2], each[3]) for each in items if each[2] is not None}
+    salted = zip(range(0, size * count, size), items, strict=False)
+    encoded = [dumps([salts[at : at + size], *each]) for at, each in salted]
+    root = _root_of([sha256(each).digest() for each in encoded])
     head = _dumped({**asked.head(), "items": root, "count": len(encoded)})
     commit = commitment(salt, head)
     plaintext = b'["%s",%s,[%s]]' % (b64u(salt).encode(), head, b",".join(encoded))
-    return Made(asked.time_ms, asked.kind, commit, seal(secrets, commit, plaintext, nonce), [*{*about}])
+    return Made(asked.time_ms, asked.kind, commit, seal(secrets, commit, plaintext, nonce), about)
 
 
 def read(plaintext: bytes) -> Body:
@@ -232,12 +231,12 @@ def _root(items: Sequence[Item]) -> str:
 
 
 def _root_of(digests: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"".join(digests)).hexdigest()
+    return sha256(b"".join(digests)).hexdigest()
 
 
 def _digest(item: Item) -> bytes:
     """The digest of an item, or the one that stands in its place."""
-    return bytes.fromhex(item[0]) if len(item) == 2 else hashlib.sha256(_dumped(item)).digest()
+    return bytes.fromhex(item[0]) if len(item) == 2 else sha256(_dumped(item)).digest()
 
 
 def _dumped(value: Json | Item) -> bytes:
