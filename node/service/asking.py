@@ -171,7 +171,7 @@ class Made:
     kind: str
     commit: bytes
     sealed: bytes
-    about: Collection[Key]
+    about: Sequence[Key]
 
 
 def make(asked: Asked, secrets: Secrets, entropy: Entropy) -> Made:
@@ -181,7 +181,7 @@ def make(asked: Asked, secrets: Secrets, entropy: Entropy) -> Made:
     salt, nonce = drawn[:SALT_BYTES], drawn[SALT_BYTES : SALT_BYTES + sealing.NONCE_BYTES]
     salts, size, dumps = drawn[SALT_BYTES + sealing.NONCE_BYTES :].hex(), 2 * ITEM_SALT_BYTES, orjson.dumps
     items = list(_items(asked.questions, secrets))
-    about = {(each[2], each[3]) for each in items if each[2] is not None}
+    about = list(dict.fromkeys((each[2], each[3]) for each in items if each[2] is not None))
     salted = zip(range(0, size * count, size), items, strict=False)
     encoded = [dumps([salts[at : at + size], *each]) for at, each in salted]
     root = _root_of([sha256(each).digest() for each in encoded])
