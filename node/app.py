@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from node import keys, settings
+from node.api import access as access_routes
 from node.api import (
     agreements,
     description,
@@ -36,6 +38,7 @@ from node.exchange.versions import Signatory
 from node.ledger import policy
 from node.ledger.policy import Policy
 from node.records.credential import es256_signer
+from node.service.access_log import AccessLog
 from node.service.answers import Answers
 from node.service.backup_keys import BackupKeys
 from node.service.bell import Bell
@@ -139,14 +142,17 @@ def build(parts: Parts) -> FastAPI:
     replication = Replication(parts, sequencer)
     proofs = Receipts(parts)
     submissions = Submissions(parts, lambda: proofs.is_awaited)
+    access = AccessLog(parts, sequencer)
     presence = Presence(parts, sequencer, replication, submissions)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         sequencer.start()
+        await to_thread.run_sync(access.start)
         presence.start()
         yield
         presence.stop()
+        await to_thread.run_sync(access.stop)
         sequencer.stop()
         parts.workshop.close()
 
@@ -161,7 +167,7 @@ def build(parts: Parts) -> FastAPI:
     )
     state = app.state
     state.parts, state.sequencer, state.replication = parts, sequencer, replication
-    state.presence = presence
+    state.presence, state.access = presence, access
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
     state.receipts, state.asked, state.noted = proofs, {}, {}
     state.turns = Turns(sequencer)
@@ -172,9 +178,9 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    routers = (operators.router, erasures.router, system.router, agreements.router, exchange.peers)
+    routers = (operators.router, erasures.router, system.router, access_routes.router, agreements.router)
     of_logs = (logs.keys, logs.of_ledger, logs.of_channel, witness.router, receipts.router)
-    for router in (*routers, *of_logs):
+    for router in (*routers, exchange.peers, *of_logs):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -135,6 +135,18 @@ class Settings(BaseSettings):
         description="Channel entries sealed under one epoch key before it is rotated.",
     )
 
+    access_days: int = Field(
+        default=1_825,
+        ge=1,
+        le=36_500,
+        description="Days after which the bodies of the access log (who asked what) are removed; "
+        "its entries stay.",
+    )
+    access_commit_every_s: Seconds = Field(
+        default=3_600.0,
+        description="Pause before the ledger commits to the head of the access log again, read or not.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

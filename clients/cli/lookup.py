@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clients.cli.access import Purpose, Reference, state
 from clients.cli.clauses import onward
 from clients.cli.output import FINE, NOTHING_FOUND, join, say, say_json, say_pairs
 from clients.cli.session import Session, on_node
@@ -32,8 +33,11 @@ def lookup(
     name: Annotated[
         str | None, typer.Option(help="Search by name instead: suggestions only.", show_default=False)
     ] = None,
+    purpose: Purpose = "",
+    reference: Reference = "",
 ) -> int:
     """Look operators up by any identifier, or search them by name; exit code 4 when none is found."""
+    state(session, purpose, reference)
     asked = name if name is not None else "".join(identifiers or ())
     if bool(identifiers) == (name is not None) or not asked.strip():
         raise Malformed("nothing to look up", do="give identifiers, or --name, but not both")

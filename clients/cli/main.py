@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from clients.cli import (
+    access,
     agreements,
     audit,
     contracts,
@@ -58,6 +59,7 @@ cli.add_typer(agreements.cli, name="mra")
 cli.add_typer(contracts.cli, name="contract")
 cli.add_typer(operators.cli, name="operator")
 cli.add_typer(erasures.cli, name="erasure")
+cli.add_typer(access.cli, name="access")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
 cli.command(
     "evidence", epilog="Example: aeo evidence BR99000001000101 --at 2026-11-22 -o case.json --home uy"

@@ -9,6 +9,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from clients.cli.access import Purpose, Reference, state
 from clients.cli.files import read_bytes, read_text, write_new
 from clients.cli.output import FINDINGS, FINE, say, say_json, warn
 from clients.cli.session import Session, on_node
@@ -30,8 +31,11 @@ def evidence(
         str, typer.Option(help="The agreement, where several cover the operator.", show_default=False)
     ] = "",
     force: Forced = False,
+    purpose: Purpose = "",
+    reference: Reference = "",
 ) -> int:
     """Write what a partner had told us about an operator at a moment, provable to anyone, to a file."""
+    state(session, purpose, reference)
     content = session.node.evidence(tin, at, agreement)
     until = orjson.loads(content)["at"]
     hint = f"Check it with `{program()} verify {shlex.quote(str(out))} --policy FILE`."

@@ -353,3 +353,28 @@ class Peer(TypedDict, total=False):
     has_card: int
     frozen: bool
     successor: str | None
+
+
+class AccessEntry(TypedDict):
+    """One entry of the access log: `caller` and the rest are there as long as its body is."""
+
+    seq: int
+    time: str
+    kind: str
+    expired: bool
+    caller: NotRequired[dict[str, str]]
+    purpose: NotRequired[str]
+    reference: NotRequired[str]
+    detail: NotRequired[dict[str, Any]]
+    questions: NotRequired[list[dict[str, Any]]]
+    more: NotRequired[int]
+    forgotten: NotRequired[int]
+
+
+class AccessPage(TypedDict):
+    """Entries of the access log, newest first; `next` is where the page behind this one begins."""
+
+    entries: list[AccessEntry]
+    next: int | None
+    size: int
+    waiting_bytes: int

@@ -20,6 +20,8 @@ import httpx
 import orjson
 
 from clients.sdk.answers import (
+    AccessEntry,
+    AccessPage,
     ActAnswer,
     Admitted,
     AgreementAnswer,
@@ -97,7 +99,8 @@ class Node:
     """The node at `url`, asked with a bearer token; `timeout_s` bounds each wait for the network.
 
     Every method raises `NodeError` when the node refuses and `NodeUnreachable` when it does not answer.
-    `patience` is entered for as long as an answer is waited for.
+    `patience` is entered for as long as an answer is waited for. `purpose` and `reference`, where they are
+    set, go with every question about operators: the node keeps them with who asked.
     A context manager: leaving it closes the connections.
     """
 
@@ -114,7 +117,7 @@ class Node:
         if not self.url.startswith(("http://", "https://")):
             raise Malformed("this is not a node's address", where=url, do="give it as http://host:port")
         headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {token}"} if token else {})
-        self._patience = patience
+        self._patience, self.purpose, self.reference = patience, "", ""
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,
@@ -193,13 +196,15 @@ class Node:
 
     def look_up(self, tin: str) -> OperatorAnswer:
         """One operator by its TIN; `NodeError` with status 404 when it is not known here."""
-        answer: OperatorAnswer = self._get(_path("operators", tin))
+        answer: OperatorAnswer = self._get(_path("operators", tin), self._stated())
         return answer
 
     def find(self, identifier: str, scheme: str | None = None) -> list[OperatorAnswer]:
         """By any identifier, of one scheme where given; own and recognised ones first."""
         query = {"identifier": identifier} | ({"scheme": scheme} if scheme else {})
-        results: dict[str, list[OperatorAnswer]] = self._get("/v1/operators", query, part="results")
+        results: dict[str, list[OperatorAnswer]] = self._get(
+            "/v1/operators", query | self._stated(), part="results"
+        )
         return results.get(identifier, [])
 
     def look_up_list(
@@ -209,13 +214,16 @@ class Node:
         rest, found = iter(identifiers), dict[str, list[OperatorAnswer]]()
         while page := list(islice(rest, LOOKUP_PAGE)):
             body = {"identifiers": page, "scheme": scheme}
-            found |= self._post("/v1/operators/lookup", body, part="results", repeatable=True)
+            _, told = self._send(
+                "POST", "/v1/operators/lookup", body=body, query=self._stated(), repeatable=True
+            )
+            found |= _part(_json(told, self.url), "results", self.url)
         return found
 
     def history(self, identifier: str) -> History:
         """Every version of an operator that the node knows, oldest first; by any identifier."""
         written = identifier.replace("/", "")  # which would end it in a path, and is no part of any number
-        answer: History = self._get(_path("operators", written, "history"))
+        answer: History = self._get(_path("operators", written, "history"), self._stated())
         return answer
 
     def evidence(self, tin: str, at: str = "", agreement: str = "") -> bytes:
@@ -224,7 +232,7 @@ class Node:
         `at` is a day, which means its end, or a moment (RFC 3339, UTC, milliseconds); now unless given.
         """
         query = {name: value for name, value in (("at", at), ("agreement", agreement)) if value}
-        return self._send("GET", _path("operators", tin, "evidence"), query=query)[1]
+        return self._send("GET", _path("operators", tin, "evidence"), query=query | self._stated())[1]
 
     def receipt(self, entry: int, *, size: int | None = None, witnessed: bool = False) -> bytes:
         """The proof that the node's ledger holds an entry (C2SP tlog-proof), against the newest checkpoint.
@@ -249,12 +257,13 @@ class Node:
 
     def search(self, name: str, limit: int = 10) -> Search:
         """Operators with a name like this one (2 to 100 characters), 1 to 50 of them."""
-        answer: Search = self._get("/v1/search", {"name": name, "limit": str(limit)})
+        asked = {"name": name, "limit": str(limit)}
+        answer: Search = self._get("/v1/search", asked | self._stated())
         return answer
 
     def register(self, kind: str | None = None) -> Iterator[str]:
         """The TINs of the own records, of one kind if given, in order."""
-        asked = {"limit": str(REGISTER_PAGE)} | ({"kind": kind} if kind else {})
+        asked = {"limit": str(REGISTER_PAGE)} | ({"kind": kind} if kind else {}) | self._stated()
         after: str | None = ""
         while after is not None:
             page = self._get("/v1/register", asked | {"after": after})
@@ -285,7 +294,8 @@ class Node:
         headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": str(after)})
         timeout = httpx.Timeout(**{**self._http.timeout.as_dict(), "read": QUIET_LIMIT_S})
         try:
-            with self._http.stream("GET", "/v1/changes", headers=headers, timeout=timeout) as answer:
+            asked: dict[str, Any] = {"params": self._stated(), "headers": headers, "timeout": timeout}
+            with self._http.stream("GET", "/v1/changes", **asked) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise _refusal(answer, _bounded(answer))
                 _refuse_encoded(answer)
@@ -293,6 +303,40 @@ class Node:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         raise NodeUnreachable("the node ended the stream of changes", where=self.url, do="ask again")
+
+    def _stated(self) -> dict[str, str]:
+        told = {"purpose": self.purpose, "reference": self.reference}
+        return {name: each for name, each in told.items() if each}
+
+    # Who asked what.
+
+    def access(
+        self,
+        *,
+        of: str = "",
+        identifier: str = "",
+        kind: str = "",
+        since: str = "",
+        until: str = "",
+        stated: str = "",
+        before: int | None = None,
+        limit: int = 50,
+    ) -> AccessPage:
+        """A page of the access log, newest first; `next` of one is `before` of the one behind it.
+
+        `of` is the id or label of a token, `identifier` any of an operator or a record's id, `stated` a part
+        of the purpose, `since` and `until` days or moments.
+        """
+        asked = {"of": of, "identifier": identifier, "kind": kind, "since": since, "until": until}
+        asked |= {"stated": stated, "before": "" if before is None else str(before), "limit": str(limit)}
+        query = {name: each for name, each in asked.items() if each} | self._stated()
+        answer: AccessPage = self._get("/v1/access", query)
+        return answer
+
+    def access_entry(self, entry: int) -> AccessEntry:
+        """One entry of the access log, with all that was asked and told."""
+        answer: AccessEntry = self._get(_path("access", str(entry)), self._stated())
+        return answer
 
     # Operators: changing.
 

@@ -13,17 +13,19 @@ from functools import partial, wraps
 from typing import Annotated, Any, Protocol
 
 import structlog
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Query, Request
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.api import problems
-from node.errors import Busy, Damaged, Refusal, TooMuch
+from node.errors import Busy, Damaged, Malformed, Refusal, TooMuch, problem
 from node.exchange import requests
 from node.exchange.card import Card
 from node.exchange.requests import Message, RememberedReplays, Replays
+from node.service.access_log import AccessLog
 from node.service.accusing import check_told
+from node.service.asking import Why
 from node.service.parts import Parts
 from node.service.sequencer import Work
 from node.service.tokens import Caller, Gate
@@ -31,6 +33,7 @@ from node.store import access
 from node.store.database import Database
 
 WINDOW_S = 60
+PURPOSE_LIMIT, REFERENCE_LIMIT = 200, 100
 BELIEVED = "aeo.caller"
 """In a request's scope: whom its token was found to belong to a moment ago."""
 
@@ -231,6 +234,49 @@ async def asking_country(request: Request) -> str:
     return node.country
 
 
+_PURPOSE = "What the answer is for; kept in the access log. Printable text, as the header too."
+_REFERENCE = "The case that it is for, such as the number of a declaration; kept in the access log."
+
+
+async def why_of(
+    purpose: Annotated[str, Query(max_length=PURPOSE_LIMIT, description=_PURPOSE)] = "",
+    reference: Annotated[str, Query(max_length=REFERENCE_LIMIT, description=_REFERENCE)] = "",
+    aeo_purpose: Annotated[str, Header(max_length=PURPOSE_LIMIT)] = "",
+    aeo_reference: Annotated[str, Header(max_length=REFERENCE_LIMIT)] = "",
+) -> Why:
+    """What the caller says that it asks for, in the query or else in a header; `Malformed` if unprintable."""
+    return _stated(purpose or aeo_purpose, reference or aeo_reference)
+
+
+def why_stated(request: Request) -> Why:
+    """The same for a route that is resolved by hand."""
+    query = request.query_params if request.scope["query_string"] else {}
+    purpose = query.get("purpose") or request.headers.get("aeo-purpose", "")
+    reference = query.get("reference") or request.headers.get("aeo-reference", "")
+    return _stated(purpose, reference) if purpose or reference else NOTHING_STATED
+
+
+NOTHING_STATED = Why()
+
+
+def _stated(purpose: str, reference: str) -> Why:
+    told = (("purpose", purpose, PURPOSE_LIMIT), ("reference", reference, REFERENCE_LIMIT))
+    wrong = [
+        problem(name, text, f"must be printable, and {limit} characters at most")
+        for name, text, limit in told
+        if len(text) > limit or not text.isprintable()
+    ]
+    if wrong:
+        raise Malformed("what it is asked for cannot be recorded", do="correct it", problems=wrong)
+    return Why(purpose, reference)
+
+
+async def access_of(request: Request) -> AccessLog:
+    """Where what is asked is recorded."""
+    found: AccessLog = request.app.state.access
+    return found
+
+
 async def node_of(request: Request) -> Parts:
     """The parts of the node that serves a request."""
     parts: Parts = request.app.state.parts
@@ -246,3 +292,5 @@ Previewer = Annotated[Caller, Depends(_caller("preview"))]
 Administrator = Annotated[Caller, Depends(_caller("administer"))]
 FromPeer = Annotated[Card, Depends(_peer)]
 Node = Annotated[Parts, Depends(node_of)]
+For = Annotated[Why, Depends(why_of)]
+Recorder = Annotated[AccessLog, Depends(access_of)]

@@ -1,6 +1,6 @@
 """Routes about operators: look up, search, history, changes; admit, import, status, consent."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -13,15 +13,30 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from node.api import schemas
-from node.api.edge import Node, Officer, Reader, durable, json, node_of, officer, read_out, reader
+from node.api.edge import (
+    For,
+    Node,
+    Officer,
+    Reader,
+    Recorder,
+    access_of,
+    durable,
+    json,
+    node_of,
+    officer,
+    read_out,
+    reader,
+    why_stated,
+)
 from node.api.problems import UNKEPT
 from node.api.receipts import Wait, awaited
-from node.errors import Conflict, Malformed, TooMuch, problem
+from node.errors import Busy, Conflict, Malformed, TooMuch, problem
 from node.ledger import moment
 from node.records import identifiers, model
 from node.service import consents, disclosures
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
-from node.service.answers import Answers
+from node.service.answers import Answers, Told, shown, unknown
+from node.service.asking import Key, Question
 from node.service.consents import ChangeConsent, Statement
 from node.service.evidence import evidence, moment_of
 from node.service.parts import Parts
@@ -30,7 +45,7 @@ from node.service.sequencer import Sequencer
 from node.service.tokens import Gate
 from node.service.workshop import Unread
 from node.store import channels, records
-from node.store.tables import LARGEST
+from node.store.tables import LARGEST, LEDGER
 
 
 class LookUpRoute(APIRoute):
@@ -45,8 +60,9 @@ class LookUpRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive)
-        caller = await reader(request)
-        answer = await look_up(scope["path_params"]["tin"], request, await node_of(request), caller)
+        caller, tin = await reader(request), scope["path_params"]["tin"]
+        node, access = await node_of(request), await access_of(request)
+        answer = await look_up(tin, request, node, caller, why_stated(request), access)
         await answer(scope, receive, send)
 
 
@@ -85,7 +101,7 @@ def _not_an_object(rule: str) -> Malformed:
 router = APIRouter(prefix="/v1", tags=["operators"])
 KEY_LIMIT = 100
 
-Key = Annotated[
+OnceKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -95,14 +111,21 @@ Key = Annotated[
 ]
 
 
-async def look_up(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
+async def look_up(
+    tin: str, request: Request, node: Node, caller: Reader, why: For, access: Recorder
+) -> Response:
     """Is this operator an AEO, may I rely on it, can I prove it? By TIN."""
     answers: Answers = request.app.state.answers
+    asked = tin[:64]
 
     def answer() -> Response:
         tellers = answers.tellers()
         with node.database.glance() as connection:
-            return json(answers.operator(connection, tellers, tin[:64]))
+            found = answers.told(connection, tellers, [asked], "TIN")[asked][:1]
+        access.record(caller, "lookup", why, [(asked, _keys(found), False)])
+        if not found:
+            raise unknown(asked)
+        return json(found[0][3])
 
     return await node.database.ask(answer)
 
@@ -111,7 +134,9 @@ async def look_up(tin: str, request: Request, node: Node, _caller: Reader) -> Re
 async def find(
     request: Request,
     node: Node,
-    _caller: Reader,
+    caller: Reader,
+    why: For,
+    access: Recorder,
     identifier: Annotated[str, Query(max_length=64)],
     scheme: Annotated[str | None, Query(max_length=16)] = None,
 ) -> Response:
@@ -121,20 +146,26 @@ async def find(
     def answer() -> Response:
         tellers = answers.tellers()
         with node.database.glance() as connection:
-            return json({"results": answers.operators(connection, tellers, [identifier], scheme)})
+            found = answers.told(connection, tellers, [identifier], scheme)
+        access.record(caller, "lookup", why, _questions(found))
+        return json({"results": shown(found)})
 
     return await node.database.ask(answer)
 
 
 @router.post("/operators/lookup", response_model=schemas.OperatorList)
 @read_out
-def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _caller: Reader) -> Response:
+def look_up_list(
+    wanted: schemas.LookupList, request: Request, node: Node, caller: Reader, why: For, access: Recorder
+) -> Response:
     """Up to 1,000 identifiers in one call, of any scheme or of the one given."""
     _within(node, len(wanted.identifiers))
     answers: Answers = request.app.state.answers
     tellers = answers.tellers()
     with node.database.read() as connection:
-        return json({"results": answers.operators(connection, tellers, wanted.identifiers, wanted.scheme)})
+        found = answers.told(connection, tellers, wanted.identifiers, wanted.scheme)
+    access.record(caller, "list", why, _questions(found))
+    return json({"results": shown(found)})
 
 
 @router.get("/operators/{tin}/evidence")
@@ -142,31 +173,37 @@ def look_up_list(wanted: schemas.LookupList, request: Request, node: Node, _call
 def show_evidence(
     tin: str,
     node: Node,
-    _caller: Reader,
+    caller: Reader,
+    why: For,
+    access: Recorder,
     at: Annotated[
         str, Query(max_length=24, description="A moment, or a day, which means its end; now unless given.")
     ] = "",
     agreement: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """What a partner had told us about an operator at a moment, as a file that anyone can check offline."""
-    at_ms = moment_of(at, node.now_ms())
+    at_ms, asked = moment_of(at, node.now_ms()), tin[:64]
     with node.database.read() as connection:
-        return Response(
-            evidence(node, connection, tin[:64], at_ms, agreement), 200, UNKEPT, "application/json"
-        )
+        told = [key for key in _found(connection, asked, "TIN") if key[0] != LEDGER]
+        detail = {"at": moment.format(at_ms), "agreement": agreement}
+        access.record(caller, "evidence", why, [(asked, told, False)], detail)
+        return Response(evidence(node, connection, asked, at_ms, agreement), 200, UNKEPT, "application/json")
 
 
 @router.get("/operators/{tin}/history")
 @read_out
-def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response:
+def history(tin: str, request: Request, node: Node, caller: Reader, why: For, access: Recorder) -> Response:
     """Every version of an operator that this node recorded or was told, oldest first.
 
     By any identifier, as a lookup; also of an operator that left our view.
     """
     answers: Answers = request.app.state.answers
-    tellers = answers.tellers()
+    tellers, asked = answers.tellers(), tin[:64]
     with node.database.read() as connection:
-        return json(answers.history(connection, tellers, _tin_of(connection, tin[:64])))
+        tins = _tins_of(connection, asked)
+        told = {key for each in (asked, *tins) for key in _found(connection, each)}
+        access.record(caller, "history", why, [(asked, sorted(told), False)])
+        return json(answers.history(connection, tellers, _one_of(tins, asked)))
 
 
 @router.get("/search")
@@ -174,7 +211,9 @@ def history(tin: str, request: Request, node: Node, _caller: Reader) -> Response
 def search(
     request: Request,
     node: Node,
-    _caller: Reader,
+    caller: Reader,
+    why: For,
+    access: Recorder,
     name: Annotated[str, Query(min_length=2, max_length=100)],
     limit: Annotated[int, Query(ge=1, le=50)] = 10,
 ) -> Response:
@@ -182,14 +221,18 @@ def search(
     answers: Answers = request.app.state.answers
     tellers = answers.tellers()
     with node.database.read() as connection:
-        return json(answers.search(connection, tellers, name, limit))
+        found, told = answers.searched(connection, tellers, name, limit)
+    access.record(caller, "search", why, [(name, told, True)], {"limit": limit})
+    return json(found)
 
 
 @router.get("/register")
 @read_out
 def register(
     node: Node,
-    _caller: Reader,
+    caller: Reader,
+    why: For,
+    access: Recorder,
     after: Annotated[str, Query(max_length=64)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     kind: Literal["operator", "trader"] | None = None,
@@ -200,6 +243,8 @@ def register(
     """
     with node.database.read() as connection:
         tins = records.tins_after(connection, after, limit, kind)
+        ends = list(dict.fromkeys(key for tin in (*tins[:1], *tins[-1:]) for key in _own(connection, tin)))
+        access.record(caller, "register", why, [(None, ends, False)], {"count": len(tins), "of": kind})
         return json(
             {
                 "tins": tins,
@@ -215,7 +260,9 @@ def register(
 async def changes(
     request: Request,
     node: Node,
-    _caller: Reader,
+    caller: Reader,
+    why: For,
+    access: Recorder,
     after: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     last_event_id: Annotated[int | None, Header(ge=0, le=LARGEST)] = None,
 ) -> Response:
@@ -226,7 +273,12 @@ async def changes(
     start = after if after is not None else last_event_id
     gate: Gate = request.app.state.gate
     header = request.headers.get("authorization", "")
-    events = _events(node, start, lambda: gate.is_good(header))
+
+    def record(rows: Sequence[dict[str, Any]]) -> None:
+        told = sorted({(row["log"], row["record_id"]) for row in rows if row["record_id"]})
+        access.record(caller, "changes", why, [(None, told, False)])
+
+    events = _events(node, start, lambda: gate.is_good(header), record)
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
@@ -235,7 +287,7 @@ async def admit(
     request: Request,
     node: Node,
     caller: Officer,
-    key: Key = None,
+    key: OnceKey = None,
     reason: Annotated[str, Query(max_length=500)] = "",
     wait: Wait = "durable",
 ) -> Response:
@@ -270,7 +322,7 @@ async def change_status(
     request: Request,
     node: Node,
     caller: Officer,
-    key: Key = None,
+    key: OnceKey = None,
     wait: Wait = "durable",
 ) -> Response:
     """Suspend, reinstate, revoke ... an own operator, along its life cycle."""
@@ -294,7 +346,7 @@ async def change_consent(
     request: Request,
     node: Node,
     caller: Officer,
-    key: Key = None,
+    key: OnceKey = None,
     wait: Wait = "durable",
 ) -> Response:
     """Record that an operator gives or withdraws consent to being named to partners, and in which words."""
@@ -363,12 +415,35 @@ def _unread(row: Unread) -> Outcome:
     return Outcome("refused", row.tin, problems=row.problems, message=row.message)
 
 
-def _tin_of(connection: Connection, identifier: str) -> str:
-    """The TIN of the one operator with this identifier, itself where there is none; several: `Conflict`."""
+def _keys(told: Sequence[Told]) -> list[Key]:
+    """The records that answers are about."""
+    return [(log, record_id) for _, log, record_id, _ in told]
+
+
+def _questions(found: Mapping[str, Sequence[Told]]) -> list[Question]:
+    return [(value, _keys(told), False) for value, told in found.items()]
+
+
+def _found(connection: Connection, identifier: str, scheme: str | None = None) -> list[Key]:
+    """The records that carry an identifier."""
+    hits = records.find(connection, [identifiers.plain(identifier)], scheme)
+    return [(log, record_id) for _, _, log, record_id in hits]
+
+
+def _own(connection: Connection, tin: str) -> list[Key]:
+    return [key for key in _found(connection, tin, "TIN") if key[0] == LEDGER]
+
+
+def _tins_of(connection: Connection, identifier: str) -> list[str]:
+    """The TINs of the operators with this identifier."""
     hits = records.find(connection, [identifiers.plain(identifier)])
     exact = [hit for hit in hits if hit[1] == "TIN"]
     carried = (records.indexed(connection, log, [found])[found][0] for _, _, log, found in exact or hits)
-    tins = sorted({value for numbers in carried for scheme, value in numbers if scheme == "TIN"})
+    return sorted({value for numbers in carried for scheme, value in numbers if scheme == "TIN"})
+
+
+def _one_of(tins: Sequence[str], identifier: str) -> str:
+    """The one TIN, the identifier itself where there is none; several: `Conflict`."""
     if len(tins) > 1:
         told = [problem(tin, "", "has this identifier") for tin in tins[:10]]
         do = "give the TIN of the one that is meant"
@@ -384,13 +459,24 @@ def _within(node: Parts, count: int) -> None:
         )
 
 
-async def _events(node: Parts, after: int | None, may_go_on: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """The stream; it ends when the token is revoked or has expired."""
+async def _events(
+    node: Parts,
+    after: int | None,
+    may_go_on: Callable[[], bool],
+    record: Callable[[Sequence[dict[str, Any]]], None],
+) -> AsyncIterator[bytes]:
+    """The stream; it ends when the token is revoked or has expired, or what it tells cannot be recorded."""
     place = await node.database.ask(partial(_newest, node)) if after is None else after
     yield b": the stream of changes, from behind this place\nid: %d\n\n" % place
     while await node.database.ask(may_go_on) and not node.bell.is_closed:
         with node.bell.ticket() as ticket:
             rows = await node.database.read_out(partial(_told_after, node, place))
+            try:
+                if rows:
+                    record(rows)
+            except Busy as refusal:
+                yield b": %s\n\n" % refusal.what.encode()
+                return
             for row in rows:
                 place = row["change"]
                 yield b"id: %d\nevent: %s\ndata: %s\n\n" % (place, row["kind"].encode(), orjson.dumps(row))

@@ -242,6 +242,51 @@ class ImportOutcome(BaseModel):
     outcomes: list[Outcome]
 
 
+class ReadCaller(BaseModel):
+    """Who asked: the token's id and label, and its role."""
+
+    token: str
+    label: str
+    role: str
+
+
+class ReadQuestion(BaseModel):
+    """One thing that was asked, and the records that were told.
+
+    `asked` is None where nothing was typed or it is forgotten, and where nothing was `found`: then a keyed
+    digest is kept, by which the entry is found again.
+    """
+
+    asked: str | None
+    found: bool
+    told: list[dict[str, str]]
+
+
+class AccessEntry(BaseModel):
+    """One entry of the access log, with what is kept of who asked what."""
+
+    seq: int
+    time: str
+    kind: str
+    expired: bool = Field(description="Its body was removed for its age; the entry stays.")
+    caller: ReadCaller | None = Field(default=None, description="None where the node itself wrote it.")
+    purpose: str | None = None
+    reference: str | None = None
+    detail: dict[str, Any] | None = None
+    questions: list[ReadQuestion] = []
+    more: int = Field(default=0, description="Questions that a list does not show.")
+    forgotten: int = Field(default=0, description="Items that went when a record was erased.")
+
+
+class AccessPage(BaseModel):
+    """Entries of the access log, newest first."""
+
+    entries: list[AccessEntry]
+    next: int | None = Field(description="Give it as `before` for the next page; None at the end.")
+    size: int = Field(description="How many entries there are.")
+    waiting_bytes: int = Field(description="What was asked here and could not be taken over yet.")
+
+
 class Problem(BaseModel):
     """Problem details (RFC 9457)."""
 

@@ -182,6 +182,11 @@ def channel_origin(issuer: str, agreement: str, partner: str) -> str:
     return f"{issuer}/channel/{agreement}/{partner}"
 
 
+def access_origin(name: str) -> str:
+    """The origin of a node's access log, which is its own affair."""
+    return f"{name}/access"
+
+
 def credential_kid(name: str, key: Jwk) -> str:
     """The id of a node's key on the credentials that it issues: its name and the thumbprint (RFC 7638)."""
     return f"{name}#{ECKey.import_key(dict(key)).thumbprint()}"

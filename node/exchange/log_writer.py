@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from node.errors import Damaged
 from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint
-from node.ledger.entry import ChannelEntry, LedgerEntry
+from node.ledger.entry import Entry
 from node.ledger.merkle import EMPTY_ROOT, leaf_hash, verify_consistency
 from node.store import logs
 from node.store.logs import Head
@@ -42,7 +42,7 @@ class LogWriter:
         """The leaf hash of the entry before the next one."""
         return self._leaves[-1] if self._leaves else self._head.last_leaf
 
-    def append(self, entry: LedgerEntry | ChannelEntry) -> None:
+    def append(self, entry: Entry) -> None:
         """Append an entry made with this writer's `seq` and `prev`."""
         encoded = entry.encode()
         self._entries.append(encoded)

@@ -1,4 +1,4 @@
-"""Entries of a country's ledger and of a channel, byte for byte (canonical JSON, RFC 8785).
+"""Entries of a country's ledger, of a channel and of an access log, byte for byte (canonical JSON, RFC 8785).
 
 Each entry names the leaf hash of the one before it, so that a log is a chain as well as a tree. An
 entry commits to its body and never shows it. Guarantees `decode(entry.encode()) == entry`, and that
@@ -19,11 +19,18 @@ from node.ledger.note import check_name
 from node.ledger.tiles import MAX_ENTRY_BYTES
 
 VERSION = 1
-ENTRY_TYPES = frozenset({"record", "agreement", "member", "erasure", "key"})
+ENTRY_TYPES = frozenset({"record", "agreement", "member", "erasure", "key", "access"})
 CHANNEL_KINDS = frozenset({"disclosure", "tombstone", "notice"})
+READ_KINDS = frozenset(
+    {"lookup", "list", "search", "history", "evidence", "register", "changes", "export", "fetch", "access"}
+)
+"""What somebody may have asked for, as an access log names it."""
+ACCESS_KINDS = READ_KINDS | {"forgotten", "expired"}
+"""And what became of the bodies of earlier entries."""
 SALT_BYTES = 32
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_ACCESS_LOG = re.compile(r"[a-z0-9.-]{1,253}/access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,56 @@ class ChannelEntry:
         yield from _digest_problems("body", self.body)
 
 
-Entry: TypeAlias = LedgerEntry | ChannelEntry
+@dataclass(frozen=True, slots=True)
+class AccessEntry:
+    """One entry of a node's access log: that somebody asked, when and for what kind of thing, and no more.
+
+    `log` is the access log's origin, `prev` and `time` are as in `LedgerEntry`, `commit` is the commitment to
+    who asked what, which lies beside the log so that it can go. Values out of form are `Malformed`.
+    """
+
+    log: str
+    seq: int
+    prev: bytes | None
+    time: int
+    kind: str
+    commit: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of form, all of them at once."""
+        _refuse(self, self._problems())
+
+    def encode(self) -> bytes:
+        """The bytes that are hashed into the tree; written out by hand, for there are thousands a second."""
+        prev = "null" if self.prev is None else f'"{b64u(self.prev)}"'
+        return (
+            f'{{"commit":"{b64u(self.commit)}","kind":"{self.kind}","log":"{self.log}","prev":{prev},'
+            f'"seq":{self.seq},"time":"{moment.format(self.time)}","v":{VERSION}}}'
+        ).encode("ascii")
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> "AccessEntry":
+        """The entry that `encode` writes as these bytes; anything else is `Malformed`."""
+        members = _members(encoded, cls)
+        return cls(
+            log=_text(members, "log"),
+            seq=_integer(members, "seq"),
+            prev=_hash_or_none(members, "prev"),
+            time=moment.parse(_text(members, "time")),
+            kind=_text(members, "kind"),
+            commit=unb64u(_text(members, "commit")),
+        )
+
+    def _problems(self) -> Iterator[Problem]:
+        if not _ACCESS_LOG.fullmatch(self.log):
+            yield problem("log", self.log, "must be the name of a node, and /access")
+        if self.kind not in ACCESS_KINDS:
+            yield problem("kind", self.kind, f"must be one of {', '.join(sorted(ACCESS_KINDS))}")
+        yield from _frame_problems(self.seq, self.prev, self.time)
+        yield from _digest_problems("commit", self.commit)
+
+
+Entry: TypeAlias = LedgerEntry | ChannelEntry | AccessEntry
 
 
 def commitment(salt: bytes, body: bytes) -> bytes:
@@ -233,7 +289,13 @@ def _refused(where: str, *problems: Problem) -> Malformed:
 
 
 def _broken_chain(kind: type[Unproven], entry: Entry, why: str) -> Unproven:
-    log = entry.country if isinstance(entry, LedgerEntry) else entry.channel
+    log = (
+        entry.country
+        if isinstance(entry, LedgerEntry)
+        else entry.channel
+        if isinstance(entry, ChannelEntry)
+        else entry.log
+    )
     return kind(
         "an entry does not continue its log",
         where=f"{log}, entry {entry.seq}",

@@ -194,6 +194,12 @@ class Teller:
 Tellers = Mapping[int, Teller]
 
 
+def unknown(tin: str) -> NotFound:
+    """That nobody has this TIN."""
+    what = "no operator with this TIN is recorded here or was ever disclosed to us"
+    return NotFound(what, where=tin, do="try another identifier or the name")
+
+
 class Answers:
     """Looks up operators; remembers channels only until the next commit.
 
@@ -207,19 +213,21 @@ class Answers:
 
     def operator(self, connection: Connection, tellers: Tellers, tin: str) -> orjson.Fragment:
         """The answer about one TIN; `NotFound` when no own or mirrored operator has it."""
-        found = self.operators(connection, tellers, [tin], "TIN")
-        if not found[tin]:
-            raise NotFound(
-                "no operator with this TIN is recorded here or was ever disclosed to us",
-                where=tin,
-                do="try another identifier or the name",
-            )
-        return found[tin][0]
+        found = self.told(connection, tellers, [tin], "TIN")[tin]
+        if not found:
+            raise unknown(tin)
+        return found[0][3]
 
     def operators(
         self, connection: Connection, tellers: Tellers, values: Sequence[str], scheme: str | None = None
     ) -> dict[str, list[orjson.Fragment]]:
-        """The answers about each identifier as it was written, of any scheme unless one is given.
+        """The answers about each identifier as it was written, of any scheme unless one is given."""
+        return shown(self.told(connection, tellers, values, scheme))
+
+    def told(
+        self, connection: Connection, tellers: Tellers, values: Sequence[str], scheme: str | None = None
+    ) -> dict[str, list[Told]]:
+        """The same with the record that each is about.
 
         As JSON, each written out as soon as its row is read: a long list is held in no other form.
         """
@@ -248,9 +256,7 @@ class Answers:
         """Every version of an operator that this node knows, oldest first."""
         hits = records.find(connection, [identifiers.plain(tin)], "TIN")
         if not hits:
-            raise NotFound(
-                "no operator with this TIN is recorded here or was ever disclosed to us", where=tin
-            )
+            raise unknown(tin)
         own = [
             version
             for _, _, log, record_id in hits
@@ -267,6 +273,12 @@ class Answers:
 
     def search(self, connection: Connection, tellers: Tellers, name: str, limit: int) -> Json:
         """Operators with a name like this one: suggestions to a person, never a decision."""
+        return self.searched(connection, tellers, name, limit)[0]
+
+    def searched(
+        self, connection: Connection, tellers: Tellers, name: str, limit: int
+    ) -> tuple[Json, list[tuple[int, str]]]:
+        """The same with the (log, record) of each suggestion."""
         folded = fold(name)
         pieces = [word[:PIECE_LETTERS] for word in sorted(set(folded.split()), key=len, reverse=True)]
         alike = records.names_with(connection, pieces[:PIECES], SEARCH_LIMIT)
@@ -286,19 +298,21 @@ class Answers:
         own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
         by_record |= {(self._parts.country, each): _own(answer) for each, answer in own.items()}
         countries = {log: teller.country for log, teller in tellers.items()} | {LEDGER: self._parts.country}
-        suggestions = []
+        suggestions, keys_told = list[Json](), list[tuple[int, str]]()
         for _, score, at in hits:
             log, record_id, name = names[at][:3]
             # The likest name of an operator that several agreements tell of stands for it.
             found = by_record.pop((countries.get(log, ""), record_id), None)
             if found is not None:
                 suggestions.append({"score": round(score), "name": name, "operator": found[-1]})
-        return {
+                keys_told.append((log, record_id))
+        answer = {
             "query": name,
             "note": SEARCH_NOTE if len(alike) < SEARCH_LIMIT else f"{SEARCH_NOTE}; {SEARCH_CUT}",
             "searched": len(names),
             "suggestions": suggestions,
         }
+        return answer, keys_told
 
     def reaches(self) -> dict[int, Reach]:
         """The incoming channels as they stand now; read again, in an own snapshot, after each commit."""
@@ -466,6 +480,11 @@ def _read_status(fields: Mapping[str, Any], today: str) -> Json:
     return {"value": read, "stated": stated, "since": fields.get("status_since")}
 
 
+def shown(told: Mapping[str, Sequence[Told]]) -> dict[str, list[orjson.Fragment]]:
+    """The answers alone."""
+    return {value: [answer for _, _, _, answer in each] for value, each in told.items()}
+
+
 def _own(answer: Json) -> Told:
     """Own records come first, then those whose recognition applies."""
     return False, LEDGER, answer["record_id"], _written(answer)
@@ -492,11 +511,11 @@ def _chosen(told: Sequence[tuple[Teller, Mirrored]]) -> Told:
     return teller.told(row, because, [each.told(behind, None)[-1] for _, each, behind in rest])
 
 
-def _best_first(told: list[Told]) -> list[orjson.Fragment]:
+def _best_first(told: list[Told]) -> list[Told]:
     """Each record once, though it may carry a number under two schemes."""
     if len(told) > 1:
         told = [*{each[:3]: each for each in sorted(told, key=itemgetter(0, 1, 2))}.values()]
-    return [answer for _, _, _, answer in told]
+    return told
 
 
 def _shown_then(body: Json, issuer: Card) -> Json:

@@ -1,18 +1,18 @@
 """A node's store as one file, out of which what is erased later cannot be read back; and back into a store.
 
-Every row that is about one record is sealed under a key of that record's own, all others under a key of the
+Every row that is about records is sealed under their own keys, all others under a key of the
 file. The keys are not in the file: they are in the key store (`backup_keys.py`), which loses the key of a
 record when that is erased. So a backup needs no change, and nobody has to find its copies.
 
     line 1      what it is, as JSON: name, country, time, schema, the ledger's signed checkpoint, a random id
     frames      4 bytes length, then AES-256-GCM under HKDF(common key, line 1), nonce: the frame's number;
-                each holds rows of one table, zlib over JSON; of a record: [path of its key, sealed row]
+                each holds rows of one table, zlib over JSON; of records: [paths of their keys, sealed row]
     last frame  how many rows of each table there are: a file that was cut short does not restore
 """
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO, Final
@@ -33,6 +33,9 @@ from node.store import channels, logs
 from node.store.database import Row, add
 from node.store.tables import (
     LEDGER,
+    AccessBody,
+    AccessSegment,
+    AccessTold,
     ChannelBody,
     Idempotency,
     PeerNonce,
@@ -40,12 +43,13 @@ from node.store.tables import (
 )
 
 FORMAT: Final = "aeo-backup/v1"
-LEFT_OUT: Final = (Idempotency, PeerNonce)
-"""What is remembered for a few days only, against repeated requests."""
+LEFT_OUT: Final = (Idempotency, PeerNonce, AccessSegment)
+"""What is remembered for a few days only, against repeated requests; and which files were taken over."""
 ROWS_AT_ONCE: Final = 1_000
 HEADER_LIMIT_BYTES: Final = 1 << 16
 FRAME_LIMIT_BYTES: Final = 1 << 28
 KEYS_KEPT: Final = 10_000
+ABOUT: Final = "_about"
 LENGTH_BYTES: Final = 4
 
 Told = Callable[[str, int, int], None]
@@ -206,22 +210,30 @@ class _Sealer:
         self._entropy, self._own = parts.entropy, own
 
         @lru_cache(KEYS_KEPT)
-        def key_of(owner: str) -> tuple[str, AESGCM]:
+        def key_of(owner: str) -> tuple[str, bytes]:
             path = tree.free_path(key_tree.name(owner))
-            return path, AESGCM(tree.key(path))
+            return path, tree.key(path)
 
         self._key_of = key_of
 
     def row(self, table: Table, row: Row) -> object:
         """The row as it stands in the file."""
-        record_id = row.pop("_about", None) or row.get("record_id")
+        about: list[tuple[int, str]] = row.pop(ABOUT, [])
+        if row.get("record_id"):
+            about = [(int(row.get("log", LEDGER)), str(row["record_id"]))]
         plain = {name: b64(value) if isinstance(value, bytes) else value for name, value in row.items()}
-        if not record_id:
+        if not about:
             return plain
-        path, cipher = self._key_of(owner_of(int(row.get("log", LEDGER)), str(record_id), self._own))
+        keys = [self._key_of(owner_of(log, record_id, self._own)) for log, record_id in about]
         nonce = self._entropy(sealing.NONCE_BYTES)
+        cipher = _joined([key for _, key in keys])
         sealed = nonce + cipher.encrypt(nonce, orjson.dumps(plain), table.name.encode())
-        return [path, b64(sealed)]
+        return [[path for path, _ in keys], b64(sealed)]
+
+
+def _joined(keys: Sequence[bytes]) -> AESGCM:
+    """The cipher of what is about several records: without the key of any of them it does not open."""
+    return AESGCM(keys[0] if len(keys) == 1 else hashlib.sha256(b"".join(keys)).digest())
 
 
 class _Opener:
@@ -231,19 +243,19 @@ class _Opener:
         self.erased = 0
 
         @lru_cache(KEYS_KEPT)
-        def cipher_of(path: str) -> AESGCM | None:
-            return AESGCM(tree.key(path)) if tree.has(path) else None
+        def key_of(path: str) -> bytes | None:
+            return tree.key(path) if tree.has(path) else None
 
-        self._cipher_of = cipher_of
+        self._key_of = key_of
 
     def row(self, table: Table, told: Any) -> Row | None:
         """The row as it is stored; None for one of a record that was erased since."""
         if isinstance(told, list):
-            path, sealed = told[0], unb64(told[1])
-            cipher = self._cipher_of(path)
-            if cipher is None:
+            sealed, keys = unb64(told[1]), [key for path in told[0] if (key := self._key_of(path))]
+            if len(keys) < len(told[0]):
                 self.erased += 1
                 return None
+            cipher = _joined(keys)
             size = sealing.NONCE_BYTES
             told = orjson.loads(cipher.decrypt(sealed[:size], sealed[size:], table.name.encode()))
         binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
@@ -274,15 +286,37 @@ def _tables() -> list[Table]:
 
 
 def _read(connection: Connection, table: Table) -> Iterator[list[Row]]:
-    """The rows of a table in the order of its key, some at a time; of a channel's body, of which record."""
+    """The rows of a table in the order of its key, some at a time, with which records they are `ABOUT`."""
     found = select(table)
     if table.name == ChannelBody.__tablename__:
         version = SQLModel.metadata.tables[str(RecordVersion.__tablename__)]
         of = version.c.ledger_seq == table.c.ledger_seq
-        found = select(table, version.c.record_id.label("_about")).outerjoin(version, of)
+        found = select(table, version.c.record_id.label(ABOUT)).outerjoin(version, of)
     ordered = found.order_by(*table.primary_key.columns).execution_options(yield_per=ROWS_AT_ONCE)
     for part in connection.execute(ordered).mappings().partitions(ROWS_AT_ONCE):
-        yield [{str(name): value for name, value in row.items()} for row in part]
+        rows = [{str(name): value for name, value in row.items()} for row in part]
+        if table.name == ChannelBody.__tablename__:
+            for row in rows:
+                row[ABOUT] = [(LEDGER, row[ABOUT])] if row[ABOUT] else []
+        if table.name == AccessBody.__tablename__:
+            told = _told_in(connection, rows)
+            rows = [row | {ABOUT: told.get(row["seq"], [])} for row in rows]
+        yield rows
+
+
+def _told_in(connection: Connection, rows: Sequence[Row]) -> dict[int, list[tuple[int, str]]]:
+    """{entry of the access log: records, by log and id, that it is about} of these bodies of it."""
+    told = SQLModel.metadata.tables[str(AccessTold.__tablename__)]
+    seqs = [row["seq"] for row in rows]
+    found: dict[int, list[tuple[int, str]]] = {}
+    wanted = (
+        told.c.block.in_(sorted({row["block"] for row in rows})),
+        told.c.seq.between(min(seqs), max(seqs)),
+        told.c.log >= LEDGER,
+    )
+    for row in connection.execute(select(told).where(*wanted).order_by(told.c.log, told.c.record_id)):
+        found.setdefault(row.seq, []).append((row.log, row.record_id))
+    return found
 
 
 def _schema(connection: Connection) -> str:

@@ -28,6 +28,7 @@ from node.ledger.encoding import b64u
 from node.ledger.merkle import leaf_hash
 from node.service import behind, introduction
 from node.service.bookmark import FILE
+from node.service.check_access import check_access
 from node.service.check_channels import check_whole
 from node.service.check_erasures import check_erasures
 from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
@@ -39,7 +40,7 @@ from node.service.parts import Parts
 from node.store import access, agreements, channels, logs
 from node.store.agreements import StoredAct
 from node.store.channels import StoredChannel
-from node.store.tables import LEDGER
+from node.store.tables import ACCESS, LEDGER
 
 __all__ = ["Finding", "Several", "check", "check_start", "entry_count"]
 
@@ -126,6 +127,7 @@ def _contents(check: LogCheck) -> Iterator[Finding]:
     for card in (card for card in on.cards.values() if card is not parts.card):
         origin = ledger_origin(card.name)
         yield from on.attempt(origin, check.copy, origin, card)
+    yield from on.attempt("access log", check_access, check, recorded)
     yield from on.attempt("logs", _other_logs, connection, on.cards)
     yield from on.attempt("agreements", _agreements, check, recorded)
     yield from on.attempt("erasures", check_erasures, parts, connection, recorded)
@@ -181,8 +183,8 @@ def surplus(connection: Connection, seen: Counter[tuple[str, int]]) -> Iterator[
 
 def _other_logs(connection: Connection, cards: dict[str, Card]) -> Iterator[Finding]:
     known = {ledger_origin(card.name) for card in cards.values()}
-    for _, origin in channels.other_logs(connection):
-        if origin not in known:
+    for log, origin in channels.other_logs(connection):
+        if log != ACCESS and origin not in known:
             yield Finding(origin, -1, "it is the log of no channel and of no pinned peer")
 
 

@@ -22,19 +22,19 @@ from node.exchange.card import read as read_card
 from node.exchange.incoming import prove
 from node.ledger import canonical, merkle, moment, tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
-from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain
+from node.ledger.entry import AccessEntry, ChannelEntry, Entry, LedgerEntry, check_chain
 from node.ledger.merkle import leaf_hash
 from node.service.findings import Feed, Finding, Progress, Seen, Telling, guarded, tells, unfinished, why
 from node.service.ground import Ground
 from node.store import channels, logs
 from node.store.channels import HIGHEST, LOWEST
 from node.store.logs import Head
-from node.store.tables import LEDGER
+from node.store.tables import ACCESS, LEDGER
 
 BUNDLE = tiles.TILE_WIDTH
 RANGE = 8 * BUNDLE
 """Entries checked in one go: what is found in them is held until all of them are done."""
-Entries = Sequence[LedgerEntry | ChannelEntry | None]
+Entries = Sequence[Entry | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class Recorded:
     own_cards: dict[int, tuple[int, str]] = field(default_factory=dict)
     erasures: dict[int, dict[str, list[int]]] = field(default_factory=dict)
     """The entries that each erasure took, by origin."""
+    access: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """(size, root) of the access log, as each entry commits to it."""
 
     def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
         """Remember what an entry is about."""
@@ -66,6 +68,9 @@ class Recorded:
         if entry.type == "erasure":
             body_entries: Any = body["entries"]
             self.erasures[entry.seq] = body_entries
+        if entry.type == "access":
+            told: Any = body["access"]
+            self.access[entry.seq] = int(told["size"]), str(told["root"])
         if entry.type == "member":
             self.cards[str(body["card"])] = entry.seq
         if entry.type == "agreement":
@@ -81,6 +86,7 @@ class Recorded:
         self.cards.update(later.cards)
         self.own_cards.update(later.own_cards)
         self.erasures.update(later.erasures)
+        self.access.update(later.access)
 
 
 @dataclass(slots=True)
@@ -294,8 +300,10 @@ def decoded(
     head: Head, start: int, encoded: list[bytes], leaves: list[bytes], last: bytes | None
 ) -> Generator[Finding, None, Entries]:
     """Decode entries and check their chain; gives them, with None for each that is out of form."""
-    kind = LedgerEntry if head.log == LEDGER else ChannelEntry
-    entries: list[LedgerEntry | ChannelEntry | None] = []
+    kind: type[Entry] = ChannelEntry
+    if head.log in (LEDGER, ACCESS):
+        kind = LedgerEntry if head.log == LEDGER else AccessEntry
+    entries: list[Entry | None] = []
     for at, each in enumerate(encoded):
         entry = None
         try:

@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import Any
 
 from node.errors import Busy, Refusal
+from node.service.check_access import AccessBodies
 from node.service.check_channels import Incoming, Outgoing
 from node.service.check_ledger import LedgerBodies
 from node.service.check_logs import Behind, Checked, Noted, Range, check_range
 from node.service.ground import Ground, ground
 from node.service.parts import Parts
-from node.store.tables import LEDGER
+from node.store.tables import ACCESS, LEDGER
 
 IN_HAND = 2
 """Ranges that a process holds at a time, so that it never waits for the next."""
@@ -50,6 +51,8 @@ class Ranges:
 def _behind(on: Ground, log: int) -> Behind:
     if log == LEDGER:
         return LedgerBodies.on(on)
+    if log == ACCESS:
+        return AccessBodies.on(on)
     channel = on.channel(log)
     if channel.issuer == on.parts.country:
         return Outgoing.on(on, channel)

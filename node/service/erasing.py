@@ -31,6 +31,7 @@ from node.exchange.outgoing import Line
 from node.ledger import canonical, moment
 from node.ledger.merkle import leaf_hash
 from node.records import identifiers
+from node.service import forgetting
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.store import channels, erasures, incidents, logs, records
@@ -76,6 +77,7 @@ class Erase:
             )
         batch.flush()
         entries = erasures.own_entries(batch.connection, current.record_id)
+        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id)
         erasures.delete_own(batch.connection, current.record_id, entries)
         erasures.doom(batch.connection, [key_tree.name(f"{LEDGER}:{current.record_id}")])
         batch.forget_record(self.tin, current.record_id)
@@ -200,6 +202,8 @@ def _erase_disclosed(
 ) -> None:
     """Delete what entries of a partner's channel said, record it in the own ledger, and tell the partner."""
     batch.flush()
+    for each in erasures.left_with_nothing(batch.connection, channel.log, seqs, record_ids):
+        forgetting.forget(batch.parts, batch.connection, channel.log, each)
     gone = erasures.delete_disclosed(batch.connection, channel.log, seqs, record_ids)
     erasures.doom(batch.connection, [key_tree.name(f"{channel.log}:{each}") for each in gone])
     origin = _origin(batch, channel.log)

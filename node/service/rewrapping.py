@@ -13,9 +13,10 @@ from sqlalchemy import Connection
 from node.exchange import sealing
 from node.exchange.outgoing import epoch_owner
 from node.exchange.sealing import NONCE_BYTES
+from node.service.access_writing import OWNER
 from node.service.batch import open_body, seal_body
 from node.service.parts import Parts
-from node.store import channels, logs, records
+from node.store import access_log, channels, logs, records
 from node.store.tables import LEDGER
 
 PART = 1_000
@@ -27,7 +28,10 @@ Told = Callable[[str, int, int], None]
 
 
 def rewrap(parts: Parts, told: Told) -> None:
-    """Wrap every record key, epoch key and ledger body anew; `Unproven` for one that no key opens."""
+    """Wrap every record key, epoch key and ledger body anew, and the access log's key.
+
+    `Unproven` for one that no key opens.
+    """
     with parts.database.read() as connection:
         record_count, epoch_count = records.count(connection), channels.epoch_count(connection)
         head = logs.head(connection, LEDGER)
@@ -35,6 +39,10 @@ def rewrap(parts: Parts, told: Told) -> None:
     _in_parts(parts, _records, "", partial(told, "record keys"), record_count)
     _in_parts(parts, _epochs, (-1, -1), partial(told, "epoch keys"), epoch_count)
     _in_parts(parts, _bodies, 0, partial(told, "ledger bodies"), size)
+    with parts.database.write() as connection:
+        state = access_log.state(connection)
+        if state is not None:
+            access_log.set_wrapped(connection, _anew(parts, state.wrapped, OWNER))
 
 
 def _in_parts(parts: Parts, step: Step[At], at: At, told: Callable[[int, int], None], of: int) -> None:

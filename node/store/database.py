@@ -40,7 +40,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
 READY_LIMIT = 2
 WORTH_COPYING = 16
-"""So many rows at a time, or more, go to a server by COPY."""
+"""So many rows at a time, or more, go to a server by COPY, and to a file as the driver takes them."""
 ASKING_LIMIT = 16
 """Of the connections of one process, those that may be asked by its event loop at a time."""
 ANSWER_LIMIT_S = 10.0
@@ -138,15 +138,21 @@ class Database:
         return await self._reading.answer(question, within_s)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction of the one writer: all of it is durable on return, or none of it happened."""
+    def write(self, *, quietly: bool = False) -> Iterator[Connection]:
+        """A transaction of the one writer: all of it is durable on return, or none of it happened.
+
+        `quietly`: no answer changes by it, so no other process is told, and no standby is waited for.
+        """
         if not self._writer.acquire(timeout=WRITER_WAIT_S):
             raise Busy("the store is busy", do="try again shortly")
         try:
             with self._reached(), self._for_writing() as connection, connection.begin():
                 self._kind.take_turn(connection)
+                if quietly:
+                    self._kind.write_lightly(connection)
                 yield connection
-                self._kind.announce(connection)
+                if not quietly:
+                    self._kind.announce(connection)
         finally:
             self._writer.release()
 
@@ -366,8 +372,20 @@ def add(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> N
     """Insert rows that must be new; all have values for the same columns."""
     if len(rows) >= WORTH_COPYING and connection.dialect.name == "postgresql":
         _copy(connection, model, rows)
+    elif len(rows) >= WORTH_COPYING:
+        names = list(rows[0])
+        connection.exec_driver_sql(
+            _inserting(model, tuple(names)), [tuple(map(row.__getitem__, names)) for row in rows]
+        )
     elif rows:
         connection.execute(table(model).insert(), list(rows))
+
+
+@cache
+def _inserting(model: type[SQLModel], names: tuple[str, ...]) -> str:
+    """An insert as SQLite's driver takes it."""
+    values: Row = {name: bindparam(name) for name in names}
+    return str(table(model).insert().values(values).compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
 def _copy(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> None:

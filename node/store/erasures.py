@@ -115,6 +115,18 @@ def disclosed_ids(connection: Connection, log: int, seqs: Sequence[int]) -> list
     return sorted(found)
 
 
+def left_with_nothing(
+    connection: Connection, log: int, seqs: Sequence[int], record_ids: Sequence[str]
+) -> list[str]:
+    """Those of these records of which nothing is left once these entries of a channel are deleted."""
+    gone, going = set(record_ids), set(seqs)
+    for part in _parts(record_ids):
+        of_part = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.in_(part))
+        rows = connection.execute(select(MIRROR_VERSION.c.record_id, MIRROR_VERSION.c.seq).where(*of_part))
+        gone -= {record_id for record_id, seq in rows if seq not in going}
+    return sorted(gone)
+
+
 def delete_disclosed(
     connection: Connection, log: int, seqs: Sequence[int], record_ids: Sequence[str]
 ) -> list[str]:

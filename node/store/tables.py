@@ -8,6 +8,8 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 LEDGER = 0
+ACCESS = -1
+"""The number of the node's own access log; its entries and tiles stand among those of the others."""
 LARGEST = 2**31 - 1
 """Of the numbers in a column, where it does not say otherwise."""
 
@@ -427,3 +429,64 @@ class Idempotency(SQLModel, table=True):
     request: bytes = Field(sa_column=_blob())
     answer: bytes = Field(sa_column=_blob())
     time: str = Field(index=True)
+
+
+class AccessState(SQLModel, table=True):
+    """The access log's key, wrapped by the store key, and how far it has come.
+
+    `expired`: the newest entry by which bodies were removed for their age; `committed_size` and
+    `committed_at`: what the ledger last committed to, and when; `block`: the newest block of `AccessTold`,
+    `block_rows`: how many rows it was given.
+    """
+
+    __tablename__ = "access_state"
+    log: int = Field(primary_key=True)
+    wrapped: bytes = Field(sa_column=_blob())
+    expired: int | None = None
+    committed_size: int
+    committed_at: str
+    block: int
+    block_rows: int
+
+
+class AccessBody(SQLModel, table=True):
+    """The sealed body beside an entry of the access log: who asked, why, for what, and what was told.
+
+    `block`: where `AccessTold` says what it is about.
+    """
+
+    __tablename__ = "access_body"
+    seq: int = Field(primary_key=True)
+    block: int
+    sealed: bytes = Field(sa_column=_blob())
+
+
+class AccessTold(SQLModel, table=True):
+    """Which entries of the access log are about a record: (`log`, `record_id`) as in the index.
+
+    With `log` -1 nothing was found, and `record_id` is a keyed digest of what was asked. The rows of some
+    thousand reads stand together in a block, so that new ones do not touch a page each.
+    """
+
+    __tablename__ = "access_told"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    block: int = Field(primary_key=True)
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+
+
+class AccessSegment(SQLModel, table=True):
+    """A file of reads that was taken over into the access log, until the file is gone."""
+
+    __tablename__ = "access_segment"
+    name: str = Field(primary_key=True)
+
+
+class AccessForgotten(SQLModel, table=True):
+    """A record of which the access log keeps nothing that was read up to a moment, though it come later."""
+
+    __tablename__ = "access_forgotten"
+    log: int = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    until_ms: int = Field(sa_type=BigInteger)

@@ -37,6 +37,8 @@ PERMISSIONS = {
     f"{CHANNEL}/checkpoint": "look-up",
     f"{CHANNEL}/tile/entries/{{place}}": "look-up",
     f"{CHANNEL}/tile/{{level}}/{{place}}": "look-up",
+    "GET /v1/access": "audit",
+    "GET /v1/access/{seq}": "audit",
     "GET /v1/agreements": "look-up",
     "GET /v1/agreements/{agreement}": "look-up",
     "GET /v1/agreements/{agreement}/decisions": "look-up",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from node.errors import Malformed, Unproven
 from node.ledger import entry, moment
 from node.ledger.encoding import b64u
-from node.ledger.entry import ChannelEntry, LedgerEntry, check_chain, commitment
+from node.ledger.entry import AccessEntry, ChannelEntry, LedgerEntry, check_chain, commitment
 from node.ledger.merkle import leaf_hash
 
 PREV, DIGEST = sha256(b"previous").digest(), sha256(b"body").digest()
@@ -63,6 +63,26 @@ def test_a_channel_entry_survives_the_round_trip(
 ) -> None:
     written = ChannelEntry("aeo.uy.example/c", seq, prev, time, kind, epoch, body)
     assert ChannelEntry.decode(written.encode()) == written
+
+
+@settings(deadline=None, max_examples=100)
+@given(SEQS, HASHES, TIMES, st.sampled_from(sorted(entry.ACCESS_KINDS)), HASHES)
+def test_an_access_entry_survives_the_round_trip(
+    seq: int, prev: bytes, time: int, kind: str, commit: bytes
+) -> None:
+    """Its bytes are written out by hand, and `decode` takes canonical JSON only."""
+    written = AccessEntry("aeo.uy.example/access", seq, prev, time, kind, commit)
+    assert AccessEntry.decode(written.encode()) == written
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"log": 'a"/access'}, {"log": "aeo.uy.example/ledger"}, {"kind": "peek"}, {"seq": -1}, {"commit": b""}],
+)
+def test_an_access_entry_out_of_form_is_refused(change: dict[str, Any]) -> None:
+    good = AccessEntry("aeo.uy.example/access", 1, DIGEST, 0, "lookup", DIGEST)
+    with pytest.raises(Malformed):
+        replace(good, **change)
 
 
 def tampered(encoded: bytes, change: dict[str, Any]) -> bytes:
