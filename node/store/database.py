@@ -373,19 +373,19 @@ def add(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> N
     if len(rows) >= WORTH_COPYING and connection.dialect.name == "postgresql":
         _copy(connection, model, rows)
     elif len(rows) >= WORTH_COPYING:
-        names = list(rows[0])
-        connection.exec_driver_sql(
-            _inserting(model, tuple(names)), [tuple(map(row.__getitem__, names)) for row in rows]
-        )
+        text, names = _inserting(model, tuple(rows[0]))
+        connection.exec_driver_sql(text, [tuple(map(row.__getitem__, names)) for row in rows])
     elif rows:
         connection.execute(table(model).insert(), list(rows))
 
 
 @cache
-def _inserting(model: type[SQLModel], names: tuple[str, ...]) -> str:
-    """An insert as SQLite's driver takes it."""
-    values: Row = {name: bindparam(name) for name in names}
-    return str(table(model).insert().values(values).compile(dialect=sqlite.dialect(paramstyle="qmark")))
+def _inserting(model: type[SQLModel], given: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """An insert as SQLite's driver takes it, and the order in which it takes the values."""
+    values: Row = {name: bindparam(name) for name in given}
+    compiled = table(model).insert().values(values).compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    assert compiled.positiontup is not None, "it is written with question marks"
+    return str(compiled), compiled.positiontup
 
 
 def _copy(connection: Connection, model: type[SQLModel], rows: Sequence[Row]) -> None:

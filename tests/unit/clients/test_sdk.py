@@ -267,6 +267,11 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
         assert br.receipt(admitted["ledger_seq"] or 0).startswith(b"c2sp.org/tlog-proof@v1\n")
         assert br.search("Inventada")["suggestions"]
         next(br.changes(after=0))
+        br.purpose, br.reference = "inspection", "26BR1"
+        br.look_up_list([tin])
+        newest = br.access(identifier=tin, kind="list")["entries"][0]
+        assert (newest["purpose"], newest["reference"]) == ("inspection", "26BR1")
+        assert br.access_entry(newest["seq"])["questions"] == newest["questions"]
         br.change_status(tin, "SUSPENDED")
         br.change_consent(tin, given=False)
         assert br.consents(tin)[-1]["consent"] != br.consents(tin)[0]["consent"]
