@@ -242,7 +242,12 @@ def write_reads(parts: Parts, connection: Connection, secrets: Secrets, reads: S
     """Append reads to the log, and forget of them what was forgotten meanwhile."""
     writing, gone = Writing(parts, connection), access_log.forgotten(connection)
     since = writing.seq
-    late = {key for read in reads for key in read.about if gone.get(key, -1) >= read.time_ms} if gone else ()
+    late = {
+        key
+        for read in (reads if gone else ())
+        for key in read.about
+        if gone.get(access_log.digest_of(key), -1) >= read.time_ms
+    }
     for read in reads:
         writing.append(read)
     writing.commit()

@@ -34,7 +34,9 @@ class Keeper:
     def is_due(self, parts: Parts) -> bool:
         """Whether an agreement or the day moved since everything was in line."""
         with parts.database.glance() as connection:
-            return self._mark(parts, connection) != self._checked
+            is_due = self._mark(parts, connection) != self._checked
+        self.is_busy = self.is_busy and is_due  # what made it busy may be over without it
+        return is_due
 
     def rest(self) -> None:
         """Pause after a failure; the next look begins anew, for the last step was not stored.

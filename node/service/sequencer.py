@@ -24,7 +24,7 @@ from node.service.parts import Parts
 
 IDLE_S = 0.5
 PAUSE_S = 0.5
-SCRUB_PAUSE_S = 10.0
+SCRUB_PAUSE_S = 60.0
 STOP_S = 4.0
 """How long a store may take to write what is queued when the node stops; what it has not by then was promised
 to nobody."""
@@ -62,7 +62,7 @@ class Sequencer:
         self._queue: queue.Queue[_Item | None] = queue.Queue(parts.settings.queue_limit)
         self._keeper = line.Keeper()
         self._thread = threading.Thread(target=self._run, name="sequencer", daemon=True)
-        self._open, self._scrub_at_s = True, 0.0
+        self._open, self._scrub_at_s, self._scrub_pause_s = True, 0.0, 0.0
         self.has_looked_back = False
         self.leads = False
 
@@ -214,7 +214,8 @@ class Sequencer:
             is_free = erasing.scrub(self._parts)
         except Exception as error:  # noqa: BLE001  # the one writer must outlive whatever the store does
             log.error("the files of the store are not free yet of what was erased", why=repr(error))
-        self._scrub_at_s = time.monotonic() + (0 if is_free else SCRUB_PAUSE_S)
+        self._scrub_pause_s = 0.0 if is_free else min(2 * self._scrub_pause_s + PAUSE_S, SCRUB_PAUSE_S)
+        self._scrub_at_s = time.monotonic() + self._scrub_pause_s
 
     def _forget(self) -> None:
         """What is remembered of the store may be what did not commit, or lack what did, though it failed."""

@@ -1,5 +1,6 @@
 """Queries over the access log: its state, the bodies beside its entries, which entries are about a record."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -7,6 +8,7 @@ from operator import itemgetter
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
+from node.ledger.encoding import b64u
 from node.store.database import add, put, put_new, table
 from node.store.tables import ACCESS, AccessBody, AccessForgotten, AccessSegment, AccessState, AccessTold
 
@@ -163,8 +165,13 @@ def counts(connection: Connection) -> tuple[int, int]:
 
 def forget(connection: Connection, keys: Collection[Key], until_ms: int) -> None:
     """Nothing more is to be said about these records by reads up to a moment."""
-    rows = [{"log": log, "record_id": record_id, "until_ms": until_ms} for log, record_id in keys]
-    put(connection, AccessForgotten, rows)
+    put(connection, AccessForgotten, [{"digest": digest_of(key), "until_ms": until_ms} for key in keys])
+
+
+def digest_of(key: Key) -> str:
+    """Names a record that is forgotten, without saying which it was."""
+    log, record_id = key
+    return b64u(hashlib.sha256(f"{log}:{record_id}".encode()).digest())
 
 
 def untell(connection: Connection, keys: Collection[Key], since: int) -> None:
@@ -173,6 +180,6 @@ def untell(connection: Connection, keys: Collection[Key], since: int) -> None:
         connection.execute(delete(TOLD).where(*which, TOLD.c.seq >= since))
 
 
-def forgotten(connection: Connection) -> dict[Key, int]:
-    """The records that are forgotten, and up to when."""
-    return {(row.log, row.record_id): row.until_ms for row in connection.execute(select(FORGOTTEN))}
+def forgotten(connection: Connection) -> dict[str, int]:
+    """The digests of the records that are forgotten, and up to when."""
+    return {row.digest: row.until_ms for row in connection.execute(select(FORGOTTEN))}

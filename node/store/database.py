@@ -39,6 +39,7 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_WAIT_S = 30
 READY_LIMIT = 2
+SCRUB_WAIT_S = 1.0
 WORTH_COPYING = 16
 """So many rows at a time, or more, go to a server by COPY, and to a file as the driver takes them."""
 ASKING_LIMIT = 16
@@ -57,7 +58,8 @@ class Database:
         parsed = make_url(url)
         self._kind = kind_of(parsed)
         self._engine = self._kind.open(parsed, home)
-        self._writer = threading.Lock()
+        self._writer, self._may_read = threading.Lock(), threading.Event()
+        self._may_read.set()
         self._ready: list[Connection] = []
         self._kept: Connection | None = None
         self._asking, self._reading = Bound(ASKING_LIMIT), Bound(READING_LIMIT)
@@ -85,6 +87,7 @@ class Database:
 
         A server ends a statement that takes longer than anybody waits for it, unless it is read `at_length`.
         """
+        self._may_read.wait(SCRUB_WAIT_S)
         with self._asked(), self._begun(self._kind.reading) as connection:
             if at_length:
                 self._kind.take_time(connection)
@@ -96,6 +99,7 @@ class Database:
 
         A few are kept ready: taking one out of the pool and giving it back takes longer than a lookup.
         """
+        self._may_read.wait(SCRUB_WAIT_S)
         with self._asked():
             try:
                 connection = self._ready.pop()
@@ -185,9 +189,13 @@ class Database:
             yield
 
     def scrub(self) -> bool:
-        """Free the files of what was deleted; False when that cannot be done now."""
-        with self._reached():
-            return self._kind.scrub(self._engine)
+        """Free the files of what was deleted, while all others wait; False when it cannot be done now."""
+        with self._writer, self._reached():
+            self._may_read.clear()
+            try:
+                return self._kind.scrub(self._engine)
+            finally:
+                self._may_read.set()
 
     def reach(self) -> None:
         """`Busy` or `Damaged`, in the driver's words, unless the database can be used now."""

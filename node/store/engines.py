@@ -112,7 +112,7 @@ class Sqlite:
     # most statements.
     glancing: ClassVar[Options] = {"aeo_begin": False}
     writing: ClassVar[Options] = {"aeo_begin": "BEGIN IMMEDIATE"}
-    busy_ms = 10_000
+    busy_ms, scrub_ms = 10_000, 250
     pragmas = (
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -163,10 +163,10 @@ class Sqlite:
     def scrub(self, engine: Engine) -> bool:
         """The file has it overwritten (`secure_delete`) once the log of changes is moved into it and emptied.
 
-        That waits for nobody: whoever still reads an older state is in its way.
+        Whoever still reads an older state is in its way, and is waited for a moment only.
         """
         with engine.connect().execution_options(aeo_begin=False) as connection:
-            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {self.scrub_ms}")
             try:
                 is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
             finally:

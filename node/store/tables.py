@@ -484,9 +484,8 @@ class AccessSegment(SQLModel, table=True):
 
 
 class AccessForgotten(SQLModel, table=True):
-    """A record of which the access log keeps nothing that was read up to a moment, though it come later."""
+    """The digest of a record of which the access log keeps nothing read up to a moment, come when it may."""
 
     __tablename__ = "access_forgotten"
-    log: int = Field(primary_key=True)
-    record_id: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
     until_ms: int = Field(sa_type=BigInteger)

@@ -92,6 +92,7 @@ def test_an_operator_disappears_from_every_file_of_every_node(tmp_path: Path) ->
         )
         assert found(uy.home, (*needles, record_id)) == {}
         for node in pair.both():
+            assert tin not in node.http.get("/v1/access").text, "who asked is kept, about whom is not"
             again = restored(node, tmp_path)
             assert found(again, (*needles, record_id)) == {}
             assert other["tin"].encode() in (again / DATABASE).read_bytes()

@@ -43,10 +43,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "access_forgotten",
-        sa.Column("log", sa.Integer(), nullable=False),
-        sa.Column("record_id", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
         sa.Column("until_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("log", "record_id"),
+        sa.PrimaryKeyConstraint("digest"),
     )
 
 
