@@ -25,6 +25,7 @@ from node.api import (
     operators,
     problems,
     receipts,
+    reports,
     system,
     witness,
 )
@@ -164,7 +165,14 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    routers = (operators.router, erasures.router, system.router, agreements.router, exchange.peers)
+    routers = (
+        operators.router,
+        erasures.router,
+        reports.router,
+        system.router,
+        agreements.router,
+        exchange.peers,
+    )
     of_logs = (logs.keys, logs.of_ledger, logs.of_channel, witness.router, receipts.router)
     for router in (*routers, *of_logs):
         app.include_router(router)

@@ -12,6 +12,7 @@ from clients.cli import (
     contracts,
     differences,
     erasures,
+    irregularities,
     local,
     log,
     lookup,
@@ -58,6 +59,7 @@ cli.add_typer(agreements.cli, name="mra")
 cli.add_typer(contracts.cli, name="contract")
 cli.add_typer(operators.cli, name="operator")
 cli.add_typer(erasures.cli, name="erasure")
+cli.add_typer(irregularities.cli, name="irregularity")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
 cli.command(
     "evidence", epilog="Example: aeo evidence BR99000001000101 --at 2026-11-22 -o case.json --home uy"

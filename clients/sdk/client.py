@@ -36,11 +36,15 @@ from clients.sdk.answers import (
     ImportOutcome,
     Incident,
     IncidentEvidence,
+    LocalDecision,
     Operator,
     OperatorAnswer,
     OwnLogKeys,
     Peer,
+    Report,
+    Reported,
     Search,
+    SuspendedHere,
 )
 from node.errors import Busy, Malformed, Problem, Refusal
 
@@ -337,6 +341,46 @@ class Node:
         """Admit a list (1,000 operators at most, as the node is shipped); a refused one stops no other."""
         body = {"operators": list(operators), "dry_run": dry_run, "source": source}
         answer: ImportOutcome = self._post("/v1/operators/import", body, repeatable=True)
+        return answer
+
+    # Single operators of a partner.
+
+    def suspend_here(self, tin: str, code: str, reason: str, agreement: str = "") -> LocalDecision:
+        """Stop treating a partner's operator as recognised, by own decision; under one agreement if named."""
+        body = {"class": code, "reason": reason, "agreement": agreement}
+        answer: LocalDecision = self._post(_path("operators", tin, "suspend-here"), body)
+        return answer
+
+    def resume_here(self, tin: str, reason: str, agreement: str = "") -> LocalDecision:
+        """Lift such a decision."""
+        body = {"reason": reason, "agreement": agreement}
+        answer: LocalDecision = self._post(_path("operators", tin, "resume-here"), body)
+        return answer
+
+    def suspended_here(self) -> list[SuspendedHere]:
+        """Every partner's operator whose treatment is suspended here."""
+        answer: list[SuspendedHere] = self._get("/v1/suspended-here", part="suspended")
+        return answer
+
+    def report_irregularity(self, tin: str, code: str, text: str, agreement: str = "") -> Reported:
+        """Tell the issuer of a partner's operator of an irregularity; `agreement` where several cover it."""
+        body = {"class": code, "text": text, "agreement": agreement}
+        answer: Reported = self._post(_path("operators", tin, "irregularities"), body)
+        return answer
+
+    def reports(self) -> Iterator[Report]:
+        """What partners reported of the own operators, and this node of theirs, newest first."""
+        query: dict[str, str] = {}
+        while True:
+            page = self._get("/v1/reports", query)
+            yield from _part(page, "reports", self.url)
+            if page.get("next") is None:
+                return
+            query = {"before": str(page["next"])}
+
+    def acknowledge(self, report: int, text: str) -> Reported:
+        """Answer an irregularity that a partner reported of an own operator."""
+        answer: Reported = self._post(f"/v1/reports/{report}/acknowledge", {"text": text})
         return answer
 
     # Erasing.

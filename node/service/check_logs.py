@@ -57,6 +57,8 @@ class Recorded:
     own_cards: dict[int, tuple[int, str]] = field(default_factory=dict)
     erasures: dict[int, dict[str, list[int]]] = field(default_factory=dict)
     """The entries that each erasure took, by origin."""
+    decisions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The own decisions about operators of partners, by ledger entry."""
 
     def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
         """Remember what an entry is about."""
@@ -68,7 +70,10 @@ class Recorded:
             self.erasures[entry.seq] = body_entries
         if entry.type == "member":
             self.cards[str(body["card"])] = entry.seq
-        if entry.type == "agreement":
+        if entry.type == "agreement" and "local" in body:
+            local: Any = body["local"]
+            self.decisions[entry.seq] = local
+        elif entry.type == "agreement":
             instrument = acts.parse(body["instrument"])
             self.acts[instrument.act.id] = (entry.seq, instrument)
             if "document" in body:
@@ -81,6 +86,7 @@ class Recorded:
         self.cards.update(later.cards)
         self.own_cards.update(later.own_cards)
         self.erasures.update(later.erasures)
+        self.decisions.update(later.decisions)
 
 
 @dataclass(slots=True)

@@ -116,8 +116,11 @@ def disclosed_ids(connection: Connection, log: int, seqs: Sequence[int]) -> list
 
 def delete_disclosed(
     connection: Connection, log: int, seqs: Sequence[int], record_ids: Sequence[str]
-) -> None:
-    """Delete what these entries of an incoming channel said, and of these records what nothing is left of."""
+) -> list[str]:
+    """Delete what these entries of an incoming channel said, and of these records what nothing is left of.
+
+    Gives the records of which nothing is left.
+    """
     for part in _parts(seqs):
         of_part = _in(MIRROR_VERSION.c.log, log, MIRROR_VERSION.c.seq, part)
         connection.execute(delete(MIRROR_VERSION).where(of_part))
@@ -129,6 +132,7 @@ def delete_disclosed(
         connection.execute(delete(MIRROR).where(MIRROR.c.log == log, MIRROR.c.record_id.in_(gone)))
         _empty_incidents(connection, (INCIDENT.c.log == log) & INCIDENT.c.record_id.in_(gone))
     _trim_changes(connection, log, record_ids, told)
+    return gone
 
 
 def _still_told(
