@@ -1,68 +1,18 @@
-"""`aeo irregularity`, `aeo operator suspend-here`: single operators of a partner, and what is told of them."""
+"""`aeo irregularity`: what is told of a single operator to its issuer, and what the issuer answers."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from clients.cli.operators import Id, told_tin
-from clients.cli.operators import cli as operators
-from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
+from clients.cli.output import FINDINGS, FINE, say, say_json, say_table
 from clients.cli.session import Session, on_node
-from clients.sdk.answers import LocalDecision, Report
-from node.errors import Malformed, problem
-
-CLASSES: Final = ("CARGO", "DECLARATION", "SECURITY", "IDENTITY", "RECORD", "OTHER")
+from clients.cli.suspensions import Agreement, Class, word_of
+from clients.sdk.answers import Report
 
 cli = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Irregularities of single operators, told and answered."
 )
-
-Class = Annotated[str, typer.Option("--class", help=f"One of {', '.join(CLASSES)}.")]
-Agreement = Annotated[
-    str, typer.Option(help="The whole id of one agreement, where several cover it.", show_default=False)
-]
-Reason = Annotated[str, typer.Option(help="For the own file and answers; never leaves the node.")]
-
-
-@operators.command(
-    "suspend-here",
-    epilog="Example: aeo operator suspend-here BR99000001000101 --class SECURITY "
-    '--reason "case 4711" --home uy',
-)
-@on_node
-def suspend_here(
-    session: Session, identifier: Id, code: Class, reason: Reason, agreement: Agreement = ""
-) -> None:
-    """Stop treating a partner's operator as recognised, by own decision."""
-    tin = told_tin(session, identifier)
-    _say_decision(session, tin, session.node.suspend_here(tin, _class(code), reason, agreement))
-
-
-@operators.command(
-    "resume-here",
-    epilog='Example: aeo operator resume-here BR99000001000101 --reason "case 4711 closed" --home uy',
-)
-@on_node
-def resume_here(session: Session, identifier: Id, reason: Reason, agreement: Agreement = "") -> None:
-    """Lift an own decision on a partner's operator; what its issuer says of it counts again."""
-    tin = told_tin(session, identifier)
-    _say_decision(session, tin, session.node.resume_here(tin, reason, agreement))
-
-
-@operators.command("suspended-here", epilog="Example: aeo operator suspended-here --home uy")
-@on_node
-def suspended_here(session: Session) -> None:
-    """List the partners' operators whose treatment is suspended here, with why, by whom, since when."""
-    found = session.node.suspended_here()
-    if session.as_json:
-        say_json({"suspended": found})
-        return
-    rows = [
-        [each["tin"], each["agreement"][:10], each["since"], each["class"], each["by"], each["reason"]]
-        for each in found
-    ]
-    columns = ("operator", "agreement", "since", "class", "by", "reason")
-    say_table(columns, rows, "No operator of a partner is suspended here.")
 
 
 @cli.command(
@@ -80,7 +30,7 @@ def report(
 ) -> None:
     """Report an irregularity of a partner's operator to its issuer."""
     tin = told_tin(session, identifier)
-    made = session.node.report_irregularity(tin, _class(code), text, agreement)
+    made = session.node.report_irregularity(tin, word_of(code), text, agreement)
     if session.as_json:
         say_json(made)
     else:
@@ -116,22 +66,6 @@ def acknowledge(
         say_json(made)
     else:
         say(f"{made['partner']} is told that note was taken of report {number}.")
-
-
-def _class(code: str) -> str:
-    if code.upper() in CLASSES:
-        return code.upper()
-    told = [problem("--class", code, f"must be one of {', '.join(CLASSES)}")]
-    raise Malformed("there is no such class", problems=told)
-
-
-def _say_decision(session: Session, tin: str, made: LocalDecision) -> None:
-    if session.as_json:
-        say_json(made)
-        return
-    told = f"told: {join(made['told'])}" if made["told"] else "the terms do not ask for telling the issuer"
-    entries = join(made["ledger_entries"])
-    say(f"{tin}: {made['decision']} here, ledger entry {entries}, own decision; {told}.")
 
 
 def _is_open(each: Report) -> bool:

@@ -19,6 +19,7 @@ from clients.cli import (
     operators,
     peers,
     proofs,
+    suspensions,
     watching,
 )
 from clients.cli.output import EXIT_CODES, say_refusal
@@ -59,6 +60,7 @@ cli.add_typer(agreements.cli, name="mra")
 cli.add_typer(contracts.cli, name="contract")
 cli.add_typer(operators.cli, name="operator")
 cli.add_typer(erasures.cli, name="erasure")
+cli.add_typer(suspensions.cli, name="suspension")
 cli.add_typer(irregularities.cli, name="irregularity")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
 cli.command(

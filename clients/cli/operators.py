@@ -142,7 +142,7 @@ def own_tin(session: Session, identifier: str) -> str:
 
 
 def told_tin(session: Session, identifier: str) -> str:
-    """The TIN of the one operator of a partner's with this identifier; refused when there is none or several."""
+    """The TIN of the one operator of a partner's with this identifier; refused for none or several."""
     told = [each for each in session.node.find(identifier) if each["source"] == "mirror"]
     if told:
         return _one_tin(identifier, told)

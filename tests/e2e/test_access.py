@@ -550,6 +550,10 @@ def good_bodies(partner: Partner) -> dict[str, dict[str, Any]]:
         "POST /v1/operators/{tin}/consent": {"given": True, "scope": ["MRA"], "reason": "x"},
         "POST /v1/operators/{tin}/erase": {"ground": "UNLAWFUL", "reference": "x"},
         "POST /v1/operators/{tin}/hold": {"reason": "x"},
+        "POST /v1/operators/{tin}/suspend-here": {"class": "CARGO", "reason": "x", "agreement": "x"},
+        "POST /v1/operators/{tin}/resume-here": {"reason": "x", "agreement": "x"},
+        "POST /v1/operators/{tin}/irregularities": {"class": "CARGO", "text": "x", "agreement": "x"},
+        "POST /v1/reports/{report}/acknowledge": {"text": "x"},
         "POST /v1/agreements": {"title": "T", "countries": ["BR", "UY"], "terms": {}, "contract": "x"},
         "POST /v1/agreements/compare": {
             "old": {"terms": terms.terms(), "contract": rules.text()},

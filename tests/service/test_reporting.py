@@ -461,6 +461,14 @@ def test_a_request_to_erase_whose_body_came_late_is_carried_out(known: World) ->
     sound(known)
 
 
+def test_who_has_erased_what_was_asked_is_busy_no_more(known: World) -> None:
+    """Or its files would never be made free of it, and its writer would run without a pause."""
+    known.exchange()
+    known.br.settle(ERASE)
+    known.exchange()
+    assert [node.keeper.is_busy for node in known.nodes] == [False, False]
+
+
 # fsck
 
 

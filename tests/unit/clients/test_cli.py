@@ -274,6 +274,51 @@ def test_an_operator_is_erased_where_it_was_told(aeo: Aeo, pair: Pair, tmp_path:
     assert (told["partner"], told["answer"]) == ("UY", "ERASED")
 
 
+def test_a_partners_operator_is_suspended_here_and_an_irregularity_told_and_answered(
+    aeo: Aeo, pair: Pair, tmp_path: Path
+) -> None:
+    br, uy = pair.both()
+    tin = admitted(aeo, tmp_path, br, 920_003)
+    shows(aeo, uy, tin, "YES, under")
+    wanted = ("suspension", "impose", tin, "--class", "security", "--reason", "case 4711")
+    assert "no partner has told of" in aeo(*wanted, at=br).err
+    assert "must be one of CARGO" in aeo(*wanted[:3], "--class", "GOSSIP", "--reason", "x", at=uy).err
+    done = aeo(*wanted, at=uy)
+    assert (done.code, "SUSPENDED here, own ledger entry " in done.out, "told: BR" in done.out) == (
+        0,
+        True,
+        True,
+    )
+    assert "suspended here since" in shows(aeo, uy, tin, "NO, under")
+    assert "already" in aeo(*wanted, at=uy).err
+    assert "case 4711" in aeo("suspension", "list", at=uy).out
+    shows(aeo, br, tin, "UY has suspended it there")
+    assert aeo("suspension", "lift", tin, "--reason", "closed", at=uy).code == 0
+    shows(aeo, uy, tin, "YES, under")
+    assert "No operator of a partner's" in aeo("suspension", "list", at=uy).out
+    assert aeo("suspension", "list", "--json", at=uy).json == {"suspended": []}
+
+    wanted = ("irregularity", "report", tin, "--class", "CARGO", "--text", "seal 1234 was broken")
+    made = aeo(*wanted, "--json", at=uy).json
+    assert made["partner"] == "BR"
+    assert "reported already" in aeo(*wanted, at=uy).err
+    card = shows(aeo, br, tin, "UY reports CARGO: seal 1234 was broken")
+    number = card.partition("irregularity ")[2].partition(":")[0]
+    assert aeo("irregularity", "list", "--open", at=br).code == 1
+    assert aeo("irregularity", "acknowledge", number, "--text", "seal replaced", at=br).code == 0
+    assert aeo("irregularity", "list", "--open", at=br).code == 0
+    assert (
+        "only the issuer" in aeo("irregularity", "acknowledge", str(made["report"]), "--text", "x", at=uy).err
+    )
+    told = until(
+        lambda: (
+            "seal replaced" in aeo("irregularity", "list", at=uy).out and aeo("irregularity", "list", at=uy)
+        ),
+        what="the acknowledgement",
+    )
+    assert ("to BR" in told.out, told.code) == (True, 0)
+
+
 def test_a_name_with_markup_is_printed_as_it_stands(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
     tin = admitted(aeo, tmp_path, pair.br, 920_002, legal_name="[bold red]Cia[/] Ltda")
     assert "[bold red]Cia[/] Ltda" in aeo("lookup", tin, at=pair.br).out
