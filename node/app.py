@@ -17,6 +17,7 @@ from starlette.responses import Response
 from node import keys, settings
 from node.api import (
     agreements,
+    asof,
     description,
     edge,
     erasures,
@@ -169,6 +170,7 @@ def build(parts: Parts) -> FastAPI:
         operators.router,
         erasures.router,
         reports.router,
+        asof.router,
         system.router,
         agreements.router,
         exchange.peers,

@@ -214,6 +214,27 @@ class ErasureStatus(TypedDict):
     partners: list[ErasureAnswer]
 
 
+class AsOfAnswer(TypedDict):
+    """What held then, by the own record or as told under one agreement; `clocks` None: nothing did yet."""
+
+    source: Literal["own", "mirror"]
+    country: str
+    agreement: str | None
+    status: Status
+    clocks: dict[str, Any] | None
+    fields: Operator | None
+    recognition: Recognition | None
+
+
+class AsOf(TypedDict):
+    """What held at `effective`, as far as the node knew at `known`."""
+
+    tin: str
+    effective: str
+    known: str
+    answers: list[AsOfAnswer]
+
+
 class LocalDecision(TypedDict):
     """An own decision about a partner's operator, under each of `agreements`; `told`: the issuers."""
 

@@ -24,6 +24,7 @@ from clients.sdk.answers import (
     Admitted,
     AgreementAnswer,
     AgreementSummary,
+    AsOf,
     Card,
     Change,
     Comparison,
@@ -218,6 +219,15 @@ class Node:
         """Every version of an operator that the node knows, oldest first; by any identifier."""
         written = identifier.replace("/", "")  # which would end it in a path, and is no part of any number
         answer: History = self._get(_path("operators", written, "history"))
+        return answer
+
+    def as_of(self, tin: str, effective: str = "", known: str = "") -> AsOf:
+        """What held for an operator at one moment, as far as the node knew at another; each now unless given.
+
+        A day (`YYYY-MM-DD`) means its end, a moment is RFC 3339 in UTC with milliseconds.
+        """
+        query = {name: value for name, value in (("effective", effective), ("known", known)) if value}
+        answer: AsOf = self._get(_path("operators", tin, "as-of"), query)
         return answer
 
     def evidence(self, tin: str, at: str = "", agreement: str = "") -> bytes:

@@ -48,6 +48,7 @@ PERMISSIONS = {
     "GET /v1/log": "look-up",
     "GET /v1/operators": "look-up",
     "GET /v1/operators/{tin}": "look-up",
+    "GET /v1/operators/{tin}/as-of": "look-up",
     "GET /v1/operators/{tin}/evidence": "look-up",
     "GET /v1/operators/{tin}/history": "look-up",
     "GET /v1/peers": "look-up",

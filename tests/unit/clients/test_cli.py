@@ -278,7 +278,7 @@ def test_a_partners_operator_is_suspended_here_and_an_irregularity_told_and_answ
     aeo: Aeo, pair: Pair, tmp_path: Path
 ) -> None:
     br, uy = pair.both()
-    tin = admitted(aeo, tmp_path, br, 920_003)
+    tin = admitted(aeo, tmp_path, br, 920_013)
     shows(aeo, uy, tin, "YES, under")
     wanted = ("suspension", "impose", tin, "--class", "security", "--reason", "case 4711")
     assert "no partner has told of" in aeo(*wanted, at=br).err
@@ -317,6 +317,28 @@ def test_a_partners_operator_is_suspended_here_and_an_irregularity_told_and_answ
         what="the acknowledgement",
     )
     assert ("to BR" in told.out, told.code) == (True, 0)
+
+
+def test_a_lookup_as_of_a_day_shows_both_clocks(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    br, uy = pair.both()
+    tin = admitted(aeo, tmp_path, br, 920_014)
+    shows(aeo, uy, tin, "YES, under")
+    back = "2026-01-15T00:00:00.000Z"
+    assert aeo("operator", "status", tin, "SUSPENDED", "--effective-at", back, at=br).code == 0
+    shows(aeo, uy, tin, "the status is SUSPENDED")
+    for node in pair.both():
+        assert "ACTIVE since" in aeo("lookup", tin, "--effective", "2026-01-14", at=node).out
+        card = aeo("lookup", tin, "--effective", "2026-01-15", at=node).out
+        assert "SUSPENDED since 2026-01-15" in card
+        assert f"in effect     {back}" in card
+    [told] = aeo("lookup", tin, "--effective", "2026-01-15", "--json", at=uy).json["results"][tin]
+    clocks = told["answers"][0]["clocks"]
+    assert clocks["effective_at"] == back < clocks["recorded_at"] <= clocks["told_at"]
+    before = aeo("lookup", tin, "--known", "2026-01-20", at=uy)
+    assert (before.code, "nothing was known here" in before.err) == (2, True)
+    assert "must not be in the future" in aeo("lookup", tin, "--effective", "2999-01-01", at=uy).err
+    assert aeo("lookup", "--name", "x", "--known", "2026-01-20", at=uy).code == 2
+    assert aeo("lookup", "BR00000000000000", "--known", "2026-01-20", at=uy).code == 4
 
 
 def test_a_name_with_markup_is_printed_as_it_stands(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
