@@ -19,6 +19,7 @@ from node import keys, settings
 from node.api import access as access_routes
 from node.api import (
     agreements,
+    asof,
     description,
     edge,
     erasures,
@@ -27,6 +28,7 @@ from node.api import (
     operators,
     problems,
     receipts,
+    reports,
     system,
     witness,
 )
@@ -178,7 +180,15 @@ def build(parts: Parts) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_wrong_form)
     app.add_exception_handler(HTTPException, _on_http)
     operators.add_busiest(app)
-    routers = (operators.router, erasures.router, system.router, access_routes.router, agreements.router)
+    routers = (
+        operators.router,
+        erasures.router,
+        reports.router,
+        asof.router,
+        system.router,
+        access_routes.router,
+        agreements.router,
+    )
     of_logs = (logs.keys, logs.of_ledger, logs.of_channel, witness.router, receipts.router)
     for router in (*routers, exchange.peers, *of_logs):
         app.include_router(router)

@@ -10,6 +10,7 @@ from clients.cli.clauses import onward
 from clients.cli.output import FINE, NOTHING_FOUND, join, say, say_json, say_pairs
 from clients.cli.session import Session, on_node
 from clients.sdk.answers import (
+    AsOf,
     BindingClauses,
     Freshness,
     OperatorAnswer,
@@ -35,12 +36,24 @@ def lookup(
     ] = None,
     purpose: Purpose = "",
     reference: Reference = "",
+    effective: Annotated[
+        str, typer.Option(help="What held then, a day or a moment; now if absent.", show_default=False)
+    ] = "",
+    known: Annotated[
+        str, typer.Option(help="As far as was known then; now if absent.", show_default=False)
+    ] = "",
 ) -> int:
     """Look operators up by any identifier, or search them by name; exit code 4 when none is found."""
     state(session, purpose, reference)
     asked = name if name is not None else "".join(identifiers or ())
     if bool(identifiers) == (name is not None) or not asked.strip():
         raise Malformed("nothing to look up", do="give identifiers, or --name, but not both")
+    if effective or known:
+        if name is not None:
+            raise Malformed("a search by name is of now", do="give identifiers with --effective and --known")
+        return _look_up_as_of(
+            session, identifiers or [], _scheme(identifiers or [], scheme), effective, known
+        )
     return _search(session, name) if name else _look_up(session, identifiers or [], scheme)
 
 
@@ -57,6 +70,45 @@ def _look_up(session: Session, identifiers: list[str], scheme: str | None) -> in
             for answer in answers:
                 say_card(answer, titles, identifier)
     return FINE if any(results.values()) else NOTHING_FOUND
+
+
+def _look_up_as_of(
+    session: Session, identifiers: list[str], scheme: str | None, effective: str, known: str
+) -> int:
+    """What held then, of each operator that has one of these identifiers, or had when it left our view."""
+    told, is_any = dict[str, list[AsOf]](), False
+    for identifier, answers in session.node.look_up_list(identifiers, scheme).items():
+        tins = dict.fromkeys(answer["tin"] or identifier for answer in answers)
+        told[identifier] = [session.node.as_of(tin, effective, known) for tin in tins]
+        is_any = is_any or bool(tins)
+    if session.as_json:
+        say_json({"results": told})
+        return FINE if is_any else NOTHING_FOUND
+    for identifier, found in told.items():
+        if not found:
+            say(f"{identifier}: {not_known(identifier, scheme)}")
+        for each in found:
+            _say_as_of(each)
+    return FINE if is_any else NOTHING_FOUND
+
+
+def _say_as_of(found: AsOf) -> None:
+    say(f"{found['tin']} on {found['effective']}, as far as was known on {found['known']}")
+    for answer in found["answers"]:
+        fields, clocks = answer["fields"] or {}, answer["clocks"] or {}
+        own = "own record" if answer["source"] == "own" else "as told by it"
+        say_pairs(
+            [
+                ("name", fields.get("legal_name") or ""),
+                ("issuer", f"{answer['country']}, {own}"),
+                ("status", _status(answer["status"])),
+                ("recognition", _recognition(answer["recognition"])),
+                ("in effect", clocks.get("effective_at") or ""),
+                ("recorded", clocks.get("recorded_at") or ""),
+                ("told", clocks.get("told_at") or ""),
+                ("received", clocks.get("received_at") or ""),
+            ]
+        )
 
 
 def _scheme(identifiers: list[str], scheme: str | None) -> str | None:

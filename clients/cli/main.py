@@ -13,12 +13,14 @@ from clients.cli import (
     contracts,
     differences,
     erasures,
+    irregularities,
     local,
     log,
     lookup,
     operators,
     peers,
     proofs,
+    suspensions,
     watching,
 )
 from clients.cli.output import EXIT_CODES, say_refusal
@@ -60,6 +62,8 @@ cli.add_typer(contracts.cli, name="contract")
 cli.add_typer(operators.cli, name="operator")
 cli.add_typer(erasures.cli, name="erasure")
 cli.add_typer(access.cli, name="access")
+cli.add_typer(suspensions.cli, name="suspension")
+cli.add_typer(irregularities.cli, name="irregularity")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
 cli.command(
     "evidence", epilog="Example: aeo evidence BR99000001000101 --at 2026-11-22 -o case.json --home uy"

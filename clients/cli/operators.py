@@ -196,6 +196,18 @@ def own_tin(session: Session, identifier: str) -> str:
     )
 
 
+def told_tin(session: Session, identifier: str) -> str:
+    """The TIN of the one operator of a partner's with this identifier; refused for none or several."""
+    told = [each for each in session.node.find(identifier) if each["source"] == "mirror"]
+    if told:
+        return _one_tin(identifier, told)
+    raise NotFound(
+        "no partner has told of an operator with this identifier",
+        where=identifier,
+        do="find it: `aeo lookup --name NAME`; of an own one use `aeo operator status`",
+    )
+
+
 def _one_tin(identifier: str, found: Sequence[OperatorAnswer]) -> str:
     """The TIN that all of these have; the identifier itself where their records have left our view."""
     names = {each["tin"]: (each["fields"] or {}).get("legal_name", "") for each in found if each["tin"]}

@@ -19,6 +19,7 @@ KINDS: Final = {
     "recorded": "own record, new or changed",
     "disclosure": "partner's record, new or changed",
     "tombstone": "left our view: not recognised",
+    "local": "suspended here, or resumed",
 }
 KIND_WIDTH: Final = max(map(len, KINDS.values()))
 

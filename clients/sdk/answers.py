@@ -238,6 +238,80 @@ class ErasureStatus(TypedDict):
     partners: list[ErasureAnswer]
 
 
+class AsOfAnswer(TypedDict):
+    """What held then, by the own record or as told under one agreement; `clocks` None: nothing did yet."""
+
+    source: Literal["own", "mirror"]
+    country: str
+    agreement: str | None
+    status: Status
+    clocks: dict[str, Any] | None
+    fields: Operator | None
+    recognition: Recognition | None
+
+
+class AsOf(TypedDict):
+    """What held at `effective`, as far as the node knew at `known`."""
+
+    tin: str
+    effective: str
+    known: str
+    answers: list[AsOfAnswer]
+
+
+class LocalDecision(TypedDict):
+    """An own decision about a partner's operator, under each of `agreements`; `told`: the issuers."""
+
+    decision: Literal["SUSPENDED", "RESUMED"]
+    ledger_entries: list[int]
+    agreements: list[str]
+    told: list[str]
+
+
+SuspendedHere = TypedDict(
+    "SuspendedHere",
+    {
+        "tin": str,
+        "country": str,
+        "agreement": str,
+        "since": str,
+        "class": str,
+        "reason": str,
+        "by": str,
+        "ledger_seq": int,
+    },
+)
+"""A partner's operator whose treatment is suspended here."""
+
+Report = TypedDict(
+    "Report",
+    {
+        "report": int,
+        "direction": Literal["received", "sent"],
+        "partner": str,
+        "agreement": str,
+        "tin": str,
+        "kind": Literal["IRREGULARITY", "SUSPENDED", "RESUMED"],
+        "class": str,
+        "text": str,
+        "told_at": str,
+        "by": str | None,
+        "acknowledged_at": str | None,
+        "acknowledgement": str | None,
+        "acknowledged_by": str | None,
+    },
+)
+"""What was reported about one operator, to us or by us, and the acknowledgement."""
+
+
+class Reported(TypedDict):
+    """A report that was sent, or acknowledged."""
+
+    report: int
+    partner: str
+    agreement: str
+
+
 class Change(TypedDict):
     """One event of the change feed; `change` is the place to resume after. The last four are of notices."""
 

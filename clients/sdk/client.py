@@ -26,6 +26,7 @@ from clients.sdk.answers import (
     Admitted,
     AgreementAnswer,
     AgreementSummary,
+    AsOf,
     Card,
     Change,
     Comparison,
@@ -40,11 +41,15 @@ from clients.sdk.answers import (
     ImportOutcome,
     Incident,
     IncidentEvidence,
+    LocalDecision,
     Operator,
     OperatorAnswer,
     OwnLogKeys,
     Peer,
+    Report,
+    Reported,
     Search,
+    SuspendedHere,
 )
 from node.errors import Busy, Malformed, Problem, Refusal
 
@@ -226,6 +231,15 @@ class Node:
         answer: History = self._get(_path("operators", written, "history"), self._stated())
         return answer
 
+    def as_of(self, tin: str, effective: str = "", known: str = "") -> AsOf:
+        """What held for an operator at one moment, as far as the node knew at another; each now unless given.
+
+        A day (`YYYY-MM-DD`) means its end, a moment is RFC 3339 in UTC with milliseconds.
+        """
+        query = {name: value for name, value in (("effective", effective), ("known", known)) if value}
+        answer: AsOf = self._get(_path("operators", tin, "as-of"), query)
+        return answer
+
     def evidence(self, tin: str, at: str = "", agreement: str = "") -> bytes:
         """What a partner had told the node about an operator at a moment, as a file that anyone can check.
 
@@ -400,6 +414,46 @@ class Node:
     def disclosures(self, tin: str) -> list[DisclosureMade]:
         """What partners were told about an own operator, oldest first."""
         answer: list[DisclosureMade] = self._get(_path("operators", tin, "disclosures"), part="disclosures")
+        return answer
+
+    # Single operators of a partner.
+
+    def suspend_here(self, tin: str, code: str, reason: str, agreement: str = "") -> LocalDecision:
+        """Stop treating a partner's operator as recognised, by own decision; under one agreement if named."""
+        body = {"class": code, "reason": reason, "agreement": agreement}
+        answer: LocalDecision = self._post(_path("operators", tin, "suspend-here"), body)
+        return answer
+
+    def resume_here(self, tin: str, reason: str, agreement: str = "") -> LocalDecision:
+        """Lift such a decision."""
+        body = {"reason": reason, "agreement": agreement}
+        answer: LocalDecision = self._post(_path("operators", tin, "resume-here"), body)
+        return answer
+
+    def suspended_here(self) -> list[SuspendedHere]:
+        """Every partner's operator whose treatment is suspended here."""
+        answer: list[SuspendedHere] = self._get("/v1/suspended-here", part="suspended")
+        return answer
+
+    def report_irregularity(self, tin: str, code: str, text: str, agreement: str = "") -> Reported:
+        """Tell the issuer of a partner's operator of an irregularity; `agreement` where several cover it."""
+        body = {"class": code, "text": text, "agreement": agreement}
+        answer: Reported = self._post(_path("operators", tin, "irregularities"), body)
+        return answer
+
+    def reports(self) -> Iterator[Report]:
+        """What partners reported of the own operators, and this node of theirs, newest first."""
+        query: dict[str, str] = {}
+        while True:
+            page = self._get("/v1/reports", query)
+            yield from _part(page, "reports", self.url)
+            if page.get("next") is None:
+                return
+            query = {"before": str(page["next"])}
+
+    def acknowledge(self, report: int, text: str) -> Reported:
+        """Answer an irregularity that a partner reported of an own operator."""
+        answer: Reported = self._post(f"/v1/reports/{report}/acknowledge", {"text": text})
         return answer
 
     # Erasing.

@@ -184,7 +184,7 @@ def show_evidence(
     """What a partner had told us about an operator at a moment, as a file that anyone can check offline."""
     at_ms, asked = moment_of(at, node.now_ms()), tin[:64]
     with node.database.read() as connection:
-        told = [key for key in _found(connection, asked, "TIN") if key[0] != LEDGER]
+        told = [key for key in records_of(connection, asked, "TIN") if key[0] != LEDGER]
         detail = {"at": moment.format(at_ms), "agreement": agreement}
         access.record(caller, "evidence", why, [(asked, told, False)], detail)
         return Response(evidence(node, connection, asked, at_ms, agreement), 200, UNKEPT, "application/json")
@@ -201,7 +201,7 @@ def history(tin: str, request: Request, node: Node, caller: Reader, why: For, ac
     tellers, asked = answers.tellers(), tin[:64]
     with node.database.read() as connection:
         tins = _tins_of(connection, asked)
-        told = {key for each in (asked, *tins) for key in _found(connection, each)}
+        told = {key for each in (asked, *tins) for key in records_of(connection, each)}
         access.record(caller, "history", why, [(asked, sorted(told), False)])
         return json(answers.history(connection, tellers, _one_of(tins, asked)))
 
@@ -359,22 +359,23 @@ async def change_consent(
 
 @router.get("/operators/{tin}/consents", response_model=schemas.Consents)
 @read_out
-def list_consents(tin: str, node: Node, _caller: Officer) -> Response:
+def list_consents(tin: str, node: Node, caller: Officer, why: For, access: Recorder) -> Response:
     """Each time that an own operator's consent was recorded: what, when, who said so and in which words."""
+    asked = tin[:64]
     with node.database.read() as connection:
-        return json(
-            {"tin": tin, "consents": consents.register(node, connection, identifiers.plain(tin[:64]))}
-        )
+        access.record(caller, "history", why, [(asked, records_of(connection, asked), False)])
+        return json({"tin": tin, "consents": consents.register(node, connection, identifiers.plain(asked))})
 
 
 @router.get("/operators/{tin}/disclosures", response_model=schemas.Disclosures)
 @read_out
-def list_disclosures(tin: str, node: Node, _caller: Officer) -> Response:
+def list_disclosures(tin: str, node: Node, caller: Officer, why: For, access: Recorder) -> Response:
     """What was disclosed about an own operator, to whom, when, and which fields."""
+    asked = tin[:64]
     with node.database.read() as connection:
-        return json(
-            {"tin": tin, "disclosures": disclosures.report(node, connection, identifiers.plain(tin[:64]))}
-        )
+        access.record(caller, "history", why, [(asked, records_of(connection, asked), False)])
+        told = disclosures.report(node, connection, identifiers.plain(asked))
+        return json({"tin": tin, "disclosures": told})
 
 
 @router.post("/operators/import", response_model=schemas.ImportOutcome)
@@ -424,14 +425,14 @@ def _questions(found: Mapping[str, Sequence[Told]]) -> list[Question]:
     return [(value, _keys(told), False) for value, told in found.items()]
 
 
-def _found(connection: Connection, identifier: str, scheme: str | None = None) -> list[Key]:
+def records_of(connection: Connection, identifier: str, scheme: str | None = None) -> list[Key]:
     """The records that carry an identifier."""
     hits = records.find(connection, [identifiers.plain(identifier)], scheme)
     return [(log, record_id) for _, _, log, record_id in hits]
 
 
 def _own(connection: Connection, tin: str) -> list[Key]:
-    return [key for key in _found(connection, tin, "TIN") if key[0] == LEDGER]
+    return [key for key in records_of(connection, tin, "TIN") if key[0] == LEDGER]
 
 
 def _tins_of(connection: Connection, identifier: str) -> list[str]:

@@ -23,12 +23,13 @@ from node.exchange import incoming, versions
 from node.exchange.card import Card, ledger_origin
 from node.ledger import moment
 from node.records import credential, identifiers, status
-from node.service import behind
+from node.service import behind, reporting
 from node.service.accusing import UNPROVEN
 from node.service.names import fold
 from node.service.parts import Parts
-from node.store import channels, incidents, logs, records
+from node.store import channels, incidents, logs, records, reports
 from node.store.channels import Mirrored, StoredChannel
+from node.store.reports import Decided
 from node.store.tables import LEDGER
 
 SEARCH_LIMIT = 5_000
@@ -43,6 +44,8 @@ UNDECIDED = '{"answer": "withhold", "reason": "not decided yet"}'
 Json = dict[str, Any]
 Told = tuple[bool, int, str, orjson.Fragment]
 """(whether others come first, log, record, the answer)."""
+ALERTS_LIMIT = 20
+"""Of what partners report of one own operator, the newest that an answer has."""
 Reading = tuple[str, orjson.Fragment, bool]
 """(the status as it must be read today, whether recognition applies and why not, whether not)."""
 ALONE: Sequence[orjson.Fragment] = ()
@@ -67,6 +70,8 @@ class Reach:
     terms: Json
     disowned_from: int | None
     """From which entry on the issuer's successor disowns its ledger."""
+    suspended: Mapping[str, Decided]
+    """By record: whose treatment is suspended by our own decision."""
 
     def is_disowned(self, row: Mirrored) -> bool:
         """Whether a record rests on an entry that its administration stands by no more."""
@@ -107,7 +112,12 @@ class Reach:
         if self.unread:
             numbers = ", ".join(map(str, self.unread[:10]))
             found.append(f"an entry that could not be read may be about this operator: incident {numbers}")
-        return found
+        return [*found, *self.decided_here(row)]
+
+    def decided_here(self, row: Mirrored) -> list[str]:
+        """Why the own administration does not treat an operator as recognised, if it has so decided."""
+        decided = self.suspended.get(row.record_id)
+        return [reporting.in_words(decided)] if decided else []
 
 
 class Teller:
@@ -130,7 +140,8 @@ class Teller:
         """
         reach = self.reach
         is_gone, is_disowned = row.fields is None, reach.disowned_from is not None and reach.is_disowned(row)
-        decided_on = is_gone, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt
+        here = row.record_id if row.record_id in reach.suspended else None
+        decided_on = is_gone, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt, here
         found = self._read.get(decided_on)
         if found is None:
             found = self._read[decided_on] = self._reading(row)
@@ -186,7 +197,8 @@ class Teller:
     def _reasons(self, row: Mirrored) -> tuple[str, list[str]]:
         """(the status as it must be read today, every reason why recognition does not apply)."""
         if row.fields is None:
-            return recognition.NOT_SHARED, recognition.unshared(self.reach.state)
+            unshared = recognition.unshared(self.reach.state)
+            return recognition.NOT_SHARED, unshared + self.reach.decided_here(row)
         read = status.as_read(row.status or "", row.valid_to, self._today)
         return read, self.reach.against(row, read, self._now_ms)
 
@@ -210,6 +222,8 @@ class Answers:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._reaches: tuple[tuple[int, str], dict[int, Reach]] | None = None
+        self._is_reported = True
+        """Whether partners report on own operators; looked at with the channels."""
 
     def operator(self, connection: Connection, tellers: Tellers, tin: str) -> orjson.Fragment:
         """The answer about one TIN; `NotFound` when no own or mirrored operator has it."""
@@ -319,6 +333,7 @@ class Answers:
         mark, known = (self._parts.bell.rings, self._parts.today()), self._reaches
         if known is None or known[0] != mark:
             with self._parts.database.read() as connection:
+                self._is_reported = reports.has_own(connection)
                 known = self._reaches = (mark, _reaches(self._parts, connection))
         return known[1]
 
@@ -346,6 +361,7 @@ class Answers:
         origin, today = ledger_origin(self._parts.settings.name), self._parts.today()
         why = behind.told(self._parts, connection)
         alerts = [f"{behind.BEHIND}: {why}"] if why else []
+        told = reporting.alerts(connection, list(opened)) if self._is_reported else {}
         return {
             record_id: {
                 "tin": version.tin,
@@ -362,7 +378,7 @@ class Answers:
                 },
                 "freshness": None,
                 "clauses": None,
-                "alerts": alerts,
+                "alerts": alerts + told.get(record_id, [])[-ALERTS_LIMIT:],
                 "because": None,
                 "others": ALONE,
             }
@@ -429,6 +445,9 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
     standings = parts.standings.current(connection)
     cards = parts.cards(connection)
     found = {}
+    suspended: dict[int, dict[str, Decided]] = {}
+    for (log, record_id), decided in reports.standing(reports.decisions(connection)).items():
+        suspended.setdefault(log, {})[record_id] = decided
     for channel in channels.channels(connection):
         if channel.partner != parts.country:
             continue
@@ -455,6 +474,7 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
             direction_terms(standing.agreement, channel.issuer, channel.partner, ""),
             _disowned_from(peer, cards.values()),
+            suspended.get(channel.log, {}),
         )
     return found
 

@@ -27,6 +27,7 @@ from node.store import channels, erasures, logs, records
 from node.store.database import Row
 from node.store.logs import Head
 from node.store.records import Found, StoredVersion
+from node.store.reports import LOCAL_WORD
 from node.store.tables import LEDGER
 
 
@@ -62,7 +63,7 @@ class LedgerBodies:
                 yield Finding(head.origin, seq, "two bodies are behind it")
             if not isinstance(entry, LedgerEntry):
                 continue
-            if entry.type == "record" and seq in gone and seq not in stored:
+            if seq in gone and seq not in stored and seq not in bodies:
                 continue
             if entry.type == "record":
                 yield from guarded(head.origin, seq, self._version, head, entry, stored.get(seq), about)
@@ -82,6 +83,11 @@ class LedgerBodies:
             self.noted.tellings.append(Telling(origin, entry.seq, key, ("",)))
         if isinstance(body, dict):
             self.noted.recorded.note(entry, body)
+        if entry.seq in self.noted.recorded.decisions:
+            said = self.noted.recorded.decisions[entry.seq]
+            key = (str(said["record_id"]), LOCAL_WORD, moment.format(entry.time))
+            origin = ledger_origin(self.parts.settings.name)
+            self.noted.tellings.append(Telling(origin, entry.seq, key, (str(said["tin"]),)))
 
     def _version(
         self, head: Head, entry: LedgerEntry, kept: tuple[StoredVersion, int, bool] | None, about: "Stored"

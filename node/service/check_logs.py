@@ -59,6 +59,8 @@ class Recorded:
     """The entries that each erasure took, by origin."""
     access: dict[int, tuple[int, str]] = field(default_factory=dict)
     """(size, root) of the access log, as each entry commits to it."""
+    decisions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The own decisions about operators of partners, by ledger entry."""
 
     def note(self, entry: LedgerEntry, body: dict[str, canonical.Json]) -> None:
         """Remember what an entry is about."""
@@ -73,7 +75,10 @@ class Recorded:
             self.access[entry.seq] = int(told["size"]), str(told["root"])
         if entry.type == "member":
             self.cards[str(body["card"])] = entry.seq
-        if entry.type == "agreement":
+        if entry.type == "agreement" and "local" in body:
+            local: Any = body["local"]
+            self.decisions[entry.seq] = local
+        elif entry.type == "agreement":
             instrument = acts.parse(body["instrument"])
             self.acts[instrument.act.id] = (entry.seq, instrument)
             if "document" in body:
@@ -87,6 +92,7 @@ class Recorded:
         self.own_cards.update(later.own_cards)
         self.erasures.update(later.erasures)
         self.access.update(later.access)
+        self.decisions.update(later.decisions)
 
 
 @dataclass(slots=True)

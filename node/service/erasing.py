@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, Malformed, NotFound, Refusal, Unproven
-from node.exchange import key_tree, notices
+from node.exchange import key_tree, notices, reports
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
@@ -35,6 +35,7 @@ from node.service import forgetting
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.store import channels, erasures, incidents, logs, records
+from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
 from node.store.logs import LeafAt
@@ -80,6 +81,7 @@ class Erase:
         forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id)
         erasures.delete_own(batch.connection, current.record_id, entries)
         erasures.doom(batch.connection, [key_tree.name(f"{LEDGER}:{current.record_id}")])
+        entries |= _forget_reports(batch.connection, current.record_id)
         batch.forget_record(self.tin, current.record_id)
         lines = {line.channel.log: line for line in batch.lines()}
         origins = {log: _origin(batch, log) for log in entries}
@@ -98,6 +100,16 @@ class Erase:
             "entries": sum(map(len, entries.values())),
             "partners": [lines[log].channel.partner for log in told],
         }
+
+
+def _forget_reports(connection: Connection, record_id: str) -> dict[int, list[int]]:
+    """Delete what partners reported of an own record; gives the entries that told it, by channel to us."""
+    found = reported.about(connection, LEDGER, [record_id])
+    entries = reported.entries_about(found)
+    for log, seqs in entries.items():
+        reported.delete_received(connection, log, seqs)
+    reported.delete_reports(connection, found)
+    return entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +174,9 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
     said = notices.read(body, asked.seq)
     assert isinstance(said, Erasure), "it was read when it came"
     record_ids = erasures.disclosed_ids(batch.connection, asked.log, said.entries)
-    held = [found for each in record_ids if (found := erasures.hold(batch.connection, asked.log, each))]
+    about = [(asked.log, each) for each in record_ids]
+    about += [(each.about, each.record_id) for each in _reports_in(batch.connection, asked.log, said.entries)]
+    held = [found for each in about if (found := erasures.hold(batch.connection, *each))]
     if not held:
         _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
     elif asked.kept != held[0]["reason"]:
@@ -204,7 +218,12 @@ def _erase_disclosed(
     batch.flush()
     for each in erasures.left_with_nothing(batch.connection, channel.log, seqs, record_ids):
         forgetting.forget(batch.parts, batch.connection, channel.log, each)
-    gone = erasures.delete_disclosed(batch.connection, channel.log, seqs, record_ids)
+    said = reported.notices_among(batch.connection, channel.log, seqs)
+    kept = {seq for seq, body in said.items() if _is_asking(body)}  # what is asked for must stay to be done
+    reported.delete_received(batch.connection, channel.log, sorted(said.keys() - kept))
+    reported.delete_reports(batch.connection, _reports_in(batch.connection, channel.log, seqs))
+    told = [seq for seq in seqs if seq not in said]
+    gone = erasures.delete_disclosed(batch.connection, channel.log, told, record_ids)
     erasures.doom(batch.connection, [key_tree.name(f"{channel.log}:{each}") for each in gone])
     origin = _origin(batch, channel.log)
     body = notices.record_of_erasure(ground, "", {origin: list(seqs)})
@@ -214,6 +233,54 @@ def _erase_disclosed(
         erasures.set_asked(batch.connection, channel.log, asked, entry.seq, None)
     _answer(batch, channel, Erased(origin, asked, entry, salt, body).body(), entry.seq)
     batch.change(LEDGER, "", "", "erased")
+    _erase_own_words(batch, channel, ground, gone)
+
+
+def _reports_in(connection: Connection, log: int, seqs: Sequence[int]) -> list[reported.StoredReport]:
+    """The reports on own records in these entries of a channel to us."""
+    return [each for each in reported.reported_among(connection, log, seqs) if each.about == LEDGER]
+
+
+def _is_asking(body: bytes) -> bool:
+    """Whether a notice is none about a single operator: it names nobody, and may have to be answered yet."""
+    content: Any = canonical.decode(body)
+    return content["notice"] not in reports.SUBJECTS
+
+
+def _erase_own_words(batch: Batch, channel: StoredChannel, ground: str, record_ids: Sequence[str]) -> None:
+    """Erase what this node itself said and decided of a partner's records of which nothing is left.
+
+    An erasure of its own in the ledger: the partner learns of what it was told, and of nothing else.
+    """
+    connection = batch.connection
+    sent = [each for part in _parts(record_ids) for each in reported.about(connection, channel.log, part)]
+    made = [
+        each for part in _parts(record_ids) for each in reported.decisions_on(connection, channel.log, part)
+    ]
+    if not sent and not made:
+        return
+    batch.flush()
+    entries = reported.entries_about(sent)
+    reported.delete_sent(connection, entries)
+    if answers := sorted(each.answer_seq for each in sent if each.answer_seq is not None):
+        reported.delete_received(connection, channel.log, answers)
+        entries[channel.log] = answers
+    if made:
+        reported.delete_decisions(connection, made)
+        entries[LEDGER] = [each.ledger_seq for each in made]
+    reported.delete_reports(connection, sent)
+    named = {_origin(batch, log): seqs for log, seqs in entries.items()}
+    number = batch.append_body("erasure", notices.record_of_erasure(ground, "", named))
+    erasures.add_erasure(connection, number, batch.time, entries)
+    batch.change(LEDGER, "", "", "erased")
+    line = _way_back(batch, channel)
+    if line is not None and (seqs := entries.get(line.channel.log)):
+        notice = Erasure(ground, tuple(seqs)).body()
+        erasures.add_told(connection, line.channel.log, batch.notice(line, notice), number)
+
+
+def _parts(record_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [record_ids[at : at + erasures.AT_ONCE] for at in range(0, len(record_ids), erasures.AT_ONCE)]
 
 
 def _answer(batch: Batch, channel: StoredChannel, body: bytes, ledger_seq: int | None) -> None:

@@ -74,7 +74,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     head = logs.head(connection, found.channel.log)
     assert head is not None, "a channel is stored together with its log"
     ledger = _ledger(parts, connection, found.issuer)
-    channel, (proven_at, heartbeat) = _channel(connection, head), _heartbeat(connection, head, at_ms)
+    channel, (proven_at, beat) = _channel(connection, head), heartbeat(connection, head, at_ms)
     rows = [
         row
         for row in channels.mirror_history(connection, head.log, found.record_id)
@@ -95,8 +95,8 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "acts": [told for _, told in acts],
         "ledger": ledger.note,
         "channel": channel.note,
-        "heartbeat": heartbeat,
-        "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(stated(heartbeat).size)],
+        "heartbeat": beat,
+        "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(stated(beat).size)],
         "told": _told(parts, connection, head, channel, ledger, rows),
         "answer": _answer(parts, found, [act for act, _ in acts], rows[-1], at_ms, age_s),
     }
@@ -114,7 +114,7 @@ def _later_keys(parts: Parts, connection: Connection, found: Found) -> dict[str,
     return later
 
 
-def moment_of(at: str, now_ms: int) -> int:
+def moment_of(at: str, now_ms: int, name: str = "at") -> int:
     """A moment as people write it, in milliseconds: a day means its end, or now if it has not ended.
 
     `Malformed` for what has not begun yet.
@@ -125,7 +125,7 @@ def moment_of(at: str, now_ms: int) -> int:
     begun_ms = moment.parse(f"{moment.parse_date(at)}T00:00:00.000Z" if is_day else at)
     if begun_ms > now_ms:
         rule = f"must not be in the future; it is {moment.format(now_ms)} (UTC)"
-        raise Malformed("nothing can be said of a moment to come", problems=[problem("at", at, rule)])
+        raise Malformed("nothing can be said of a moment to come", problems=[problem(name, at, rule)])
     return min(begun_ms + DAY_MS - 1, now_ms) if is_day else begun_ms
 
 
@@ -185,7 +185,7 @@ def _copy(connection: Connection, head: Head, note: str) -> Copy:
     return Copy(note, signed, Tree(logs.tile_reader(connection, head.log), signed.size))
 
 
-def _heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str]:
+def heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str]:
     """(time, note) of the newest checkpoint that our copy was whole under at a moment."""
     if moment.parse(head.time) <= at_ms and head.is_whole:
         return head.time, head.checkpoint
@@ -201,18 +201,27 @@ def _acts(
     connection: Connection, found: Found, ledger: Copy, at_ms: int
 ) -> list[tuple[HeldAct, dict[str, Any]]]:
     """The acts that counted at a moment and stood in the issuer's ledger, with the proof that they do."""
-    told, day, channel = [], moment.date_of(at_ms), found.channel
-    for held in found.standing.held:
+    told = []
+    for held, receipt in counted_by(found.standing, found.channel, at_ms):
+        kept = {name: receipt[name] for name in ("entry", "salt", "body")}
+        told.append((held, kept | {"proof": ledger.proof(LedgerEntry.decode(kept["entry"].encode()).seq)}))
+    return told
+
+
+def counted_by(
+    standing: Standing, channel: StoredChannel, at_ms: int
+) -> list[tuple[HeldAct, dict[str, Any]]]:
+    """The acts on a channel's direction that counted at a moment, each with its issuer's receipt."""
+    found, day = [], moment.date_of(at_ms)
+    for held in standing.held:
         text = held.receipts.get(channel.issuer)
         concerns = held.act.act in ACTS and held.act.concerns(channel.issuer, channel.partner)
-        if text is None or not concerns or not found.standing.counts(held, day):
+        if text is None or not concerns or not standing.counts(held, day):
             continue
         receipt: Any = canonical.decode(text.encode())
-        entry = LedgerEntry.decode(receipt["entry"].encode())
-        if entry.time <= at_ms:
-            kept = {name: receipt[name] for name in ("entry", "salt", "body")}
-            told.append((held, kept | {"proof": ledger.proof(entry.seq)}))
-    return told
+        if LedgerEntry.decode(receipt["entry"].encode()).time <= at_ms:
+            found.append((held, receipt))
+    return found
 
 
 def _told(

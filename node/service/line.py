@@ -53,7 +53,8 @@ class Keeper:
         self._open_channels(batch)
         if erasing.is_asked(batch.connection):
             erasing.carry_out_all(batch)
-            self.is_busy = True
+            # All may have been in line before: look again, or this work would never be seen to be over.
+            self._checked, self.is_busy = None, True
             return
         for line in sorted(batch.lines(), key=lambda line: line.channel.log in self._failing):
             self._at = line.channel.log

@@ -25,7 +25,7 @@ from node.exchange.standing import Standing
 from node.ledger import moment, tiles
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
-from node.service import accusing, erasing
+from node.service import accusing, erasing, reporting
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records, witnessed
@@ -278,8 +278,21 @@ def _take_channel(
     _keep_epochs(parts, connection, held, each.keys, each.found.epochs)
     _mirror(connection, held.head.log, each.found.disclosed, each.before, time)
     _settle(connection, peer, held.head.log, each.found, time)
-    erasing.received(parts, connection, peer, held.channel, each.found.disclosed, time)
+    _hear(parts, connection, peer, held.channel, each.found.disclosed, time)
     return held.head.log
+
+
+def _hear(
+    parts: Parts,
+    connection: Connection,
+    peer: Card,
+    channel: StoredChannel,
+    disclosed: Sequence[Disclosed],
+    time: str,
+) -> None:
+    """Note what notices ask, answer and report."""
+    erasing.received(parts, connection, peer, channel, disclosed, time)
+    reporting.received(parts, connection, peer, channel, disclosed, time)
 
 
 def _keep_heartbeat(connection: Connection, log: int, each: Checked) -> None:
@@ -490,6 +503,7 @@ def _take_again(parts: Parts, connection: Connection, peer: Card, again: ReadAga
         for each in late.found.disclosed:
             _take_late(connection, log, each, late.before, list(open_ones.values()), time)
             incidents.close(connection, late.incident, time)
+        _hear(parts, connection, peer, again.held.channel, late.found.disclosed, time)
         for apart in late.found.set_apart:
             row = incidents.row(peer.name, log, apart.seq, "invalid", apart.reason, b"", time)
             incidents.note(connection, row)

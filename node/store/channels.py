@@ -29,6 +29,7 @@ from node.store.tables import (
     Decision,
     Erasure,
     Incident,
+    LocalDecision,
     LogHead,
     Mirror,
     MirrorVersion,
@@ -40,6 +41,7 @@ CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelB
 DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
 INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIdentifier)
 HEAD, VERSION, ERASURE = table(LogHead), table(RecordVersion), table(Erasure)
+LOCAL = table(LocalDecision)
 
 _CHANNELS = Prepared(select(CHANNEL).order_by(CHANNEL.c.log))
 _PAIR = (CHANNEL.c.issuer == bindparam("by"), CHANNEL.c.partner == bindparam("to"))
@@ -466,6 +468,9 @@ _TOLD_OF_OWN = select(func.count()).where(
 _TOLD_OF_ERASURES = select(func.count()).where(
     ERASURE.c.ledger_seq >= bindparam("start"), ERASURE.c.ledger_seq < bindparam("stop")
 )
+_TOLD_OF_DECISIONS = select(func.count()).where(
+    LOCAL.c.ledger_seq >= bindparam("start"), LOCAL.c.ledger_seq < bindparam("stop")
+)
 _TOLD_OF = select(func.count()).where(
     MIRROR_VERSION.c.log == bindparam("of"),
     MIRROR_VERSION.c.seq >= bindparam("start"),
@@ -487,7 +492,9 @@ def feed_mark(connection: Connection, log: int, after: int, start: int, stop: in
     asked = {"of": log, "start": start, "stop": stop}
     count = sum(
         connection.execute(counting, asked).scalar_one()
-        for counting in ((_TOLD_OF_OWN, _TOLD_OF_ERASURES) if log == LEDGER else (_TOLD_OF,))
+        for counting in (
+            (_TOLD_OF_OWN, _TOLD_OF_ERASURES, _TOLD_OF_DECISIONS) if log == LEDGER else (_TOLD_OF,)
+        )
     )
     if not count:
         return after

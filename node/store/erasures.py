@@ -130,7 +130,10 @@ def left_with_nothing(
 def delete_disclosed(
     connection: Connection, log: int, seqs: Sequence[int], record_ids: Sequence[str]
 ) -> list[str]:
-    """Delete what these entries of an incoming channel said; gives those records of which nothing is left."""
+    """Delete what these entries of an incoming channel said, and of these records what nothing is left of.
+
+    Gives the records of which nothing is left.
+    """
     for part in _parts(seqs):
         of_part = _in(MIRROR_VERSION.c.log, log, MIRROR_VERSION.c.seq, part)
         connection.execute(delete(MIRROR_VERSION).where(of_part))

@@ -398,6 +398,52 @@ class Hold(SQLModel, table=True):
     since: str
 
 
+class Report(SQLModel, table=True):
+    """A notice about one operator on the way back of its channel, sent or received, and its acknowledgement.
+
+    `about` and `record_id`: the record, own (log 0) or as told on that incoming channel. `kind`:
+    IRREGULARITY, or SUSPENDED and RESUMED for the partner's own treatment of the operator.
+    """
+
+    __tablename__ = "report"
+    __table_args__ = (
+        UniqueConstraint("log", "seq"),
+        Index("ix_report_about", "about", "record_id"),
+        {"sqlite_autoincrement": True},
+    )
+    report: int | None = Field(default=None, primary_key=True)
+    log: int
+    seq: int
+    about: int
+    record_id: str
+    tin: str
+    kind: str
+    code: str
+    text: str
+    time: str
+    by: str
+    answer_seq: int | None = None
+    answered_at: str | None = None
+    answer: str | None = None
+    answered_by: str | None = None
+
+
+class LocalDecision(SQLModel, table=True):
+    """A decision of this administration to suspend, or resume, its treatment of one told operator."""
+
+    __tablename__ = "local_decision"
+    __table_args__ = (Index("ix_local_decision_about", "log", "record_id"),)
+    ledger_seq: int = Field(primary_key=True)
+    log: int
+    record_id: str
+    tin: str
+    decision: str
+    code: str
+    reason: str
+    by: str
+    time: str
+
+
 class Token(SQLModel, table=True):
     """A bearer token, as the SHA-256 of its secret."""
 

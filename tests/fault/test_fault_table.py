@@ -44,6 +44,7 @@ from node.service.failures import CloseIncident
 from node.service.introduction import Introduce, NoteHeld
 from node.service.merging import Merge
 from node.service.receipts import Receipt, Receipts
+from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
 from node.service.sequencer import Sequencer, Work
 from node.service.signing import Draft, Sign, Withdraw
 from node.service.submissions import Submissions
@@ -529,6 +530,10 @@ REPEATED = (
     Repeated(CarryOut, 1, 0, "carried out: nothing is asked any more"),
     Repeated(HoldRecord, 0, 0, "held: it is already"),
     Repeated(ReleaseRecord, 0, 0, "not-found: it is not held any more"),
+    Repeated(SuspendHere, 1, 0, "conflict: it is suspended already"),
+    Repeated(ResumeHere, 1, 0, "not-found: it is not suspended any more"),
+    Repeated(ReportIrregularity, 0, 0, "conflict: it is reported already"),
+    Repeated(Acknowledge, 0, 0, "conflict: it is acknowledged already"),
 )
 
 
@@ -597,6 +602,7 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
     told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen", CarryOut: "carried out"}
     told |= {Erase: "erased", HoldRecord: "held", ReleaseRecord: "released"}
+    told |= {SuspendHere: "decided", ResumeHere: "decided", ReportIrregularity: "told", Acknowledge: "told"}
     if isinstance(work, AddCheckpoint):
         return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
@@ -644,6 +650,16 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         br.settle(Erase(ONE, "NOT_NEEDED", "case 1", "officer"))
         world.carry(uy)
         return "uy", CarryOut()
+    suspend = SuspendHere(ONE, "SECURITY", "case 1", "chief")
+    if kind is Acknowledge:
+        uy.settle(ReportIrregularity(ONE, "CARGO", "seal broken", "officer"))
+        world.exchange()
+        return "br", Acknowledge(1, "seal replaced", "officer")
+    if kind in (SuspendHere, ReportIrregularity, ResumeHere):
+        if kind is ResumeHere:
+            uy.settle(suspend)
+            return "uy", ResumeHere(ONE, "case 1 closed", "chief")
+        return "uy", suspend if kind is SuspendHere else ReportIrregularity(ONE, "CARGO", "seal", "officer")
     drafted = Draft("BR-UY", ("BR", "UY"), terms.terms("br_uy"), rules.text("mra_v1"))
     changes = {"legal_name": "Outro Nome S/A"}
     made: dict[type[Any], Callable[[], Any]] = {

@@ -221,6 +221,7 @@ def _requests(met: Met, route: str) -> Iterator[tuple[str, str, bytes]]:
         "country": ("BR",),
         "seq": ("0", "3"),
         "incident": ("1",),
+        "report": ("1",),
     }
     names = [name for name in parts if f"{{{name}}}" in path]
     pairs = list(permutations(("AR", "BR", "UY"), 2)) if "{issuer}" in path else [("", "")]

@@ -274,6 +274,73 @@ def test_an_operator_is_erased_where_it_was_told(aeo: Aeo, pair: Pair, tmp_path:
     assert (told["partner"], told["answer"]) == ("UY", "ERASED")
 
 
+def test_a_partners_operator_is_suspended_here_and_an_irregularity_told_and_answered(
+    aeo: Aeo, pair: Pair, tmp_path: Path
+) -> None:
+    br, uy = pair.both()
+    tin = admitted(aeo, tmp_path, br, 920_013)
+    shows(aeo, uy, tin, "YES, under")
+    wanted = ("suspension", "impose", tin, "--class", "security", "--reason", "case 4711")
+    assert "no partner has told of" in aeo(*wanted, at=br).err
+    assert "must be one of CARGO" in aeo(*wanted[:3], "--class", "GOSSIP", "--reason", "x", at=uy).err
+    done = aeo(*wanted, at=uy)
+    assert (done.code, "SUSPENDED here, own ledger entry " in done.out, "told: BR" in done.out) == (
+        0,
+        True,
+        True,
+    )
+    assert "suspended here since" in shows(aeo, uy, tin, "NO, under")
+    assert "already" in aeo(*wanted, at=uy).err
+    assert "case 4711" in aeo("suspension", "list", at=uy).out
+    shows(aeo, br, tin, "UY has suspended it there")
+    assert aeo("suspension", "lift", tin, "--reason", "closed", at=uy).code == 0
+    shows(aeo, uy, tin, "YES, under")
+    assert "No operator of a partner's" in aeo("suspension", "list", at=uy).out
+    assert aeo("suspension", "list", "--json", at=uy).json == {"suspended": []}
+
+    wanted = ("irregularity", "report", tin, "--class", "CARGO", "--text", "seal 1234 was broken")
+    made = aeo(*wanted, "--json", at=uy).json
+    assert made["partner"] == "BR"
+    assert "reported already" in aeo(*wanted, at=uy).err
+    card = shows(aeo, br, tin, "UY reports CARGO: seal 1234 was broken")
+    number = card.partition("irregularity ")[2].partition(":")[0]
+    assert aeo("irregularity", "list", "--open", at=br).code == 1
+    assert aeo("irregularity", "acknowledge", number, "--text", "seal replaced", at=br).code == 0
+    assert aeo("irregularity", "list", "--open", at=br).code == 0
+    assert (
+        "only the issuer" in aeo("irregularity", "acknowledge", str(made["report"]), "--text", "x", at=uy).err
+    )
+    told = until(
+        lambda: (
+            "seal replaced" in aeo("irregularity", "list", at=uy).out and aeo("irregularity", "list", at=uy)
+        ),
+        what="the acknowledgement",
+    )
+    assert ("to BR" in told.out, told.code) == (True, 0)
+
+
+def test_a_lookup_as_of_a_day_shows_both_clocks(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
+    br, uy = pair.both()
+    tin = admitted(aeo, tmp_path, br, 920_014)
+    shows(aeo, uy, tin, "YES, under")
+    back = "2026-01-15T00:00:00.000Z"
+    assert aeo("operator", "status", tin, "SUSPENDED", "--effective-at", back, at=br).code == 0
+    shows(aeo, uy, tin, "the status is SUSPENDED")
+    for node in pair.both():
+        assert "ACTIVE since" in aeo("lookup", tin, "--effective", "2026-01-14", at=node).out
+        card = aeo("lookup", tin, "--effective", "2026-01-15", at=node).out
+        assert "SUSPENDED since 2026-01-15" in card
+        assert f"in effect     {back}" in card
+    [told] = aeo("lookup", tin, "--effective", "2026-01-15", "--json", at=uy).json["results"][tin]
+    clocks = told["answers"][0]["clocks"]
+    assert clocks["effective_at"] == back < clocks["recorded_at"] <= clocks["told_at"]
+    before = aeo("lookup", tin, "--known", "2026-01-20", at=uy)
+    assert (before.code, "nothing was known here" in before.err) == (2, True)
+    assert "must not be in the future" in aeo("lookup", tin, "--effective", "2999-01-01", at=uy).err
+    assert aeo("lookup", "--name", "x", "--known", "2026-01-20", at=uy).code == 2
+    assert aeo("lookup", "BR00000000000000", "--known", "2026-01-20", at=uy).code == 4
+
+
 def test_a_name_with_markup_is_printed_as_it_stands(aeo: Aeo, pair: Pair, tmp_path: Path) -> None:
     tin = admitted(aeo, tmp_path, pair.br, 920_002, legal_name="[bold red]Cia[/] Ltda")
     assert "[bold red]Cia[/] Ltda" in aeo("lookup", tin, at=pair.br).out

@@ -1,0 +1,67 @@
+"""Behind reports on single operators and own decisions: each row says what its notice or entry says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection
+
+from node.errors import Damaged
+from node.exchange import outgoing, reports, sealing
+from node.exchange.card import ledger_origin
+from node.exchange.reports import Irregularity, Treatment
+from node.ledger import canonical
+from node.ledger.entry import ChannelEntry
+from node.service.check_logs import Recorded
+from node.service.findings import Finding, guarded
+from node.service.parts import Parts
+from node.store import channels, logs
+from node.store import reports as store
+from node.store.reports import IRREGULARITY, StoredReport
+from node.store.tables import LEDGER
+
+
+def check_reports(parts: Parts, connection: Connection, recorded: Recorded) -> Iterator[Finding]:
+    """Every own decision is the one that the ledger records, and every report the one that was told."""
+    origin, kept = ledger_origin(parts.settings.name), {}
+    for each in store.decisions(connection):
+        kept[each.ledger_seq] = {
+            "decision": each.decision,
+            "record_id": each.record_id,
+            "tin": each.tin,
+            "class": each.code,
+            "reason": each.reason,
+            "by": each.by,
+        }
+    for seq in sorted(kept.keys() | recorded.decisions.keys()):
+        said = recorded.decisions.get(seq, {})
+        if kept.get(seq) != {name: value for name, value in said.items() if name not in ("channel", "entry")}:
+            yield Finding(origin, seq, "what is kept of an own decision is not what it records")
+    for report in store.all_reports(connection):
+        yield from guarded(f"channel {report.log}", report.seq, _check, parts, connection, report)
+
+
+def _check(parts: Parts, connection: Connection, kept: StoredReport) -> None:
+    said = reports.read(_body(parts, connection, kept))
+    if isinstance(said, Irregularity):
+        told = (IRREGULARITY, said.code, said.text)
+    elif isinstance(said, Treatment):
+        told = (said.decision, said.code, "")
+    else:
+        raise Damaged("a report is kept that was not told")
+    if (kept.kind, kept.code, kept.text) != told:
+        raise Damaged(f"report {kept.report} is not kept as it was told")
+
+
+def _body(parts: Parts, connection: Connection, kept: StoredReport) -> Any:
+    """The notice, as it came or as it was sent."""
+    if kept.about == LEDGER:
+        return canonical.decode(
+            channels.told_behind(connection, kept.log, kept.seq, kept.seq + 1)[kept.seq]["body"]
+        )
+    [encoded] = logs.entries(connection, kept.log, kept.seq, kept.seq + 1)
+    entry, head = ChannelEntry.decode(encoded), logs.head(connection, kept.log)
+    assert head is not None, "a channel is stored together with its log"
+    epoch = channels.epochs(connection, kept.log, [entry.epoch])[entry.epoch]
+    key = sealing.entry_key(outgoing.held_key(parts.keys.store, head.origin, epoch), entry.seq)
+    sealed, _ = channels.sealed_behind(connection, kept.log, kept.seq, kept.seq + 1)[kept.seq]
+    return canonical.decode(sealing.unseal(key, sealed, entry.header()))
