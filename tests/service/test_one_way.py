@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli import agreements
+from clients.cli import agreements, readymade
 from contracts import rules, terms
 from node.errors import Conflict, NotFound
 from node.service.signing import Draft, Sign
@@ -46,7 +46,7 @@ def signed(region: Region) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ready_made_terms_are_drafted_by_their_name_from_any_of_their_parties(name: str) -> None:
-    agreed = agreements._terms(name)
+    agreed = readymade.terms_of(name)
     countries = parties(agreed)
     for own in countries:
         others = [each for each in countries if each != own]
@@ -87,7 +87,9 @@ def test_the_union_tells_and_the_reader_tells_nothing(region: Region) -> None:
     with pytest.raises(NotFound):
         us.look_up("DE7654321")
     with us.parts.database.read() as connection:
-        assert [(each.issuer, each.partner) for each in channels.channels(connection)] == [("EU", "US")]
+        ways = {(each.issuer, each.partner): each.log for each in channels.channels(connection)}
+        assert set(ways) == {("EU", "US"), ("US", "EU")}, "the way back carries notices"
+        assert channels.shared_count(connection, ways["US", "EU"]) == 0
     with pytest.raises(NotFound, match="no direction US-EU"):
         us.settle(Sign(agreed, "start", "US", "EU", mode="operation"))
     assert [node.findings() + node.incidents() for node in (eu, us)] == [[], []]
