@@ -34,7 +34,9 @@ from node.ledger.proof import TlogProof
 from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
-from node.service import mirror, submissions
+from node.service import access_log, access_writing, mirror, submissions
+from node.service import asking as asking_log
+from node.service.access_log import CommitHead
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
@@ -522,6 +524,7 @@ REPEATED = (
     Repeated(RenewPeer, 1, 0, "pinned: it is already"),
     Repeated(NoteHeld, 0, 0, "noted: it is already"),
     Repeated(Freeze, 0, 0, "frozen: it is already"),
+    Repeated(CommitHead, 1, 0, "committed: it is already"),
 )
 
 
@@ -588,7 +591,7 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     if isinstance(work, Merge):
         assert answer == []
     told = {AdmitPeer: "pinned", Draft: "drafted", Sign: "signed", Merge: "merged", KeepRefused: "kept"}
-    told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen"}
+    told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen", CommitHead: "committed"}
     if isinstance(work, AddCheckpoint):
         return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
@@ -628,6 +631,9 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         with pytest.raises(Unproven):
             world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))
         return "uy", CloseIncident(uy.incidents()[0]["incident"])
+    if kind is CommitHead:
+        _asked(br)
+        return "br", CommitHead(is_last=True)
     if kind is AdmitPeer:
         moved = _moved(uy)
         return "br", AdmitPeer(moved.text, moved.fingerprint)
@@ -644,6 +650,18 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         Withdraw: lambda: Withdraw(br.settle(drafted)),
     }
     return "br", made[kind]()
+
+
+def _asked(node: Node) -> None:
+    """Somebody asked this node something."""
+    access_writing.begin(node.parts)
+    with node.parts.database.write() as connection:
+        secrets = access_writing.secrets_of(node.parts, connection)
+        asked = asking_log.Asked(
+            node.parts.now_ms(), "lookup", None, asking_log.Why(), [(ONE, [], False)], {}
+        )
+        made = asking_log.make(asked, secrets, node.parts.entropy)
+        access_log.write_reads(node.parts, connection, secrets, [made])
 
 
 def test_the_page_shows_these_tables() -> None:
