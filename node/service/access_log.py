@@ -162,8 +162,10 @@ class AccessLog:
         assert self._secrets is not None, "it was begun"
         reads, rest = journal.read(segment.path)
         name = segment.path.name
-        asked = (Asked.unseal(self._secrets, each) for each in reads)
-        made = [asking.make(each, self._secrets, self._parts.entropy) for each in asked]
+        made = list[Made]()
+        for each in reads:
+            made.append(asking.make(Asked.unseal(self._secrets, each), self._secrets, self._parts.entropy))
+            time.sleep(0)  # whoever answers meanwhile goes first
         with self._parts.database.write(quietly=True) as connection:
             if behind.told(self._parts, connection):
                 raise Busy("the store was put back", do="see docs/operate/recovery.md")

@@ -34,7 +34,9 @@ from node.ledger.proof import TlogProof
 from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
-from node.service import mirror, submissions
+from node.service import access_log, access_writing, mirror, submissions
+from node.service import asking as asking_log
+from node.service.access_log import CommitHead
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
@@ -534,6 +536,7 @@ REPEATED = (
     Repeated(ResumeHere, 1, 0, "not-found: it is not suspended any more"),
     Repeated(ReportIrregularity, 0, 0, "conflict: it is reported already"),
     Repeated(Acknowledge, 0, 0, "conflict: it is acknowledged already"),
+    Repeated(CommitHead, 1, 0, "committed: it is already"),
 )
 
 
@@ -603,6 +606,7 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen", CarryOut: "carried out"}
     told |= {Erase: "erased", HoldRecord: "held", ReleaseRecord: "released"}
     told |= {SuspendHere: "decided", ResumeHere: "decided", ReportIrregularity: "told", Acknowledge: "told"}
+    told |= {CommitHead: "committed"}
     if isinstance(work, AddCheckpoint):
         return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
@@ -642,6 +646,9 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         with pytest.raises(Unproven):
             world.carry(uy, lambda answer: answer["ledger"].update(checkpoint=uy.ledger().checkpoint))
         return "uy", CloseIncident(uy.incidents()[0]["incident"])
+    if kind is CommitHead:
+        _asked(br)
+        return "br", CommitHead(is_last=True)
     if kind is AdmitPeer:
         moved = _moved(uy)
         return "br", AdmitPeer(moved.text, moved.fingerprint)
@@ -677,6 +684,18 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
         Withdraw: lambda: Withdraw(br.settle(drafted)),
     }
     return "br", made[kind]()
+
+
+def _asked(node: Node) -> None:
+    """Somebody asked this node something."""
+    access_writing.begin(node.parts)
+    with node.parts.database.write() as connection:
+        secrets = access_writing.secrets_of(node.parts, connection)
+        asked = asking_log.Asked(
+            node.parts.now_ms(), "lookup", None, asking_log.Why(), [(ONE, [], False)], {}
+        )
+        made = asking_log.make(asked, secrets, node.parts.entropy)
+        access_log.write_reads(node.parts, connection, secrets, [made])
 
 
 def test_the_page_shows_these_tables() -> None:
