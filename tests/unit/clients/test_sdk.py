@@ -276,6 +276,8 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
         br.change_consent(tin, given=False)
         assert br.consents(tin)[-1]["consent"] != br.consents(tin)[0]["consent"]
         assert br.disclosures(tin) == []
+        assert br.as_of(tin)["tin"] == tin
+        assert br.suspended_here() == list(br.reports()) == []
         assert br.hold(tin, "court order 12") == br.release(tin) == {"records": 1}
         assert br.erase(tin, "NOT_NEEDED", "case 1")["partners"] == []
         assert next(iter(br.erasures()))["partners"] == []
@@ -291,6 +293,10 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.freeze_peer("AR", "no peer of ours"),
             lambda: br.close_incident(1),
             lambda: br.incident(1),
+            lambda: br.suspend_here(tin, "CARGO", "case 1"),
+            lambda: br.resume_here(tin, "case 1"),
+            lambda: br.report_irregularity(tin, "CARGO", "seal broken"),
+            lambda: br.acknowledge(1, "seal replaced"),
             lambda: br.evidence(tin),
         ):
             with pytest.raises(NodeError):
