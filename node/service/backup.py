@@ -29,17 +29,21 @@ from node.exchange.key_tree import KeyTree
 from node.ledger import moment
 from node.ledger.encoding import b64, b64u, unb64
 from node.service.parts import Parts
-from node.store import channels, logs
+from node.store import channels, logs, reports
 from node.store.database import Row, add
 from node.store.tables import (
     LEDGER,
     AccessBody,
     AccessSegment,
     AccessTold,
+    Change,
     ChannelBody,
     Idempotency,
+    LedgerBody,
+    MirrorVersion,
     PeerNonce,
     RecordVersion,
+    Report,
 )
 
 FORMAT: Final = "aeo-backup/v1"
@@ -50,8 +54,11 @@ HEADER_LIMIT_BYTES: Final = 1 << 16
 FRAME_LIMIT_BYTES: Final = 1 << 28
 KEYS_KEPT: Final = 10_000
 ABOUT: Final = "_about"
+"""The records that a row is about, where it does not say so itself."""
 LENGTH_BYTES: Final = 4
 
+Key = tuple[int, str]
+"""A log, and a record: an own one (log 0), or as told on that incoming channel."""
 Told = Callable[[str, int, int], None]
 """Which table is written or read, how many of its rows are, and of how many."""
 
@@ -87,13 +94,13 @@ def write(parts: Parts, out: BinaryIO, told: Told) -> Contents:
         line = orjson.dumps(header)
         out.write(line + b"\n")
         frames, counts = _Frames(common, line), dict[str, int]()
-        sealer = _Sealer(parts, tree, _own_logs(parts, connection))
+        sealer = _Sealer(parts, tree, _Owners(parts, connection))
         for table in _tables():
             name = str(table.name)
             counts[name] = 0
             of = int(connection.execute(select(func.count()).select_from(table)).scalar_one())
             for rows in _read(connection, table):
-                out.write(frames.sealed({"table": name, "rows": [sealer.row(table, row) for row in rows]}))
+                out.write(frames.sealed({"table": name, "rows": [sealer.row(name, row) for row in rows]}))
                 counts[name] += len(rows)
                 told(name, counts[name], of)
         out.write(frames.sealed({"rows": counts}))
@@ -203,11 +210,53 @@ class _Frames:
         return self._next.to_bytes(sealing.NONCE_BYTES, "big")
 
 
-class _Sealer:
-    """Seals each row that is about one record under that record's key."""
+class _Owners:
+    """Which records a row is about, by log and id: not only those that it names itself."""
 
-    def __init__(self, parts: Parts, tree: KeyTree, own: frozenset[int]) -> None:
-        self._entropy, self._own = parts.entropy, own
+    def __init__(self, parts: Parts, connection: Connection) -> None:
+        outgoing = (each.log for each in channels.channels(connection) if each.issuer == parts.country)
+        self._own = frozenset((LEDGER, *outgoing))
+        self._decided = {
+            each.ledger_seq: (each.log, each.record_id) for each in reports.decisions(connection)
+        }
+        self._decided_on = {record_id: log for log, record_id in self._decided.values()}
+        self._notices: dict[tuple[int, int], Key] = {}
+        for each in reports.all_reports(connection):
+            key = (each.about, each.record_id)
+            self._notices[each.log, each.seq] = key
+            if each.answer_seq is not None and each.about != LEDGER:  # ours rests on a version of the record
+                self._notices[each.about, each.answer_seq] = key
+
+    def of(self, table: str, row: Row) -> list[str]:
+        """The owners of the keys that seal a row: own records, or what one channel told of a record."""
+        return [f"{LEDGER if log in self._own else log}:{of}" for log, of in self._about(table, row)]
+
+    def _about(self, table: str, row: Row) -> Sequence[Key]:
+        if ABOUT in row:
+            return list(row[ABOUT])
+        if record_id := row.get("record_id"):
+            return [(self._log_of(table, row), str(record_id))]
+        found: Key | None = None
+        if table == LedgerBody.__tablename__:
+            found = self._decided.get(row["seq"])
+        elif table in (ChannelBody.__tablename__, MirrorVersion.__tablename__):
+            found = self._notices.get((row["log"], row["seq"]))
+        return [found] if found else []
+
+    def _log_of(self, table: str, row: Row) -> int:
+        """Whose record it is that a row names; a report stands in one channel and is about another."""
+        if table == Report.__tablename__:
+            return int(row["about"])
+        if table == Change.__tablename__ and row["kind"] == reports.LOCAL_WORD:
+            return self._decided_on.get(row["record_id"], LEDGER)
+        return int(row.get("log", LEDGER))
+
+
+class _Sealer:
+    """Seals each row that is about records under their keys."""
+
+    def __init__(self, parts: Parts, tree: KeyTree, owners: _Owners) -> None:
+        self._entropy, self._owners = parts.entropy, owners
 
         @lru_cache(KEYS_KEPT)
         def key_of(owner: str) -> tuple[str, bytes]:
@@ -216,18 +265,18 @@ class _Sealer:
 
         self._key_of = key_of
 
-    def row(self, table: Table, row: Row) -> object:
+    def row(self, table: str, row: Row) -> object:
         """The row as it stands in the file."""
-        about: list[tuple[int, str]] = row.pop(ABOUT, [])
-        if row.get("record_id"):
-            about = [(int(row.get("log", LEDGER)), str(row["record_id"]))]
-        plain = {name: b64(value) if isinstance(value, bytes) else value for name, value in row.items()}
-        if not about:
+        keys = [self._key_of(owner) for owner in self._owners.of(table, row)]
+        plain = {
+            name: b64(value) if isinstance(value, bytes) else value
+            for name, value in row.items()
+            if name != ABOUT
+        }
+        if not keys:
             return plain
-        keys = [self._key_of(owner_of(log, record_id, self._own)) for log, record_id in about]
         nonce = self._entropy(sealing.NONCE_BYTES)
-        cipher = _joined([key for _, key in keys])
-        sealed = nonce + cipher.encrypt(nonce, orjson.dumps(plain), table.name.encode())
+        sealed = nonce + _joined([key for _, key in keys]).encrypt(nonce, orjson.dumps(plain), table.encode())
         return [[path for path, _ in keys], b64(sealed)]
 
 
@@ -263,16 +312,6 @@ class _Opener:
         return row | {name: unb64(row[name]) for name in binary if row[name] is not None}
 
 
-def owner_of(log: int, record_id: str, own: frozenset[int]) -> str:
-    """Whose key seals a row about a record: the own record's, or that of what one channel told of it."""
-    return f"{LEDGER if log in own else log}:{record_id}"
-
-
-def _own_logs(parts: Parts, connection: Connection) -> frozenset[int]:
-    outgoing = (each.log for each in channels.channels(connection) if each.issuer == parts.country)
-    return frozenset((LEDGER, *outgoing))
-
-
 def _models() -> list[tuple[type[SQLModel], Table]]:
     left_out = {model.__tablename__ for model in LEFT_OUT}
     found = [
@@ -286,22 +325,28 @@ def _tables() -> list[Table]:
 
 
 def _read(connection: Connection, table: Table) -> Iterator[list[Row]]:
-    """The rows of a table in the order of its key, some at a time, with which records they are `ABOUT`."""
-    found = select(table)
-    if table.name == ChannelBody.__tablename__:
-        version = SQLModel.metadata.tables[str(RecordVersion.__tablename__)]
-        of = version.c.ledger_seq == table.c.ledger_seq
-        found = select(table, version.c.record_id.label(ABOUT)).outerjoin(version, of)
-    ordered = found.order_by(*table.primary_key.columns).execution_options(yield_per=ROWS_AT_ONCE)
+    """The rows of a table in the order of its key, some at a time, with `ABOUT` where other tables know."""
+    ordered = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=ROWS_AT_ONCE)
     for part in connection.execute(ordered).mappings().partitions(ROWS_AT_ONCE):
-        rows = [{str(name): value for name, value in row.items()} for row in part]
+        rows: list[Row] = [{str(name): value for name, value in row.items()} for row in part]
         if table.name == ChannelBody.__tablename__:
-            for row in rows:
-                row[ABOUT] = [(LEDGER, row[ABOUT])] if row[ABOUT] else []
+            behind = _versions_of(connection, rows)
+            rows = [
+                row | ({ABOUT: [(LEDGER, of)]} if (of := behind.get(row["ledger_seq"])) else {})
+                for row in rows
+            ]
         if table.name == AccessBody.__tablename__:
             told = _told_in(connection, rows)
             rows = [row | {ABOUT: told.get(row["seq"], [])} for row in rows]
         yield rows
+
+
+def _versions_of(connection: Connection, rows: Sequence[Row]) -> dict[int, str]:
+    """{ledger entry: record} of the versions that these bodies of a channel rest on."""
+    version = SQLModel.metadata.tables[str(RecordVersion.__tablename__)]
+    seqs = {row["ledger_seq"] for row in rows if row["ledger_seq"] is not None}
+    found = select(version.c.ledger_seq, version.c.record_id).where(version.c.ledger_seq.in_(seqs))
+    return {row.ledger_seq: row.record_id for row in connection.execute(found)}
 
 
 def _told_in(connection: Connection, rows: Sequence[Row]) -> dict[int, list[tuple[int, str]]]:

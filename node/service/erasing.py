@@ -15,6 +15,7 @@ from the moment it was proven, and is done by whoever writes next.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -22,27 +23,25 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.agreements.state import TERMINATED
-from node.errors import Conflict, Malformed, NotFound, Refusal, Unproven
+from node.errors import Conflict, NotFound, Refusal, Unproven
 from node.exchange import key_tree, notices, reports
-from node.exchange.card import Card, channel_origin, ledger_origin
+from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
-from node.exchange.outgoing import Line
 from node.ledger import canonical, moment
 from node.ledger.merkle import leaf_hash
 from node.records import identifiers
 from node.service import forgetting
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
-from node.store import channels, erasures, incidents, logs, records
+from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
+from node.store import channels, erasures, logs, records
 from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
 from node.store.logs import LeafAt
 from node.store.tables import LEDGER
 
-UNFOUNDED = "unfounded"
-"""The kind of an incident: a notice says what is not so."""
 OVER_LIMIT = 2_000
 """Entries whose term is over that go in one transaction."""
 
@@ -84,7 +83,7 @@ class Erase:
         entries |= _forget_reports(batch.connection, current.record_id)
         batch.forget_record(self.tin, current.record_id)
         lines = {line.channel.log: line for line in batch.lines()}
-        origins = {log: _origin(batch, log) for log in entries}
+        origins = {log: origin_of(batch, log) for log in entries}
         body = notices.record_of_erasure(
             self.ground, self.reference, {origins[log]: seqs for log, seqs in entries.items()}
         )
@@ -168,7 +167,7 @@ def is_asked(connection: Connection) -> bool:
 
 
 def _carry_out(batch: Batch, asked: Asked) -> None:
-    channel = _channel(batch.connection, asked.log)
+    channel = channel_of(batch.connection, asked.log)
     row = channels.told_behind(batch.connection, asked.log, asked.seq, asked.seq + 1)[asked.seq]
     body: Any = canonical.decode(row["body"])
     said = notices.read(body, asked.seq)
@@ -181,7 +180,12 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
         _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
     elif asked.kept != held[0]["reason"]:
         reason = str(held[0]["reason"])
-        _answer(batch, channel, Kept(_origin(batch, channel.log), asked.seq, reason).body(), None)
+        _answer(
+            batch,
+            channel,
+            Kept(origin_of(batch, channel.log), asked.seq, reason).body(),
+            None,
+        )
         erasures.set_asked(batch.connection, asked.log, asked.seq, None, reason)
 
 
@@ -225,7 +229,7 @@ def _erase_disclosed(
     told = [seq for seq in seqs if seq not in said]
     gone = erasures.delete_disclosed(batch.connection, channel.log, told, record_ids)
     erasures.doom(batch.connection, [key_tree.name(f"{channel.log}:{each}") for each in gone])
-    origin = _origin(batch, channel.log)
+    origin = origin_of(batch, channel.log)
     body = notices.record_of_erasure(ground, "", {origin: list(seqs)})
     entry, salt = batch.append_opened("erasure", body)
     erasures.add_erasure(batch.connection, entry.seq, batch.time, {channel.log: seqs})
@@ -253,9 +257,15 @@ def _erase_own_words(batch: Batch, channel: StoredChannel, ground: str, record_i
     An erasure of its own in the ledger: the partner learns of what it was told, and of nothing else.
     """
     connection = batch.connection
-    sent = [each for part in _parts(record_ids) for each in reported.about(connection, channel.log, part)]
+    sent = [
+        each
+        for part in erasures.parts_of(record_ids)
+        for each in reported.about(connection, channel.log, part)
+    ]
     made = [
-        each for part in _parts(record_ids) for each in reported.decisions_on(connection, channel.log, part)
+        each
+        for part in erasures.parts_of(record_ids)
+        for each in reported.decisions_on(connection, channel.log, part)
     ]
     if not sent and not made:
         return
@@ -269,53 +279,28 @@ def _erase_own_words(batch: Batch, channel: StoredChannel, ground: str, record_i
         reported.delete_decisions(connection, made)
         entries[LEDGER] = [each.ledger_seq for each in made]
     reported.delete_reports(connection, sent)
-    named = {_origin(batch, log): seqs for log, seqs in entries.items()}
+    named = {origin_of(batch, log): seqs for log, seqs in entries.items()}
     number = batch.append_body("erasure", notices.record_of_erasure(ground, "", named))
     erasures.add_erasure(connection, number, batch.time, entries)
     batch.change(LEDGER, "", "", "erased")
-    line = _way_back(batch, channel)
+    line = line_to(batch, channel.agreement, channel.issuer)
     if line is not None and (seqs := entries.get(line.channel.log)):
         notice = Erasure(ground, tuple(seqs)).body()
         erasures.add_told(connection, line.channel.log, batch.notice(line, notice), number)
 
 
-def _parts(record_ids: Sequence[str]) -> list[Sequence[str]]:
-    return [record_ids[at : at + erasures.AT_ONCE] for at in range(0, len(record_ids), erasures.AT_ONCE)]
-
-
 def _answer(batch: Batch, channel: StoredChannel, body: bytes, ledger_seq: int | None) -> None:
     """Tell the issuer of a channel, on the way back; nobody hears it of a node that is gone."""
-    line = _way_back(batch, channel)
+    line = line_to(batch, channel.agreement, channel.issuer)
     if line is not None:
         batch.notice(line, body, ledger_seq)
-
-
-def _way_back(batch: Batch, channel: StoredChannel) -> Line | None:
-    pair = (channel.agreement, channel.issuer)
-    return next(
-        (each for each in batch.lines() if (each.channel.agreement, each.channel.partner) == pair), None
-    )
-
-
-def _channel(connection: Connection, log: int) -> StoredChannel:
-    return next(each for each in channels.channels(connection) if each.log == log)
-
-
-def _origin(batch: Batch, log: int) -> str:
-    """The origin of the own ledger or of a channel."""
-    if log == LEDGER:
-        return ledger_origin(batch.parts.settings.name)
-    channel = _channel(batch.connection, log)
-    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
-    return channel_origin(standing.agreement.party(channel.issuer).name, channel.agreement, channel.partner)
 
 
 def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
     """(log, record) of everything here that has a TIN."""
     number = identifiers.plain(tin)
-    hits = (
-        records.find(connection, [number], "TIN") if "\0" not in number else []
-    )  # PostgreSQL takes none such
+    is_text = "\0" not in number  # PostgreSQL takes none such
+    hits = records.find(connection, [number], "TIN") if is_text else []
     if not hits:
         raise NotFound("nothing is recorded here of this TIN, and nothing was disclosed to us", where=tin)
     return [(log, record_id) for *_, log, record_id in hits]
@@ -334,11 +319,8 @@ def received(
 ) -> None:
     """Note what the notices of a channel ask or answer; what one says that is not so becomes an incident."""
     leaf_at: LeafAt | None = None
-    for each in disclosed:
-        if each.kind != "notice":
-            continue
-        try:
-            body: Any = canonical.decode(each.body)
+    for each, body in notices_in(disclosed):
+        with unfounded(connection, peer, channel, each, time):
             said = notices.read(body, each.seq)
             if isinstance(said, Erasure):
                 erasures.add_asked(connection, channel.log, each.seq)
@@ -348,23 +330,14 @@ def received(
                 leaf_at = leaf_at or _leaves_of(connection, peer)
                 _check_recorded(said, peer, leaf_at)
                 _erased(parts, connection, channel, said, time)
-        except (Malformed, Unproven) as refusal:
-            row = incidents.row(
-                peer.name, channel.log, each.seq, UNFOUNDED, refusal.sentence(), each.body, time
-            )
-            incidents.note(connection, row)
 
 
 def asked_for(disclosed: Sequence[Disclosed]) -> set[int]:
     """The entries that the notices among these ask to erase; those out of form ask for nothing."""
     found = set[int]()
-    for each in disclosed:
-        if each.kind == "notice":
-            try:
-                body: Any = canonical.decode(each.body)
-                said = notices.read(body, each.seq)
-            except Refusal:
-                continue
+    for each, body in notices_in(disclosed):
+        with suppress(Refusal):
+            said = notices.read(body, each.seq)
             found |= set(said.entries) if isinstance(said, Erasure) else set()
     return found
 
@@ -388,7 +361,7 @@ def _check_recorded(said: Erased, peer: Card, leaf_at: LeafAt) -> None:
 
 
 def _erased(parts: Parts, connection: Connection, channel: StoredChannel, said: Erased, time: str) -> None:
-    log = _own_way(parts, connection, channel, said.channel)
+    log = own_way(parts, connection, channel, said.channel)
     if said.notice is None:
         return  # its term was over; the notice itself says so
     told = _told(connection, log, said.notice)
@@ -400,18 +373,10 @@ def _erased(parts: Parts, connection: Connection, channel: StoredChannel, said: 
 
 
 def _kept(parts: Parts, connection: Connection, channel: StoredChannel, said: Kept, time: str) -> None:
-    log = _own_way(parts, connection, channel, said.channel)
+    log = own_way(parts, connection, channel, said.channel)
     if _told(connection, log, said.notice).answer == ERASED_ANSWER:
         raise Unproven("a partner keeps what it said it has erased", where=f"notice {said.notice}")
     erasures.answer(connection, log, said.notice, KEPT_ANSWER, time, None, said.reason)
-
-
-def _own_way(parts: Parts, connection: Connection, channel: StoredChannel, origin: str) -> int:
-    """The own channel to the partner that answers, under the same agreement; `Unproven` for any other."""
-    own = channels.channel(connection, channel.agreement, parts.country, channel.issuer)
-    if own is None or origin != channel_origin(parts.settings.name, own.agreement, own.partner):
-        raise Unproven("an answer is about a channel that is not between us", where=origin)
-    return own.log
 
 
 def _told(connection: Connection, log: int, seq: int) -> erasures.Told:

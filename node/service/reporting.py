@@ -19,9 +19,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.agreements.state import TERMINATED
-from node.errors import Conflict, NotFound, Refusal, Unproven, problem
+from node.errors import Conflict, NotFound, Unproven, problem
 from node.exchange import reports
-from node.exchange.card import Card, channel_origin
+from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
 from node.exchange.outgoing import Line
 from node.exchange.reports import RESUMED, SUSPENDED, Acknowledged, Irregularity, Report, Treatment
@@ -31,13 +31,12 @@ from node.ledger.entry import ChannelEntry
 from node.records import identifiers
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
-from node.store import channels, erasures, incidents, logs, records
+from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
+from node.store import channels, erasures, logs, records
 from node.store import reports as store
 from node.store.channels import StoredChannel
 from node.store.reports import IRREGULARITY, StoredReport
 from node.store.tables import LEDGER
-
-UNFOUNDED = "unfounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +163,10 @@ class Acknowledge(SmallWork):
         if found.answered_at is not None:
             why = f"at {found.answered_at}, by {found.answered_by}"
             raise Conflict("this irregularity is acknowledged already", where=str(self.report), why=why)
-        way_back = _channel(batch.connection, found.log)
+        way_back = channel_of(batch.connection, found.log)
         line = _line(batch, way_back.agreement, way_back.issuer)
         [current] = records.newest(batch.connection, [found.record_id])
-        origin = _origin_of(batch, way_back)
+        origin = origin_of(batch, way_back.log)
         body = Acknowledged(origin, found.seq, reports.check_text(self.text)).body()
         # It goes with the record: what rests on a version of it is found by that.
         seq = batch.notice(line, body, current.ledger_seq)
@@ -202,7 +201,7 @@ def _decide(
         row |= {"decision": decision, "code": code, "reason": reason, "by": by, "time": batch.time}
         store.add_decision(batch.connection, row)
         entries.append(seq)
-        line = _line_of(batch, each.channel.agreement, each.channel.issuer)
+        line = line_to(batch, each.channel.agreement, each.channel.issuer)
         if line is not None and each.has("irregularity_notice") and not _is_over(batch, each):
             body = Treatment(each.origin, each.entry, code, decision).body()
             _tell(batch, line, each, body, (decision, code, ""), by)
@@ -240,7 +239,7 @@ def _known(batch: Batch, tin: str, agreement: str) -> list[Known]:
         entry = store.last_disclosure(connection, channel.log, hits[channel.log])
         if entry is not None:
             standing = standings[channel.agreement]
-            origin = _origin_of(batch, channel)
+            origin = origin_of(batch, channel.log)
             found.append(Known(channel, hits[channel.log], number, entry, origin, standing))
     if not found:
         do = "look it up; about own operators use `aeo operator status`"
@@ -264,28 +263,12 @@ def _reportable(batch: Batch, tin: str, agreement: str) -> Known:
     return asked[0]
 
 
-def _line_of(batch: Batch, agreement: str, partner: str) -> Line | None:
-    pair = (agreement, partner)
-    return next(
-        (each for each in batch.lines() if (each.channel.agreement, each.channel.partner) == pair), None
-    )
-
-
 def _line(batch: Batch, agreement: str, partner: str) -> Line:
-    line = _line_of(batch, agreement, partner)
+    line = line_to(batch, agreement, partner)
     if line is None:
         why = "its node was succeeded by another, or this one has no channel to it yet"
         raise Conflict("the partner cannot be told under this agreement", where=partner, why=why)
     return line
-
-
-def _channel(connection: Connection, log: int) -> StoredChannel:
-    return next(each for each in channels.channels(connection) if each.log == log)
-
-
-def _origin_of(batch: Batch, channel: StoredChannel) -> str:
-    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
-    return channel_origin(standing.agreement.party(channel.issuer).name, channel.agreement, channel.partner)
 
 
 # What notices say
@@ -300,27 +283,20 @@ def received(
     time: str,
 ) -> None:
     """Note what the notices of a channel report; what one says that is not so becomes an incident."""
-    for each in disclosed:
-        if each.kind != "notice":
-            continue
-        try:
-            body: Any = canonical.decode(each.body)
+    for each, body in notices_in(disclosed):
+        with unfounded(connection, peer, channel, each, time):
             said = reports.read(body)
             if isinstance(said, Acknowledged):
                 _acknowledged(parts, connection, channel, said, each)
             elif said is not None:
                 _reported(parts, connection, channel, said, each)
-        except Refusal as refusal:
-            why = refusal.sentence()
-            row = incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why, each.body, time)
-            incidents.note(connection, row)
 
 
 def _reported(
     parts: Parts, connection: Connection, way_back: StoredChannel, said: Report, each: Disclosed
 ) -> None:
     assert not isinstance(said, Acknowledged), "that is the other way"
-    log = _own_way(parts, connection, way_back, said.channel)
+    log = own_way(parts, connection, way_back, said.channel)
     terms = parts.standings.current(connection)[way_back.agreement].agreement.terms
     is_treatment = isinstance(said, Treatment)
     if not terms["irregularity_notice"] or (is_treatment and not terms["local_suspension"]):
@@ -343,7 +319,7 @@ def _reported(
 def _acknowledged(
     parts: Parts, connection: Connection, channel: StoredChannel, said: Acknowledged, each: Disclosed
 ) -> None:
-    log = _own_way(parts, connection, channel, said.channel)
+    log = own_way(parts, connection, channel, said.channel)
     found = store.at(connection, log, said.notice)
     if found is None or found.kind != IRREGULARITY:
         if said.notice in erasures.erased(connection, log, said.notice, said.notice + 1):
@@ -352,14 +328,6 @@ def _acknowledged(
     if found.answered_at is not None:
         raise Unproven("an irregularity is acknowledged twice", where=f"entry {said.notice}")
     store.acknowledge(connection, found.report, each.seq, each.time, said.text, "")
-
-
-def _own_way(parts: Parts, connection: Connection, channel: StoredChannel, origin: str) -> int:
-    """The own channel to the partner that tells, under the same agreement; `Unproven` for any other."""
-    own = channels.channel(connection, channel.agreement, parts.country, channel.issuer)
-    if own is None or origin != channel_origin(parts.settings.name, own.agreement, own.partner):
-        raise Unproven("a report is about a channel that is not between us", where=origin)
-    return own.log
 
 
 # What is shown

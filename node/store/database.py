@@ -189,7 +189,10 @@ class Database:
             yield
 
     def scrub(self) -> bool:
-        """Free the files of what was deleted, while all others wait; False when it cannot be done now."""
+        """Free the files of what was deleted; False when that cannot be now. Of a file all others wait."""
+        if self.is_shared:
+            with self._reached():
+                return self._kind.scrub(self._engine)
         with self._writer, self._reached():
             self._may_read.clear()
             try:

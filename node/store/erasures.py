@@ -74,7 +74,7 @@ def own_entries(connection: Connection, record_id: str) -> dict[int, list[int]]:
         connection.execute(select(VERSION.c.ledger_seq).where(VERSION.c.record_id == record_id)).scalars()
     )
     found: dict[int, list[int]] = {LEDGER: sorted(seqs)}
-    for part in _parts(seqs):
+    for part in parts_of(seqs):
         about = select(BODY.c.log, BODY.c.seq).where(BODY.c.ledger_seq.in_(part))
         for row in connection.execute(about):
             found.setdefault(row.log, []).append(row.seq)
@@ -87,7 +87,7 @@ def delete_own(connection: Connection, record_id: str, entries: Mapping[int, Seq
     connection.execute(delete(RECORD).where(RECORD.c.record_id == record_id))
     connection.execute(delete(VERSION).where(VERSION.c.record_id == record_id))
     for log, seqs in entries.items():
-        for part in _parts(seqs) if log != LEDGER else ():
+        for part in parts_of(seqs) if log != LEDGER else ():
             connection.execute(delete(BODY).where(BODY.c.log == log, BODY.c.seq.in_(part)))
     outgoing = select(CHANNEL.c.log)
     for each in (VIEW, DECISION):
@@ -105,7 +105,7 @@ def delete_own(connection: Connection, record_id: str, entries: Mapping[int, Seq
 def disclosed_ids(connection: Connection, log: int, seqs: Sequence[int]) -> list[str]:
     """The records that these entries of an incoming channel are about, as far as they were opened."""
     found = set[str]()
-    for part in _parts(seqs):
+    for part in parts_of(seqs):
         about = select(MIRROR_VERSION.c.record_id).where(
             _in(MIRROR_VERSION.c.log, log, MIRROR_VERSION.c.seq, part)
         )
@@ -120,7 +120,7 @@ def left_with_nothing(
 ) -> list[str]:
     """Those of these records of which nothing is left once these entries of a channel are deleted."""
     gone, going = set(record_ids), set(seqs)
-    for part in _parts(record_ids):
+    for part in parts_of(record_ids):
         of_part = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.in_(part))
         rows = connection.execute(select(MIRROR_VERSION.c.record_id, MIRROR_VERSION.c.seq).where(*of_part))
         gone -= {record_id for record_id, seq in rows if seq not in going}
@@ -134,7 +134,7 @@ def delete_disclosed(
 
     Gives the records of which nothing is left.
     """
-    for part in _parts(seqs):
+    for part in parts_of(seqs):
         of_part = _in(MIRROR_VERSION.c.log, log, MIRROR_VERSION.c.seq, part)
         connection.execute(delete(MIRROR_VERSION).where(of_part))
         _empty_incidents(connection, _in(INCIDENT.c.log, log, INCIDENT.c.seq, part))
@@ -154,7 +154,7 @@ def _still_told(
     """{record: (kind, time) of what is left of it} of those of which something is left."""
     found: dict[str, Counter[tuple[str, str]]] = {}
     columns = (MIRROR_VERSION.c.record_id, MIRROR_VERSION.c.kind, MIRROR_VERSION.c.received_at)
-    for part in _parts(record_ids):
+    for part in parts_of(record_ids):
         of_part = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.in_(part))
         for record_id, kind, time in connection.execute(select(*columns).where(*of_part)):
             found.setdefault(record_id, Counter())[kind, time] += 1
@@ -166,7 +166,7 @@ def _trim_changes(
 ) -> None:
     """Let the change feed tell of these records only what is still there to be told."""
     surplus = list[int]()
-    for part in _parts(record_ids):
+    for part in parts_of(record_ids):
         of_part = (CHANGE.c.log == log, CHANGE.c.record_id.in_(part))
         for row in connection.execute(select(CHANGE).where(*of_part).order_by(CHANGE.c.change.desc())):
             left = told.get(row.record_id, Counter())
@@ -174,7 +174,7 @@ def _trim_changes(
                 left[row.kind, row.time] -= 1
             else:
                 surplus.append(row.change)
-    for numbers in _parts(surplus):
+    for numbers in parts_of(surplus):
         connection.execute(delete(CHANGE).where(CHANGE.c.change.in_(numbers)))
 
 
@@ -239,7 +239,7 @@ def doomed(connection: Connection) -> list[str]:
 
 def are_destroyed(connection: Connection, owners: Sequence[str]) -> None:
     """The keys of backups of these owners are destroyed."""
-    for part in _parts(owners):
+    for part in parts_of(owners):
         connection.execute(delete(DOOMED).where(DOOMED.c.owner.in_(part)))
 
 
@@ -372,7 +372,8 @@ def all_disclosed(connection: Connection, log: int, limit: int) -> list[int]:
 Item = TypeVar("Item")
 
 
-def _parts(items: Sequence[Item]) -> list[Sequence[Item]]:
+def parts_of(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """These, as many at a time as one statement names."""
     return [items[at : at + AT_ONCE] for at in range(0, len(items), AT_ONCE)]
 
 

@@ -13,6 +13,8 @@ from node.exchange import key_tree
 from node.exchange.key_tree import KeyTree
 from node.service import backup, erasing
 from node.service.erasing import Erase
+from node.service.reporting import Acknowledge, ReportIrregularity, SuspendHere
+from node.store import reports
 from node.store.tables import LARGEST
 from tests.service import stores
 from tests.service.world import CNPJS, Node, World, open_node, operator
@@ -88,6 +90,47 @@ def test_what_is_erased_later_cannot_be_read_back(known: World, tmp_path: Path) 
         assert again.look_up(OTHER)["fields"] is not None
         kept = b"".join(file.read_bytes() for file in again.home.rglob("*") if file.is_file())
         assert stores.ON_POSTGRESQL or TIN.encode() not in kept
+
+
+def test_what_was_reported_and_decided_of_it_cannot_be_read_back_either(known: World, tmp_path: Path) -> None:
+    known.uy.settle(SuspendHere(TIN, "SECURITY", "case 4711", "chief"))
+    known.uy.settle(ReportIrregularity(TIN, "CARGO", "seal broken", "officer"))
+    known.exchange()
+    known.br.settle(Acknowledge(_number_of(known.br), "seal replaced", "officer"))
+    known.exchange()
+    before = {node.country: (backup_of(node), rows_of(node)) for node in known.nodes}
+    known.br.settle(ERASE)
+    known.exchange()
+    for node in known.nodes:
+        assert erasing.scrub(node.parts)
+        content, held = before[node.country]
+        again, _ = restored(node, content, tmp_path / "again", known)
+        left = rows_of(again)
+        assert held["report"]
+        assert left["report"] == left["local_decision"] == []
+        assert left["log_entry"] == held["log_entry"], "of the logs nothing is missing"
+        assert not any(TIN in str(row) for rows in left.values() for row in rows)
+        lost = {
+            name: len(held[name]) - len(left[name])
+            for name in ("ledger_body", "channel_body", "mirror_version")
+        }
+        assert lost == LOST[node.country]
+
+
+LOST = {
+    "BR": {"ledger_body": 0, "channel_body": 2, "mirror_version": 2},
+    "UY": {"ledger_body": 1, "channel_body": 2, "mirror_version": 2},
+}
+"""At the issuer the disclosure and the acknowledgement, and two notices that came; at the partner its own
+decision, two notices that went, and disclosure and acknowledgement as they came."""
+
+
+def _number_of(node: Node) -> int:
+    """The number of the irregularity that a node was told of."""
+    with node.parts.database.read() as connection:
+        return next(
+            each.report for each in reports.all_reports(connection) if each.kind == reports.IRREGULARITY
+        )
 
 
 def test_a_backup_made_after_holds_everything_else(known: World, tmp_path: Path) -> None:
