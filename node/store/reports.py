@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, select, update
 
 from node.store.database import Prepared, Row, add, table
+from node.store.erasures import parts_of
 from node.store.tables import (
     LEDGER,
     Change,
@@ -24,8 +25,6 @@ MIRROR_VERSION, VERSION = table(MirrorVersion), table(RecordVersion)
 IRREGULARITY, SUSPENDED, RESUMED = "IRREGULARITY", "SUSPENDED", "RESUMED"
 LOCAL_WORD = "local"
 """The kind of a change that tells of an own decision about a partner's operator."""
-AT_ONCE = 500
-"""Entries named in one statement."""
 
 
 class StoredReport(NamedTuple):
@@ -207,8 +206,8 @@ def delete_decisions(connection: Connection, made: Sequence[Decided]) -> None:
 def notices_among(connection: Connection, log: int, seqs: Sequence[int]) -> dict[int, bytes]:
     """{entry: body} of the notices among entries of an incoming channel."""
     found: dict[int, bytes] = {}
-    for start in range(0, len(seqs), AT_ONCE):
-        of_these = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq.in_(seqs[start : start + AT_ONCE]))
+    for named in parts_of(seqs):
+        of_these = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq.in_(named))
         part = select(MIRROR_VERSION.c.seq, MIRROR_VERSION.c.body)
         part = part.where(*of_these, MIRROR_VERSION.c.record_id.is_(None))
         found |= {row.seq: row.body for row in connection.execute(part)}
@@ -218,7 +217,7 @@ def notices_among(connection: Connection, log: int, seqs: Sequence[int]) -> dict
 def reported_among(connection: Connection, log: int, seqs: Sequence[int]) -> list[StoredReport]:
     """The reports in these entries of a channel."""
     found: list[StoredReport] = []
-    for start in range(0, len(seqs), AT_ONCE):
-        of_these = (REPORT.c.log == log, REPORT.c.seq.in_(seqs[start : start + AT_ONCE]))
+    for named in parts_of(seqs):
+        of_these = (REPORT.c.log == log, REPORT.c.seq.in_(named))
         found += [StoredReport(*row) for row in connection.execute(select(REPORT).where(*of_these))]
     return found
