@@ -169,9 +169,27 @@ def terminate(
     direction: Direction = None,
     effective: Effective = None,
     reason: Reason = "",
+    proposal: Proposal = None,
 ) -> None:
-    """End the agreement, or one direction of it, for good; the terms say how much notice it takes."""
-    _act(session, agreement, "terminate", direction, effective=effective, reason=reason)
+    """End the agreement, or one direction of it, for good; the terms say how much notice it takes.
+
+    The whole of an agreement of more than two ends when all of them have signed that; alone, `leave` it.
+    """
+    _act(session, agreement, "terminate", direction, proposal, effective=effective, reason=reason)
+
+
+@cli.command(
+    "leave",
+    epilog="Example: aeo mra leave Zk3c1d --effective 2027-12-31 --home br",
+    context_settings=_ON_ONE,
+)
+@on_node
+def leave(session: Session, agreement: Id, effective: Effective = None, reason: Reason = "") -> None:
+    """Leave the agreement: ends every direction from and to this administration, for good.
+
+    It goes on between the others. The terms say how much notice it takes, as for `terminate`.
+    """
+    _act(session, agreement, "leave", effective=effective, reason=reason)
 
 
 @cli.command(
@@ -357,7 +375,7 @@ def _title(says: dict[str, Any]) -> str:
     """What is to be done, and with what."""
     if says["act"] == "withdraw":
         return f"withdraw {says['lifts'][0] if says['lifts'] else 'the draft'}"
-    direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else ""
+    direction = "-".join(filter(None, (says["issuer"], says["partner"])))
     return " ".join(filter(None, (says["act"], direction, says["mode"])))
 
 

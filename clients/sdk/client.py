@@ -410,7 +410,7 @@ class Node:
         reason: str = "",
         preconditions_met: Sequence[str] = (),
     ) -> ActAnswer:
-        """Sign an act (sign, start, suspend, resume, terminate) on the agreement whose id begins so."""
+        """Sign an act (start, suspend, leave and so on) on the agreement whose id begins so."""
         body: dict[str, Any] = {
             "act": act,
             "issuer": issuer,

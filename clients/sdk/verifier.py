@@ -606,21 +606,30 @@ def _act(case: Case, given: Json) -> Json:
         need(key and parsed(unb64u(protected)) == wanted, "a signature with the party's key", name)
         es256(key, unb64u(signature), f"{protected}.{payload}".encode(), f"{country} on {act['act']}")
         signed.add(country)
-    bound = {act["issuer"], act["partner"]} if act["issuer"] else set(party)
-    enough = bound & signed if act["act"] in ("suspend", "terminate", "withdraw") else bound <= signed
+    bound = {act["issuer"], act["partner"] or act["issuer"]} if act["issuer"] else set(party)
+    is_end_of_all = act["act"] == "terminate" and not act["issuer"] and len(party) > 2
+    stops = act["act"] in ("suspend", "terminate", "leave") and not is_end_of_all
+    enough = bound & signed if stops else bound <= signed
     need(enough, f"{act['act']} signed by {', '.join(sorted(bound))}", ", ".join(sorted(signed)))
     return act | {"id": b64u(sha256(unb64u(payload)).digest())}
+
+
+def _concerns(act: Json, pair: tuple[str, str]) -> bool:
+    """Whether an act is about this direction, by name, by a party of it that leaves, or with all others."""
+    if act["partner"] is None:
+        return act["issuer"] is None or act["issuer"] in pair
+    return (act["issuer"], act["partner"]) == pair
 
 
 def _state(acts: Sequence[Json], case: Case) -> str:
     """The state that the acts make of the direction on that day: the strongest fact wins."""
     pair = (case.card["country"], case.reader)
     of = [each for each in acts if each["effective"] <= case.day]
-    of = [each for each in of if each["issuer"] is None or (each["issuer"], each["partner"]) == pair]
+    of = [each for each in of if _concerns(each, pair)]
     kinds = {each["act"] for each in of}
     lifted = {one for each in of if each["act"] == "resume" for one in each["lifts"]}
     modes = {each["mode"] for each in of if each["act"] == "start"}
-    if "terminate" in kinds:
+    if kinds & {"terminate", "leave"}:
         return "TERMINATED"
     if "sign" not in kinds:
         return "NEGOTIATING"

@@ -242,7 +242,7 @@ def _ends(standing: Standing, issuer: str, partner: str, today: str) -> str | No
     days = [
         act.effective
         for act in standing.counted(today)
-        if act.act == "terminate" and act.concerns(issuer, partner)
+        if act.act in ("terminate", "leave") and act.concerns(issuer, partner)
     ]
     return min(days, default=None)
 

@@ -71,7 +71,7 @@ class NewAgreement(Request):
 class NewAct(Request):
     """An act to sign: the one a partner proposed in these words, or else a new proposal."""
 
-    act: Literal["sign", "start", "suspend", "resume", "terminate"]
+    act: Literal["sign", "start", "suspend", "resume", "terminate", "leave"]
     issuer: Country | None = None
     partner: Country | None = None
     mode: Literal["pilot", "operation"] | None = None

@@ -100,7 +100,7 @@ class Standing:
             each
             for each in self._naming(held.act)
             if each.entered.get(country, place) < place
-            and state.takes_back(each.act, held.act)
+            and state.takes_back(each.act, held.act, self.agreement)
             and not bound.isdisjoint(each.signed)
         ]
         return (*before, held)
@@ -108,7 +108,9 @@ class Standing:
     def withdrawal_unproven(self, act: Act, country: str) -> bool:
         """Whether a party took an act back and has not proven yet where its ledger has the withdrawal."""
         return any(
-            country in each.signed and country not in each.entered and state.takes_back(each.act, act)
+            country in each.signed
+            and country not in each.entered
+            and state.takes_back(each.act, act, self.agreement)
             for each in self._naming(act)
         )
 
@@ -121,7 +123,7 @@ class Standing:
         """Whether an act has effect here (from its effective date on)."""
         if not self.is_complete(held, today):
             return False
-        if held.act.act in acts.STOPPING:
+        if acts.stops(held.act, self.agreement):
             return True
         return all(
             country in held.entered and not self.was_withdrawn_before(held, country)

@@ -36,7 +36,7 @@ from node.store.database import Row
 from node.store.logs import Head
 
 KIND = "aeo-evidence/v1"
-ACTS = ("sign", "start", "suspend", "resume", "terminate")
+ACTS = ("sign", "start", "suspend", "resume", "terminate", "leave")
 DAY_MS = 86_400_000
 TOLD = ("disclosure", "tombstone")
 

@@ -151,7 +151,7 @@ class Sign(SmallWork):
             "v": 1,
             "agreement": self.agreement,
             "act": self.act,
-            "issuer": self.issuer,
+            "issuer": batch.parts.country if self.act == "leave" else self.issuer,
             "partner": self.partner,
             "mode": self.mode,
             "effective": self.effective
@@ -166,7 +166,9 @@ class Sign(SmallWork):
             raise NotFound(
                 f"the agreement has no direction {self.issuer}-{self.partner}", do=f"it has {named}"
             )
-        issuer, partner = (self.issuer, self.partner) if self.issuer else _any_direction(standing)
+        issuer, partner = (
+            (self.issuer, self.partner) if self.issuer else _any_direction(standing, batch.today)
+        )
         for held in standing.held:
             if held.act == act or (held.act.words == act.words and _is_open(held, standing)):
                 self._refuse_repeated(held, standing, batch.today)
@@ -253,7 +255,7 @@ class Withdraw(SmallWork):
             raise NotFound("there is no such act here", where=self.act, do="see `aeo mra show`")
         named = held[0].act if held else None
         entered = held or [each for each in standing.held if each.act.act == "sign"]
-        if any(standing.counts(each, today) or each.act.act in acts.STOPPING for each in entered):
+        if any(standing.counts(each, today) or acts.stops(each.act, standing.agreement) for each in entered):
             raise Conflict(
                 "what is signed by all it takes cannot be withdrawn",
                 where=self.act or self.agreement,
@@ -330,5 +332,7 @@ def _by(countries: Sequence[str]) -> str:
     return f"by {', '.join(countries)}"
 
 
-def _any_direction(standing: Standing) -> tuple[str, str]:
-    return standing.directions()[0]
+def _any_direction(standing: Standing, today: str) -> tuple[str, str]:
+    """One of ours, that has not ended if there is one."""
+    ours = standing.directions()
+    return next((pair for pair in ours if standing.state(*pair, today) != state.TERMINATED), ours[0])
