@@ -14,8 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from node.agreements import recognition, state
-from node.agreements.document import direction_terms
+from node.agreements import amending, recognition, state
+from node.agreements.act import Act
+from node.agreements.document import Agreement, direction_terms
 from node.errors import Busy, Conflict, Malformed, NotFound, problem
 from node.exchange import incoming, sealing
 from node.exchange.card import Card, cosigner_name, ledger_origin
@@ -39,6 +40,8 @@ KIND = "aeo-evidence/v1"
 ACTS = ("sign", "start", "suspend", "resume", "terminate", "leave")
 DAY_MS = 86_400_000
 TOLD = ("disclosure", "tombstone")
+Recorded = tuple[HeldAct, dict[str, Any]]
+"""An act, and what opens the entry of the issuer's ledger that has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     `NotFound` when nothing had been told by then, `Conflict` when several agreements cover the operator and
     none is named, `Busy` while our copy of the issuer's log is being completed.
     """
-    found = _found(parts, connection, tin, agreement)
+    found = _found(parts, connection, tin, agreement, at_ms)
     head = logs.head(connection, found.channel.log)
     assert head is not None, "a channel is stored together with its log"
     ledger = _ledger(parts, connection, found.issuer)
@@ -82,7 +85,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     ]
     if not rows:
         raise NotFound("nothing had been told about this operator by then", where=moment.format(at_ms))
-    acts = _acts(connection, found, ledger, at_ms)
+    acts, chain = _acts(found.standing, found, ledger, at_ms), _chain(found, ledger, at_ms)
     age_s = (at_ms - moment.parse(proven_at)) // 1000
     content = {
         "kind": KIND,
@@ -90,7 +93,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "at": moment.format(at_ms),
         "reader": parts.country,
         "issuer": found.issuer.text,
-        "later_keys": _later_keys(parts, connection, found),
+        "later_keys": _later_keys(parts, connection, found, found.standing),
         "agreement": found.standing.agreement.to_json(),
         "acts": [told for _, told in acts],
         "ledger": ledger.note,
@@ -98,14 +101,41 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "heartbeat": heartbeat,
         "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(stated(heartbeat).size)],
         "told": _told(parts, connection, head, channel, ledger, rows),
-        "answer": _answer(parts, found, [act for act, _ in acts], rows[-1], at_ms, age_s),
     }
+    counted = [(found.standing.agreement, acts), *((each.agreement, held) for each, held in chain)]
+    content["answer"] = _answer(parts, found, _effective(counted, at_ms), rows[-1], at_ms, age_s)
+    if chain:
+        content["before"] = [
+            {
+                "agreement": each.agreement.to_json(),
+                "later_keys": _later_keys(parts, connection, found, each),
+                "acts": [told for _, told in held],
+            }
+            for each, held in chain
+        ]
     return canonical.encode(content)
 
 
-def _later_keys(parts: Parts, connection: Connection, found: Found) -> dict[str, Any]:
+def _chain(found: Found, ledger: Copy, at_ms: int) -> list[tuple[Standing, list[Recorded]]]:
+    """The agreements that this one replaced, the newest first, each with its acts."""
+    chain, each = [], found.standing
+    while (before := each.before) is not None and (after := before.replaced(moment.date_of(at_ms))):
+        if after[1].agreement.id != each.agreement.id:
+            break
+        each = before
+        chain.append((each, _acts(each, found, ledger, at_ms, is_before=True)))
+    return chain
+
+
+def _effective(counted: Sequence[tuple[Agreement, Sequence[Recorded]]], at_ms: int) -> tuple[Act, ...]:
+    """What the acts in the file, of an agreement and of those before it, add up to."""
+    chain = [(agreement, [held.act for held, _ in acts]) for agreement, acts in counted]
+    return amending.carried(chain, moment.date_of(at_ms))
+
+
+def _later_keys(parts: Parts, connection: Connection, found: Found, standing: Standing) -> dict[str, Any]:
     """The keys of the other parties that followed those which the agreement names, as on their cards."""
-    agreement, cards = found.standing.agreement, parts.cards(connection)
+    agreement, cards = standing.agreement, parts.cards(connection)
     later = {}
     for country, keys in later_keys(agreement, cards).items():
         if keys and country != found.issuer.country:
@@ -129,7 +159,7 @@ def moment_of(at: str, now_ms: int) -> int:
     return min(begun_ms + DAY_MS - 1, now_ms) if is_day else begun_ms
 
 
-def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Found:
+def _found(parts: Parts, connection: Connection, tin: str, agreement: str, at_ms: int) -> Found:
     standings, cards = parts.standings.current(connection), parts.cards(connection)
     to_us = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
     hits = {
@@ -140,6 +170,7 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
     if not hits:
         do = "ask the node of a partner that was told, or look the operator up here"
         raise NotFound("no partner has disclosed an operator with this TIN to us", where=tin, do=do)
+    hits = _newest_of_each(parts, connection, hits, to_us, at_ms)
     if len(hits) > 1:
         told = [
             problem(each, standings[each].agreement.title, "covers this operator")
@@ -151,6 +182,20 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
     channel = to_us[log]
     standing = standings[channel.agreement]
     return Found(channel, record_id, standing, cards[standing.agreement.party(channel.issuer).name])
+
+
+def _newest_of_each(
+    parts: Parts, connection: Connection, hits: dict[int, str], to_us: dict[int, StoredChannel], at_ms: int
+) -> dict[int, str]:
+    """Of agreements that replaced one another, the newest that had told of the operator by a moment."""
+    standings, day = parts.standings.current(connection), parts.today()
+    chosen: dict[str, int] = {}
+    for log in sorted(hits):
+        chain = standings[to_us[log].agreement].latest(day).agreement.id
+        history = channels.mirror_history(connection, log, hits[log])
+        if chain not in chosen or any(moment.parse(row["received_at"]) <= at_ms for row in history):
+            chosen[chain] = log
+    return {log: hits[log] for log in chosen.values()}
 
 
 def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
@@ -198,14 +243,18 @@ def _heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str
 
 
 def _acts(
-    connection: Connection, found: Found, ledger: Copy, at_ms: int
-) -> list[tuple[HeldAct, dict[str, Any]]]:
-    """The acts that counted at a moment and stood in the issuer's ledger, with the proof that they do."""
+    standing: Standing, found: Found, ledger: Copy, at_ms: int, *, is_before: bool = False
+) -> list[Recorded]:
+    """The acts that counted at a moment and stood in the issuer's ledger, with the proof that they do.
+
+    Of an agreement that was replaced, with every leave: it was replaced by those that were still bound.
+    """
     told, day, channel = [], moment.date_of(at_ms), found.channel
-    for held in found.standing.held:
+    for held in standing.held:
         text = held.receipts.get(channel.issuer)
         concerns = held.act.act in ACTS and held.act.concerns(channel.issuer, channel.partner)
-        if text is None or not concerns or not found.standing.counts(held, day):
+        concerns = concerns or (is_before and held.act.act == "leave")
+        if text is None or not concerns or not standing.counts(held, day):
             continue
         receipt: Any = canonical.decode(text.encode())
         entry = LedgerEntry.decode(receipt["entry"].encode())
@@ -240,11 +289,11 @@ def _told(
 
 
 def _answer(
-    parts: Parts, found: Found, acts: Sequence[HeldAct], row: Row, at_ms: int, age_s: int
+    parts: Parts, found: Found, acts: Sequence[Act], row: Row, at_ms: int, age_s: int
 ) -> dict[str, Any]:
     """What followed for the operator at that moment."""
     issuer, day = found.issuer, moment.date_of(at_ms)
-    now = state.fold([held.act for held in acts], issuer.country, parts.country, day)
+    now = state.fold(acts, issuer.country, parts.country, day)
     if row["kind"] == "tombstone":
         read, reasons = recognition.NOT_SHARED, recognition.unshared(now)
     else:

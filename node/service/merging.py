@@ -112,7 +112,9 @@ class Merge(SmallWork):
             if len(refused) >= REFUSALS_LIMIT:
                 return
             with _noting(refused):
-                if not told.acts.keys() | known.keys() >= set(instrument.act.lifts):
+                is_here = told.acts.keys() | known.keys() >= set(instrument.act.lifts)
+                # What a resumption lifts may be an act under the agreement before, which we need not know.
+                if not (is_here or (standing.agreement.supersedes and instrument.act.act == "resume")):
                     raise Unproven("an act takes back or lifts one that is not known here", where=number)
                 is_new = number not in known
                 self._act(batch, standing, number, instrument, known, receipt)

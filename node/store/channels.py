@@ -42,6 +42,7 @@ INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIde
 HEAD, VERSION, ERASURE = table(LogHead), table(RecordVersion), table(Erasure)
 
 _CHANNELS = Prepared(select(CHANNEL).order_by(CHANNEL.c.log))
+_NEWEST = Prepared(select(func.max(CHANNEL.c.log)))
 _PAIR = (CHANNEL.c.issuer == bindparam("by"), CHANNEL.c.partner == bindparam("to"))
 _CHANNEL = Prepared(select(CHANNEL).where(CHANNEL.c.agreement == bindparam("under"), *_PAIR))
 _EPOCHS = select(EPOCH).where(EPOCH.c.log == bindparam("of")).order_by(EPOCH.c.epoch.desc())
@@ -103,6 +104,12 @@ class Mirrored(NamedTuple):
 def channels(connection: Connection) -> list[StoredChannel]:
     """Every channel, outgoing and incoming."""
     return [StoredChannel(*row) for row in _CHANNELS.rows(connection, {})]
+
+
+def newest(connection: Connection) -> int:
+    """The number of the newest channel; 0 when there is none."""
+    [(log,)] = _NEWEST.rows(connection, {})
+    return log or 0
 
 
 def channel(connection: Connection, agreement: str, issuer: str, partner: str) -> StoredChannel | None:
