@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from contracts import rules, terms
 from node.api.agreements import summary
 from node.errors import Conflict
+from node.service.batch import Batch
 from node.service.evidence import evidence
 from node.service.signing import Draft, Sign, Withdraw
 from node.store import channels
@@ -124,45 +126,113 @@ def test_the_old_channels_end_with_a_notice_and_tombstones_for_good(made: tuple[
         assert channel is not None
         record = (channel.log, br.look_up(TINS["BR"])["record_id"])
         assert channels.mirrored(connection, [record])[record].fields is None
-    with br.parts.database.read() as connection:
-        ended = channels.channel(connection, old, "BR", "UY")
-    assert ended is not None
-    assert ended.state == "TERMINATED"
+    assert told_in(br, old) == "TERMINATED"
     region.clock.ms += DAY_MS
     region.exchange()
-    with br.parts.database.read() as connection:
-        again = channels.channel(connection, old, "BR", "UY")
-    assert again is not None
-    assert again.state == "TERMINATED"
+    assert told_in(br, old) == "TERMINATED"
     sound(region)
 
 
 def test_at_no_step_of_it_is_there_a_gap_or_a_doubled_answer(made: tuple[Region, str]) -> None:
+    """Pages hold two entries, and a node decides one record again at a time."""
     region, old = made
+    br, uy = region.nodes["BR"], region.nodes["UY"]
+    busy(region)
     new = amend(region, old)
-    seen = 0
     for country in FOUR:
         region.nodes[country].settle(Sign(new, "sign"))
-        for _ in range(6):
+        for _ in range(8):
             for wire in region.wires:
                 for node in wire.nodes:
                     wire.carry(node)
-                    seen += whole(region)
-            for each in region.nodes.values():
-                each.keep()
-                seen += whole(region)
-    assert seen
-    assert set(states(region.nodes["UY"], old).values()) == {"TERMINATED"}
+                    whole(region)
+            for node in region.nodes.values():
+                step(node)
+                whole(region)
+    region.exchange()
+    assert uy.look_up(TINS["BR"])["recognition"]["agreement"] == new
+    assert told_in(br, old) == "TERMINATED"
     sound(region)
 
 
-def whole(region: Region) -> int:
+def test_who_reads_late_sees_the_new_channel_whole_before_the_old_one_ends(made: tuple[Region, str]) -> None:
+    region, old = made
+    busy(region)
+    new = amend(region, old)
+    all_sign(region, new, "AR", "BR", "PY")
+    br, uy, others = region.nodes["BR"], region.nodes["UY"], ("AR", "BR", "PY")
+    uy.settle(Sign(new, "sign"))
+    for country in others:
+        pull(region, country, "UY")
+    for country in others:
+        pull(region, "UY", country)
+    uy.keep()
+    for country in ("AR", "PY", "UY"):
+        pull(region, "BR", country)
+    br.keep()
+    assert told_in(br, old) == "TERMINATED", "all is done before UY reads any of it"
+    wire = region.wire("BR", "UY")
+    [reader] = [node for node in wire.nodes if node.country == "UY"]
+    pages = 0
+    while wire.carry(reader):
+        of_brazil(uy)
+        pages += 1
+    assert pages > 2
+    region.exchange()
+    of_brazil(uy)
+
+
+def pull(region: Region, reader: str, issuer: str) -> None:
+    """One node takes all that another has."""
+    wire = region.wire(reader, issuer)
+    [node] = [node for node in wire.nodes if node.country == reader]
+    while wire.carry(node):
+        pass
+
+
+def busy(region: Region) -> None:
+    """BR has more operators, and pages hold two entries."""
+    for number in range(2, 6):
+        region.nodes["BR"].admit(of("BR", number))
+    region.exchange()
+    for node in [*region.nodes.values(), *(end for wire in region.wires for end in wire.nodes)]:
+        few = node.parts.settings.model_copy(update={"page_limit": 2})
+        node.parts = replace(node.parts, settings=few)
+
+
+def step(node: Node) -> None:
+    """One step of bringing channels into line, of one record."""
+    if node.keeper.is_due(node.parts):
+        with node.parts.database.write() as connection:
+            batch = Batch(node.parts, connection)
+            node.keeper.step(batch, 1)
+            batch.commit()
+        batch.settle()
+
+
+def whole(region: Region) -> None:
     for country, expected in MEANT.items():
         node = region.nodes[country]
         assert applies(node) == expected
         for each in expected:
             assert node.look_up(TINS[each])["others"] == []
-    return 1
+    of_brazil(region.nodes["UY"])
+
+
+def of_brazil(reader: Node) -> None:
+    """The benefit applies to all operators of BR."""
+    for number in range(1, 6):
+        answer = reader.look_up(str(of("BR", number)["tin"]))
+        assert answer["recognition"]["applies"], answer["recognition"]
+        assert answer["others"] == []
+
+
+def told_in(node: Node, agreed: str) -> str:
+    """In which state UY is told of BR's operators under an agreement."""
+    with node.parts.database.read() as connection:
+        channel = channels.channel(connection, agreed, "BR", "UY")
+    assert channel is not None
+    return channel.state
 
 
 def test_a_partner_that_cannot_hear_of_it_goes_on_under_the_old_one(made: tuple[Region, str]) -> None:
@@ -185,8 +255,10 @@ def test_a_partner_that_cannot_hear_of_it_goes_on_under_the_old_one(made: tuple[
     region.exchange()
     assert uy.look_up(TINS["BR"])["fields"] is None, "what protects reaches the old channel too"
     assert br.findings() == []
+    assert told_in(br, old) == "SUSPENDED"
     region.wires.append(cut)
     region.exchange()
+    assert told_in(br, old) == "TERMINATED"
     assert states(uy, new)["BR-UY"] == "SUSPENDED"
     sound(region)
 
