@@ -1,5 +1,6 @@
 """An agreement of three is replaced by one of four: what operated goes on without a gap, who joins begins."""
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -8,15 +9,17 @@ from typing import Any
 
 import pytest
 
+from clients.sdk import verifier
 from contracts import rules, terms
 from node.api.agreements import summary
 from node.errors import Conflict
+from node.ledger import canonical
 from node.service.batch import Batch
 from node.service.evidence import evidence
 from node.service.signing import Draft, Sign, Withdraw
 from node.store import channels
 from tests.service.region import Region, copied_region, new_region, of
-from tests.service.test_evidence import assert_holds
+from tests.service.test_evidence import assert_holds, changed, every_place, failed, policy
 from tests.service.world import DAY_MS, Json, Node, asking
 
 THREE, FOUR = ("AR", "BR", "UY"), ("AR", "BR", "PY", "UY")
@@ -420,3 +423,30 @@ def test_evidence_names_the_agreement_of_its_moment_and_holds(made: tuple[Region
         assert b'"applies":true' in encoded
         results = assert_holds(wire, encoded)
         assert any(agreement in each.found for each in results)
+
+
+def test_no_value_of_what_was_replaced_can_be_another_or_left_out(made: tuple[Region, str]) -> None:
+    region, old = made
+    all_sign(region, amend(region, old))
+    uy, wire = region.nodes["UY"], region.wire("BR", "UY")
+    with asking(uy) as (connection, _):
+        content = json.loads(evidence(uy.parts, connection, TINS["BR"], region.clock.ms))
+    assert_holds(wire, canonical.encode(content))
+    unseen = []
+    for path in list(every_place(content["before"]))[::11]:
+        damaged = json.loads(json.dumps(content))
+        inner = damaged["before"]
+        for part in path[:-1]:
+            inner = inner[part]
+        inner[path[-1]] = changed(inner[path[-1]])
+        if not failed(verifier.verify(canonical.encode(damaged), policy(wire))):
+            unseen.append(path)
+    assert unseen == []
+    without = {name: each for name, each in content.items() if name != "before"}
+    assert failed(verifier.verify(canonical.encode(without), policy(wire))) == [11], "nothing was taken over"
+    [before] = content["before"]
+    for at in range(len(before["acts"])):
+        fewer = before | {"acts": before["acts"][:at] + before["acts"][at + 1 :]}
+        assert failed(verifier.verify(canonical.encode(content | {"before": [fewer]}), policy(wire)))
+    twice = content | {"before": [before, before]}
+    assert failed(verifier.verify(canonical.encode(twice), policy(wire))) == [5]
