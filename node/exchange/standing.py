@@ -266,13 +266,15 @@ def load_standings(
 
 
 def _related(alone: Mapping[str, Standing]) -> dict[str, Standing]:
-    """Each with all others, so that it knows which it is to replace, and which are to replace it."""
-    related: dict[str, Standing] = {}
+    """Each that is to replace another, or to be replaced, with all others; the rest as they are."""
     heirs: defaultdict[str, list[str]] = defaultdict(list)
     for number, each in alone.items():
-        related[number] = replace(each, _others=related, _heirs=heirs, _acts={})
         if each.agreement.supersedes:
             heirs[each.agreement.supersedes].append(number)
+    related = dict(alone)
+    for number, each in alone.items():
+        if each.agreement.supersedes or number in heirs:
+            related[number] = replace(each, _others=related, _heirs=heirs, _acts={})
     return related
 
 

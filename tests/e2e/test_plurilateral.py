@@ -27,10 +27,10 @@ def between(folder: Path, *countries: str) -> str:
     return str(file)
 
 
-def aeo(node: Node, *arguments: str) -> Any:
+def aeo(node: Node, *arguments: str, code: int = 0) -> Any:
     command = [sys.executable, "-m", "clients.cli.main", *arguments, "--home", str(node.home), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
 
@@ -92,9 +92,14 @@ def test_brazil_leaves_and_paraguay_joins(tmp_path: Path) -> None:
         for node in (ar, uy):
             peer(node, py)
         py.post("/v1/operators/import", {"operators": [of("PY")]})
-        joined = drafted(
-            aeo(uy, "mra", "amend", agreed[:10], "--terms", between(tmp_path, *LATER), "--with", "PY")
+        four = between(tmp_path, *LATER)
+        refused = aeo(uy, "mra", "amend", agreed, "--terms", four, code=2)
+        assert "they name beside the parties: PY" in refused["detail"]
+        without = aeo(
+            uy, "mra", "amend", agreed, "--terms", between(tmp_path, "PY", "UY"), "--with", "PY", code=2
         )
+        assert "not a party of the new one: AR" in without["detail"], "nobody is amended away"
+        joined = drafted(aeo(uy, "mra", "amend", agreed[:10], "--terms", four, "--with", "PY"))
         sign(joined, uy, ar, py)
         for node in (ar, uy):
             until(lambda node=node: states(node, joined).get("AR-UY") == "IN_OPERATION", what="what goes on")
