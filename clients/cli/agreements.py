@@ -56,6 +56,45 @@ def draft(
         say(pasted(f"Drafted {drafted} between {join(countries)}; next: `aeo mra sign {drafted[:10]}`"))
 
 
+@cli.command("amend", epilog="Example: aeo mra amend Zk3c1d --terms four.json --with PY --home br")
+@on_node
+def amend(
+    session: Session,
+    agreement: Id,
+    terms: Annotated[str, typer.Option(help="Ready-made terms by name, or a JSON file.")],
+    newcomers: Annotated[
+        list[str], typer.Option("--with", help="A country that joins; repeat for more.")
+    ] = [],  # noqa: B006
+    contract: Annotated[
+        str, typer.Option(help="A published contract by name, or a file; the old one if absent.")
+    ] = "",
+    title: Annotated[str, typer.Option(help="The old title if absent.", show_default=False)] = "",
+) -> None:
+    """Draft the agreement that is to replace one: other terms, another contract, or a party more.
+
+    Once all have signed it, what was in operation goes on under it, and the old one ends. `aeo mra diff` says
+    before what it changes.
+    """
+    found = session.node.agreement(agreement)
+    agreed, old = terms_of(terms), found["document"]
+    named = {country for direction in agreed.get("directions", ()) for country in direction.split("-")}
+    joining, told = named - set(found["parties"]), {each.upper() for each in newcomers}
+    if joining != told:
+        why = f"they name beside the parties: {join(sorted(joining)) or 'nobody'}"
+        do = "name with --with each country that joins, and no other"
+        raise Malformed("the terms are not between the parties and who joins", where=terms, why=why, do=do)
+    text = contract_of(contract) if contract else str(old["contract"]["text"])
+    drafted = session.node.draft_agreement(
+        title or found["title"], sorted(named), agreed, text, found["agreement"]
+    )
+    if session.as_json:
+        say_json({"agreement": drafted})
+    else:
+        before, after = found["agreement"][:10], drafted[:10]
+        say(pasted(f"Drafted {drafted} between {join(sorted(named))}, to replace {before}"))
+        say(pasted(f"See `aeo mra diff {before} {after}`; then `aeo mra sign {after}`"))
+
+
 @cli.command("list", epilog="Example: aeo mra list --home br")
 @on_node
 def list_agreements(session: Session) -> None:
@@ -169,9 +208,27 @@ def terminate(
     direction: Direction = None,
     effective: Effective = None,
     reason: Reason = "",
+    proposal: Proposal = None,
 ) -> None:
-    """End the agreement, or one direction of it, for good; the terms say how much notice it takes."""
-    _act(session, agreement, "terminate", direction, effective=effective, reason=reason)
+    """End the agreement, or one direction of it, for good; the terms say how much notice it takes.
+
+    The whole of an agreement of more than two ends when all of them have signed that; alone, `leave` it.
+    """
+    _act(session, agreement, "terminate", direction, proposal, effective=effective, reason=reason)
+
+
+@cli.command(
+    "leave",
+    epilog="Example: aeo mra leave Zk3c1d --effective 2027-12-31 --home br",
+    context_settings=_ON_ONE,
+)
+@on_node
+def leave(session: Session, agreement: Id, effective: Effective = None, reason: Reason = "") -> None:
+    """Leave the agreement: ends every direction from and to this administration, for good.
+
+    It goes on between the others. The terms say how much notice it takes, as for `terminate`.
+    """
+    _act(session, agreement, "leave", effective=effective, reason=reason)
 
 
 @cli.command(
@@ -300,6 +357,8 @@ def _say_agreement(found: dict[str, Any]) -> None:
         [
             ("id", found["agreement"]),
             ("waiting for", _waiting(found)),
+            ("replaces", found["supersedes"] or ""),
+            ("replaced by", found["superseded_by"] or ""),
             ("drafted on", found["drafted_on"]),
             ("contract", f"SHA-256 {found['contract']} (read it with --contract)"),
             *(("party", f"{p['country']}  {p['name']}  {p['administration']}") for p in document["parties"]),
@@ -357,7 +416,7 @@ def _title(says: dict[str, Any]) -> str:
     """What is to be done, and with what."""
     if says["act"] == "withdraw":
         return f"withdraw {says['lifts'][0] if says['lifts'] else 'the draft'}"
-    direction = f"{says['issuer']}-{says['partner']}" if says["issuer"] else ""
+    direction = "-".join(filter(None, (says["issuer"], says["partner"])))
     return " ".join(filter(None, (says["act"], direction, says["mode"])))
 
 

@@ -352,7 +352,8 @@ class IncidentEvidence(Incident):
 class AgreementSummary(TypedDict):
     """An agreement in short: parties, the state of each direction, what waits for whose signature.
 
-    `withdrawn_by` names the parties that took the draft back or declined it.
+    `withdrawn_by` names the parties that took the draft back or declined it; `supersedes` and `superseded_by`
+    the agreement that it is to replace, and the one that has replaced it.
     """
 
     agreement: str
@@ -364,6 +365,8 @@ class AgreementSummary(TypedDict):
     waiting: list[dict[str, Any]]
     withdrawn_by: list[str]
     signed: bool
+    supersedes: str | None
+    superseded_by: str | None
 
 
 class AgreementAnswer(AgreementSummary):

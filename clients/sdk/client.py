@@ -497,10 +497,16 @@ class Node:
         return answer
 
     def draft_agreement(
-        self, title: str, countries: Sequence[str], terms: Mapping[str, Any], contract: str
+        self,
+        title: str,
+        countries: Sequence[str],
+        terms: Mapping[str, Any],
+        contract: str,
+        supersedes: str | None = None,
     ) -> str:
-        """Draft an agreement out of terms and the contract's text; gives its id."""
-        body = {"title": title, "countries": list(countries), "terms": dict(terms), "contract": contract}
+        """Draft an agreement out of terms and the contract's text, to replace another; gives its id."""
+        body: dict[str, Any] = {"title": title, "countries": list(countries), "terms": dict(terms)}
+        body |= {"contract": contract, "supersedes": supersedes}
         answer: str = self._post("/v1/agreements", body, part="agreement")
         return answer
 
@@ -527,7 +533,7 @@ class Node:
         reason: str = "",
         preconditions_met: Sequence[str] = (),
     ) -> ActAnswer:
-        """Sign an act (sign, start, suspend, resume, terminate) on the agreement whose id begins so."""
+        """Sign an act (start, suspend, leave and so on) on the agreement whose id begins so."""
         body: dict[str, Any] = {
             "act": act,
             "issuer": issuer,

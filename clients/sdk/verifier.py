@@ -491,7 +491,7 @@ NAMES: Final = (
 
 @step("the file is evidence in its form, about one operator at one moment")
 def _form(case: Case) -> str:
-    members(case.file, NAMES)
+    members(case.file, NAMES + (" before" if "before" in case.file else ""))
     case.at_ms = milliseconds(case.file["at"])
     named = all(isinstance(case.file[name], str) for name in ("tin", "reader", "issuer"))
     need(
@@ -549,9 +549,7 @@ def _ledger(case: Case) -> str:
 @step("the agreement is between the two and names the issuer as its card does")
 def _agreement(case: Case) -> str:
     document = case.file["agreement"]
-    _, title, parties, terms, contract, _, _ = members(
-        document, "v title parties terms contract drafted_on nonce"
-    )
+    title, parties, terms, contract = _document(document)
     sha, text = members(contract, "sha256 text")
     need(sha256(text.encode()).hexdigest() == sha, "the hash of the contract's text", sha)
     party = {each["country"]: each for each in parties}
@@ -559,11 +557,8 @@ def _agreement(case: Case) -> str:
     need(own.get("name") == case.card["name"], f"{case.card['name']} as the issuer", own.get("name"))
     keys = [each["key"] for each in case.card["keys"]["credential"]]
     need(own["key"] in keys, "the issuer with a key of its card", own["key"])
-    later = case.card["keys"]["credential"][keys.index(own["key"]) + 1 :]
-    for country, each in party.items():
-        given = later if each is own else case.file["later_keys"].get(country, [])
-        case.signing[country] = _followed(each, given)
     case.agreement = document
+    case.signing = _signing(case, document, case.file["later_keys"])
     case.direction = terms["directions"].get(f"{case.card['country']}-{case.reader}") or {}
     need(case.direction and case.reader in party, f"a direction to {case.reader}", list(terms["directions"]))
     return f"{title}, {b64u(sha256(canonical(document)).digest())}, contract {sha}"
@@ -571,9 +566,70 @@ def _agreement(case: Case) -> str:
 
 @step("every act is signed, and stands in the issuer's ledger by that moment")
 def _acts(case: Case) -> str:
-    acts = [_act(case, each) for each in case.file["acts"]]
-    case.state = _state(acts, case)
+    acts = [_act(case, each, case.agreement, case.signing) for each in case.file["acts"]]
+    chain, wanted = [(case.agreement, acts)], case.agreement.get("supersedes")
+    for given in case.file.get("before", ()):
+        document, later, acts_before = members(given, "agreement later_keys acts")
+        _document(document)
+        found = b64u(sha256(canonical(document)).digest())
+        need(found == wanted, f"the agreement that was replaced, {wanted}", found)
+        signing = _signing(case, document, later)
+        chain.append((document, [_act(case, each, document, signing) for each in acts_before]))
+        wanted = document.get("supersedes")
+    acts = _carried(chain, case.day)
+    case.state = _state(acts, (case.card["country"], case.reader), case.day)
     return f"{len(acts)} acts; the direction was {case.state}"
+
+
+def _document(document: Json) -> tuple[Json, Json, Json, Json]:
+    """The title, parties, terms and contract of an agreement."""
+    names = "v title parties terms contract drafted_on nonce"
+    _, title, parties, terms, contract, *_ = members(
+        document, names + (" supersedes" if "supersedes" in document else "")
+    )
+    return title, parties, terms, contract
+
+
+def _signing(case: Case, document: Json, later_keys: Json) -> dict[str, list[Json]]:
+    """By country the keys with which each party of an agreement signs: the one named, and those after it."""
+    signing, own = {}, [each["key"] for each in case.card["keys"]["credential"]]
+    for each in document["parties"]:
+        later = later_keys.get(each["country"], [])
+        if each["country"] == case.card["country"]:
+            need(each["key"] in own, "the issuer with a key of its card", each["key"])
+            later = case.card["keys"]["credential"][own.index(each["key"]) + 1 :]
+        signing[each["country"]] = _followed(each, later)
+    return signing
+
+
+def _carried(chain: Sequence[tuple[Json, list[Json]]], today: str) -> list[Json]:
+    """The acts that have effect under an agreement, which replaced the next in the chain, and so on.
+
+    It did from the day on which it is signed and its terms begin, if all that the old one bound then are its
+    parties. What had not ended by that day goes on, but for a start that lacks what the new terms ask for.
+    """
+    (new, own), *older = chain
+    if not older:
+        return own
+    before, terms = _carried(older, today), new["terms"]
+    signed = [each["effective"] for each in own if each["act"] == "sign"]
+    day = max(min(signed), terms["from"]) if signed else ""
+    gone = {each["issuer"] for each in before if each["act"] == "leave" and each["effective"] <= day}
+    bound = {each["country"] for each in older[0][0]["parties"]} - gone
+    is_whole = bound <= {each["country"] for each in new["parties"]}
+    if not day or day > today or not is_whole or all(each["act"] != "sign" for each in before):
+        return own
+
+    def goes_on(act: Json) -> bool:
+        if act["act"] == "sign":
+            return False
+        if act["partner"] is None:
+            return bool(act["effective"] > day)
+        asked = terms["preconditions"][act["mode"]] if act["mode"] else []
+        is_over = _state(before, (act["issuer"], act["partner"]), day) == "TERMINATED"
+        return not is_over and set(asked) <= set(act["preconditions_met"])
+
+    return [*own, *filter(goes_on, before)]
 
 
 def _followed(party: Json, later: Json) -> list[Json]:
@@ -586,41 +642,49 @@ def _followed(party: Json, later: Json) -> list[Json]:
     return keys
 
 
-def _act(case: Case, given: Json) -> Json:
+def _act(case: Case, given: Json, agreement: Json, signing: dict[str, list[Json]]) -> Json:
     """One act with the signatures it needs, opened from the ledger."""
     entry, salt, body, proof = members(given, "entry salt body proof")
     recorded = _ledger_entry(case, entry, salt, body, proof, "agreement")
     need(milliseconds(recorded["time"]) <= case.at_ms, f"entered by {case.file['at']}", recorded["time"])
     payload, signatures = members(body["instrument"], "payload signatures")
     act = parsed(unb64u(payload))
-    digest = b64u(sha256(canonical(case.agreement)).digest())
+    digest = b64u(sha256(canonical(agreement)).digest())
     need(act["agreement"] == digest, "an act on this agreement", act["agreement"])
-    party = {each["country"]: each for each in case.agreement["parties"]}
+    party = {each["country"]: each for each in agreement["parties"]}
     signed = set()
     for each in signatures:
         protected, signature = members(each, "protected signature")
         country, _, name = str(parsed(unb64u(protected)).get("kid")).partition(":")
         need(country in party, "a signature of a party", country)
-        key = next((each for each in case.signing[country] if thumbprint(each) == name), None)
+        key = next((each for each in signing[country] if thumbprint(each) == name), None)
         wanted = {"alg": "ES256", "kid": f"{country}:{name}", "typ": "aeo-act+jws"}
         need(key and parsed(unb64u(protected)) == wanted, "a signature with the party's key", name)
         es256(key, unb64u(signature), f"{protected}.{payload}".encode(), f"{country} on {act['act']}")
         signed.add(country)
-    bound = {act["issuer"], act["partner"]} if act["issuer"] else set(party)
-    enough = bound & signed if act["act"] in ("suspend", "terminate", "withdraw") else bound <= signed
+    bound = {act["issuer"], act["partner"] or act["issuer"]} if act["issuer"] else set(party)
+    is_end_of_all = act["act"] == "terminate" and not act["issuer"] and len(party) > 2
+    stops = act["act"] in ("suspend", "terminate", "leave") and not is_end_of_all
+    enough = bound & signed if stops else bound <= signed
     need(enough, f"{act['act']} signed by {', '.join(sorted(bound))}", ", ".join(sorted(signed)))
     return act | {"id": b64u(sha256(unb64u(payload)).digest())}
 
 
-def _state(acts: Sequence[Json], case: Case) -> str:
-    """The state that the acts make of the direction on that day: the strongest fact wins."""
-    pair = (case.card["country"], case.reader)
-    of = [each for each in acts if each["effective"] <= case.day]
-    of = [each for each in of if each["issuer"] is None or (each["issuer"], each["partner"]) == pair]
+def _concerns(act: Json, pair: tuple[str, str]) -> bool:
+    """Whether an act is about this direction, by name, by a party of it that leaves, or with all others."""
+    if act["partner"] is None:
+        return act["issuer"] is None or act["issuer"] in pair
+    return (act["issuer"], act["partner"]) == pair
+
+
+def _state(acts: Sequence[Json], pair: tuple[str, str], day: str) -> str:
+    """The state that the acts make of a direction on a day: the strongest fact wins."""
+    of = [each for each in acts if each["effective"] <= day]
+    of = [each for each in of if _concerns(each, pair)]
     kinds = {each["act"] for each in of}
     lifted = {one for each in of if each["act"] == "resume" for one in each["lifts"]}
     modes = {each["mode"] for each in of if each["act"] == "start"}
-    if "terminate" in kinds:
+    if kinds & {"terminate", "leave"}:
         return "TERMINATED"
     if "sign" not in kinds:
         return "NEGOTIATING"

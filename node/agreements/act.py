@@ -34,8 +34,9 @@ from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
 from node.ledger.moment import parse_date
 
-ACTS = ("sign", "start", "suspend", "resume", "terminate", "withdraw")
-STOPPING = ("suspend", "terminate", "withdraw")
+ACTS = ("sign", "start", "suspend", "resume", "terminate", "leave", "withdraw")
+STOPPING = ("suspend", "terminate", "leave", "withdraw")
+"""What one party alone does; but see `stops`."""
 TYPE = "aeo-act+jws"
 ALGORITHM = "ES256"
 DIGEST_BYTES = 32
@@ -57,8 +58,9 @@ class Act:
     """One step in an agreement's life.
 
     `agreement` is the 32-byte digest of its text; `issuer` and `partner` name a direction (None: the whole
-    agreement); `effective` is the first day (`YYYY-MM-DD`) it counts; `lifts` are ids of acts: the
-    suspensions that a resumption lifts, the proposal that a withdrawal takes back (none: the draft).
+    agreement; `issuer` alone: the party that leaves, with every direction from and to it); `effective` is
+    the first day (`YYYY-MM-DD`) it counts; `lifts` are ids of acts: the suspensions that a resumption
+    lifts, the proposal that a withdrawal takes back (none: the draft).
     """
 
     agreement: bytes
@@ -107,8 +109,10 @@ class Act:
         return self.act, self.issuer, self.partner, self.mode
 
     def concerns(self, issuer: str, partner: str) -> bool:
-        """Tell whether the act is about this direction, by name or as part of the whole agreement."""
-        return self.issuer is None or (self.issuer, self.partner) == (issuer, partner)
+        """Tell whether the act is about this direction, by name, by a party of it or with all others."""
+        if self.partner is None:
+            return self.issuer in (None, issuer, partner)
+        return (self.issuer, self.partner) == (issuer, partner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +173,7 @@ def ruling(
     signed = list(signed)
     bound = bound_by(act, agreement)
     missing = tuple(country for country in bound if country not in signed)
-    if act.act in STOPPING:
+    if stops(act, agreement):
         return Ruling(len(missing) < len(bound), () if len(missing) < len(bound) else missing, "")
     if missing:
         return Ruling(False, missing, f"not yet signed by {', '.join(missing)}")
@@ -178,10 +182,19 @@ def ruling(
 
 
 def bound_by(act: Act | None, agreement: Agreement) -> tuple[str, ...]:
-    """Give the countries that an act binds: those of its direction, or all; all, too, for the draft."""
-    if act and act.issuer and act.partner:
-        return act.issuer, act.partner
+    """Give the countries that an act binds: those it names, or all; all, too, for the draft."""
+    if act and act.issuer:
+        return (act.issuer, act.partner) if act.partner else (act.issuer,)
     return agreement.countries
+
+
+def stops(act: Act, agreement: Agreement) -> bool:
+    """Tell whether an act counts by the signature of one party that it binds, at once and for good.
+
+    The end of an agreement of more than two takes all of them: who wants out leaves.
+    """
+    is_end_of_all = act.act == "terminate" and act.issuer is None and len(agreement.parties) > 2
+    return act.act in STOPPING and not is_end_of_all
 
 
 def sign(act: Act, country: str, private_key: ECKey) -> Signature:
@@ -291,7 +304,11 @@ def _check_fields(json: Json) -> list[Problem]:
         ("v", type(json["v"]) is int and json["v"] == 1, "must be 1"),
         ("agreement", _is_bytes(json["agreement"], DIGEST_BYTES, DIGEST_BYTES), "must be a digest"),
         ("act", act in ACTS, f"must be one of {', '.join(ACTS)}"),
-        ("issuer", _direction_fits(act, issuer, partner), "names a direction with partner: see docs"),
+        (
+            "issuer",
+            _direction_fits(act, issuer, partner),
+            "names a direction with partner, for leave the party: see docs",
+        ),
         ("mode", mode in MODES if act == "start" else mode is None, "is pilot or operation, for start only"),
         ("effective", _is_date(json["effective"]), "must be a real date YYYY-MM-DD"),
         ("reason", isinstance(reason, str) and len(reason) <= LONGEST_TEXT, "must be short text"),
@@ -315,6 +332,8 @@ def _direction_fits(act: object, issuer: object, partner: object) -> bool:
     whole = issuer is None and partner is None
     if act in ("sign", "withdraw"):
         return whole
+    if act == "leave":
+        return isinstance(issuer, str) and partner is None
     return named or (whole and act == "terminate")
 
 

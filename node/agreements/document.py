@@ -5,7 +5,8 @@ states, its terms have every required clause and no unknown one, and its bytes h
 all parties sign the same 32 bytes. Refuses anything else with every problem named (`Malformed`).
 
 JSON: {"v":1,"title","parties":[{"country","name","administration","key"}],"terms":{...},
-"contract":{"sha256","text"},"drafted_on","nonce"}; canonical (RFC 8785) where it is signed.
+"contract":{"sha256","text"},"drafted_on","nonce"}, and "supersedes" where it replaces another agreement: that
+one's id; canonical (RFC 8785) where it is signed.
 """
 
 import re
@@ -84,6 +85,7 @@ HIGHEST_RANK = 100
 LONGEST_TEXT = 500
 CONTRACTS_KEPT = 128
 NONCE_BYTES = (16, 32)
+ID_BYTES = 32
 
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _NAME = re.compile(r"[A-Z0-9][A-Z0-9-]{1,34}", re.ASCII)
@@ -116,7 +118,10 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A whole agreement; made by `draft` or `parse` only, which check it. `nonce`: 16 to 32 bytes."""
+    """A whole agreement; made by `draft` or `parse` only, which check it. `nonce`: 16 to 32 bytes.
+
+    `supersedes`: the id of the agreement that it replaces, or empty.
+    """
 
     title: str
     parties: tuple[Party, ...]
@@ -125,10 +130,11 @@ class Agreement:
     contract_sha256: str
     drafted_on: str
     nonce: bytes
+    supersedes: str = ""
 
     def to_json(self) -> Json:
         """Give the document as plain JSON values."""
-        return {
+        told: Json = {
             "v": 1,
             "title": self.title,
             "parties": [party.to_json() for party in self.parties],
@@ -137,6 +143,7 @@ class Agreement:
             "drafted_on": self.drafted_on,
             "nonce": b64u(self.nonce),
         }
+        return told | ({"supersedes": self.supersedes} if self.supersedes else {})
 
     def encode(self) -> bytes:
         """Give the canonical bytes, the ones whose digest every party signs."""
@@ -165,7 +172,13 @@ class Agreement:
 
 
 def draft(
-    title: str, parties: Iterable[Party], terms: Json, contract_text: str, drafted_on: str, nonce: bytes
+    title: str,
+    parties: Iterable[Party],
+    terms: Json,
+    contract_text: str,
+    drafted_on: str,
+    nonce: bytes,
+    supersedes: str = "",
 ) -> Agreement:
     """Make an agreement ready to be signed; raise `Malformed` as `parse` does."""
     drafted = Agreement(
@@ -176,14 +189,16 @@ def draft(
         sha256(contract_text.encode("utf-8", "surrogatepass")).hexdigest(),
         drafted_on,
         nonce,
+        supersedes,
     )
     return parse(drafted.to_json())
 
 
 def parse(json: object) -> Agreement:
     """Read an agreement document strictly; raise `Malformed` with every problem found."""
-    document = _object(json, "agreement", _KEYS)
-    found = _check_members(document, "", _DOCUMENT_RULES)
+    document = _object(json, "agreement", _KEYS, ("supersedes",))
+    amends = {"supersedes": _agreement_id} if "supersedes" in document else {}
+    found = _check_members(document, "", _DOCUMENT_RULES | amends)
     _raise(found)
     parties = tuple(_parse_party(party, f"parties[{i}]") for i, party in enumerate(document["parties"]))
     countries = tuple(party.country for party in parties)
@@ -198,6 +213,7 @@ def parse(json: object) -> Agreement:
         contract["sha256"],
         document["drafted_on"],
         unb64u(document["nonce"]),
+        document.get("supersedes", ""),
     )
     agreement.encode()
     return agreement
@@ -385,6 +401,14 @@ def _nonce(value: object) -> str:
     except Malformed:
         return rule
     return "" if fits else rule
+
+
+def _agreement_id(value: object) -> str:
+    try:
+        fits = isinstance(value, str) and len(unb64u(value)) == ID_BYTES
+    except Malformed:
+        fits = False
+    return "" if fits else "must be the id of an agreement"
 
 
 def _field_path(value: object) -> str:

@@ -8,7 +8,7 @@ is live before the agreement is signed (P8). Refuses (`Conflict`) to propose an 
 from collections.abc import Iterable, Mapping
 from datetime import date
 
-from node.agreements.act import ACTS, STOPPING, Act, bound_by
+from node.agreements.act import ACTS, STOPPING, Act, bound_by, stops
 from node.agreements.document import Agreement
 from node.errors import Conflict, TooMuch
 
@@ -16,18 +16,16 @@ NEGOTIATING, SIGNED, PILOT = "NEGOTIATING", "SIGNED", "PILOT"
 IN_OPERATION, SUSPENDED, TERMINATED = "IN_OPERATION", "SUSPENDED", "TERMINATED"
 STATES = (NEGOTIATING, SIGNED, PILOT, IN_OPERATION, SUSPENDED, TERMINATED)
 
+_ENDING = {"terminate": (TERMINATED,), "leave": (TERMINATED,)}
+
 # Where each act leads from each state; an act that is not listed may not be proposed there.
 # A resumed direction goes back to what it was: the mode of its last complete start.
 ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
     NEGOTIATING: {"sign": (SIGNED,)},
-    SIGNED: {"start": (PILOT, IN_OPERATION), "suspend": (SUSPENDED,), "terminate": (TERMINATED,)},
-    PILOT: {"start": (IN_OPERATION,), "suspend": (SUSPENDED,), "terminate": (TERMINATED,)},
-    IN_OPERATION: {"suspend": (SUSPENDED,), "terminate": (TERMINATED,)},
-    SUSPENDED: {
-        "suspend": (SUSPENDED,),
-        "resume": (SIGNED, PILOT, IN_OPERATION),
-        "terminate": (TERMINATED,),
-    },
+    SIGNED: {"start": (PILOT, IN_OPERATION), "suspend": (SUSPENDED,), **_ENDING},
+    PILOT: {"start": (IN_OPERATION,), "suspend": (SUSPENDED,), **_ENDING},
+    IN_OPERATION: {"suspend": (SUSPENDED,), **_ENDING},
+    SUSPENDED: {"suspend": (SUSPENDED,), "resume": (SIGNED, PILOT, IN_OPERATION), **_ENDING},
     TERMINATED: {},
 }
 Known = tuple[Act, tuple[str, ...]]
@@ -38,15 +36,19 @@ MOST_ACTS_OF_A_DRAFT = 8
 MOST_STOPS = 8
 """What one party may have here: in all; under a draft not signed here; of suspensions in the same words."""
 
-_NOTICE = {"suspend": "suspension_notice_days", "terminate": "termination_notice_days"}
+_NOTICE = {
+    "suspend": "suspension_notice_days",
+    "terminate": "termination_notice_days",
+    "leave": "termination_notice_days",
+}
 
 
-def takes_back(withdrawal: Act, act: Act | None) -> bool:
+def takes_back(withdrawal: Act, act: Act | None, agreement: Agreement) -> bool:
     """Tell whether a withdrawal names a proposed act, or the draft itself (None), with every signature on it.
 
     Whoever restricts cannot take it back: it counted at once.
     """
-    if withdrawal.act != "withdraw" or (act and act.act in STOPPING):
+    if withdrawal.act != "withdraw" or (act and stops(act, agreement)):
         return False
     if not withdrawal.lifts:
         return act is None or act.act == "sign"
@@ -58,7 +60,9 @@ def withdrawn_by(agreement: Agreement, known: Iterable[Known], act: Act | None =
 
     Depends on the set of what is known only. It never undoes what counts: see decision 8.
     """
-    signed = {country for each, countries in known if takes_back(each, act) for country in countries}
+    signed = {
+        country for each, countries in known if takes_back(each, act, agreement) for country in countries
+    }
     return tuple(country for country in bound_by(act, agreement) if country in signed)
 
 
@@ -68,7 +72,7 @@ def fold(acts: Iterable[Act], issuer: str, partner: str, today: str) -> str:
     kinds = {act.act for act in effective}
     lifted = {suspension for act in effective if act.act == "resume" for suspension in act.lifts}
     modes = {act.mode for act in effective if act.act == "start"}
-    if "terminate" in kinds:
+    if not kinds.isdisjoint(_ENDING):
         return TERMINATED
     if "sign" not in kinds:
         return NEGOTIATING
@@ -99,8 +103,11 @@ def propose(agreement: Agreement, act: Act, state: str, today: str) -> None:
 
 
 def short_notice(agreement: Agreement, act: Act, announced: str) -> str:
-    """Which clause an act breaks that was announced on this day; empty where it gives the notice agreed."""
-    clause = _NOTICE.get(act.act)
+    """Which clause an act breaks that was announced on this day; empty where it gives the notice agreed.
+
+    What all must sign is announced to nobody.
+    """
+    clause = _NOTICE.get(act.act) if stops(act, agreement) else None
     asked = int(agreement.terms[clause]) if clause else 0
     given = (date.fromisoformat(act.effective) - date.fromisoformat(announced)).days
     if not asked or given >= asked:
@@ -125,8 +132,11 @@ def admit(agreement: Agreement, act: Act, by: str, own: str, known: Mapping[str,
     """Check that one party may add an act to those known (by id) at another, `own`.
 
     So that nobody fills another's store: one proposal in the same words may wait, one withdrawal names
-    it, and only signing and withdrawing is possible before `own` has signed. Raises `Conflict`, `TooMuch`.
+    it, and only signing and withdrawing is possible before `own` has signed; nobody leaves for another.
+    Raises `Conflict`, `TooMuch`.
     """
+    if act.act == "leave" and by != act.issuer:
+        raise Conflict(f"{by} cannot leave for {act.issuer}", where=act.id)
     if act.act not in STOPPING:
         check_day(agreement, act)
     is_signed = any(each.act == "sign" and own in signed for each, signed in known.values())

@@ -83,7 +83,10 @@ def list_agreements(node: Node, _caller: Reader) -> Response:
 @router.post("/agreements")
 async def draft(new: schemas.NewAgreement, request: Request, node: Node, _caller: Administrator) -> Response:
     """Draft an agreement; the partner sees the draft, and nothing takes effect before both signed it."""
-    work = Draft(new.title, new.countries, new.terms, new.contract)
+    old = ""
+    if new.supersedes is not None:
+        old = (await node.database.read_out(partial(_standing, node, new.supersedes))).agreement.id
+    work = Draft(new.title, new.countries, new.terms, new.contract, old)
     return json({"agreement": await durable(node, request.app.state.sequencer, work)}, 201)
 
 
@@ -221,7 +224,7 @@ def summary(standing: Standing, node: Parts) -> dict[str, Any]:
         }
         for i, p in standing.directions()
     ]
-    signed = standing.is_signed(today)
+    signed, after = standing.is_signed(today), standing.replaced(today)
     told = {
         "agreement": agreement.id,
         "title": agreement.title,
@@ -234,6 +237,8 @@ def summary(standing: Standing, node: Parts) -> dict[str, Any]:
         "waiting": _waiting(standing, today),
         "withdrawn_by": [] if signed else list(standing.withdrawn_by()),
         "signed": signed,
+        "supersedes": agreement.supersedes or None,
+        "superseded_by": after[1].agreement.id if after else None,
     }
 
 
@@ -241,10 +246,11 @@ def _ends(standing: Standing, issuer: str, partner: str, today: str) -> str | No
     """The first day on which a direction is terminated, if that is settled."""
     days = [
         act.effective
-        for act in standing.counted(today)
-        if act.act == "terminate" and act.concerns(issuer, partner)
+        for act in standing.acts(today)
+        if act.act in ("terminate", "leave") and act.concerns(issuer, partner)
     ]
-    return min(days, default=None)
+    after = standing.replaced(today)
+    return min([*days, *([after[0]] if after else [])], default=None)
 
 
 def _waiting(standing: Standing, today: str) -> list[dict[str, Any]]:

@@ -115,12 +115,17 @@ class NewAgreement(Request):
     countries: list[Country] = Field(min_length=2, max_length=20)
     terms: dict[str, Any]
     contract: str = Field(max_length=65_536, description="The contract's Python text.")
+    supersedes: str | None = Field(
+        default=None,
+        max_length=64,
+        description="The id, or how it begins, of the agreement that this one is to replace.",
+    )
 
 
 class NewAct(Request):
     """An act to sign: the one a partner proposed in these words, or else a new proposal."""
 
-    act: Literal["sign", "start", "suspend", "resume", "terminate"]
+    act: Literal["sign", "start", "suspend", "resume", "terminate", "leave"]
     issuer: Country | None = None
     partner: Country | None = None
     mode: Literal["pilot", "operation"] | None = None

@@ -221,9 +221,10 @@ def _parts(connection: Connection, log: int, start: int, stop: int, covered: int
 
 
 def _channels_to(connection: Connection, own: str, peer: str, cursors: Cursors) -> list[StoredChannel]:
+    """The newest first: what takes over from an older one is whole at the peer before that one ends."""
     return [
         channel
-        for channel in channels.channels(connection)
+        for channel in reversed(channels.channels(connection))
         if (channel.issuer, channel.partner) == (own, peer) and channel.agreement in cursors.channels
     ]
 

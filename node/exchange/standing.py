@@ -8,13 +8,13 @@ and a suspension never waits for anybody.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
 from contracts.evaluation import Contract, Ruling
 from node.agreements import act as acts
-from node.agreements import document, state
+from node.agreements import amending, document, state
 from node.agreements.act import Act, Instrument, LaterKeys
 from node.agreements.document import Agreement
 from node.errors import Malformed
@@ -66,6 +66,10 @@ class Standing:
     _withdrawals: Mapping[str, tuple[HeldAct, ...]] = field(repr=False)
     """By the id of what they take back; the draft is the empty text."""
     _counted: dict[str, tuple[Act, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _others: Mapping[str, "Standing"] = field(default_factory=dict, repr=False, compare=False)
+    _heirs: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
+    """All agreements by id, and by the id of the one that they are to replace."""
+    _acts: dict[str, tuple[Act, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def parties_of(self, act: Act) -> frozenset[str]:
         """The countries whose ledgers must hold an act: those of its direction, or all."""
@@ -100,7 +104,7 @@ class Standing:
             each
             for each in self._naming(held.act)
             if each.entered.get(country, place) < place
-            and state.takes_back(each.act, held.act)
+            and state.takes_back(each.act, held.act, self.agreement)
             and not bound.isdisjoint(each.signed)
         ]
         return (*before, held)
@@ -108,7 +112,9 @@ class Standing:
     def withdrawal_unproven(self, act: Act, country: str) -> bool:
         """Whether a party took an act back and has not proven yet where its ledger has the withdrawal."""
         return any(
-            country in each.signed and country not in each.entered and state.takes_back(each.act, act)
+            country in each.signed
+            and country not in each.entered
+            and state.takes_back(each.act, act, self.agreement)
             for each in self._naming(act)
         )
 
@@ -121,7 +127,7 @@ class Standing:
         """Whether an act has effect here (from its effective date on)."""
         if not self.is_complete(held, today):
             return False
-        if held.act.act in acts.STOPPING:
+        if acts.stops(held.act, self.agreement):
             return True
         return all(
             country in held.entered and not self.was_withdrawn_before(held, country)
@@ -135,9 +141,60 @@ class Standing:
             counted = self._counted[today] = tuple(held.act for held in self.held if self.counts(held, today))
         return counted
 
+    def acts(self, today: str) -> tuple[Act, ...]:
+        """The acts that have effect under it: its own, and those of an agreement that it has replaced."""
+        known = self._acts.get(today)
+        if known is None:
+            known = self._acts[today] = (*self.counted(today), *self._taken_over(today))
+        return known
+
+    def _taken_over(self, today: str) -> tuple[Act, ...]:
+        before = self.before
+        if before is None or not self.is_signed(today):
+            return ()
+        found = before._replacement(today)
+        if found is None or found[1] != self.agreement.id:
+            return ()
+        return amending.taken_over(self.agreement, found[0], before.acts(today))
+
+    @property
+    def before(self) -> "Standing | None":
+        """The agreement that this one names as the one it replaces, where that is known here."""
+        return self._others.get(self.agreement.supersedes)
+
+    @property
+    def rivals(self) -> "list[Standing]":
+        """The other agreements that are to replace the same one."""
+        alike = self._heirs.get(self.agreement.supersedes, ()) if self.agreement.supersedes else ()
+        return [self._others[number] for number in alike if number != self.agreement.id]
+
+    def _replacement(self, today: str) -> amending.Replacement | None:
+        found = [self._others[number] for number in self._heirs.get(self.agreement.id, ())]
+        signed = [(each.agreement, each.counted(today)) for each in found if each.is_signed(today)]
+        if not signed:
+            return None
+        return amending.replacement((self.agreement, self.acts(today)), signed, today)
+
+    def replaced(self, today: str) -> "tuple[str, Standing] | None":
+        """From which day on another agreement has replaced this one, and where that one stands."""
+        found = self._replacement(today)
+        return found and (found[0], self._others[found[1]])
+
+    def is_outrun(self, today: str) -> bool:
+        """Whether another agreement has replaced the one that this one was to replace."""
+        found = self.before._replacement(today) if self.before else None
+        return found is not None and found[1] != self.agreement.id
+
+    def latest(self, today: str) -> "Standing":
+        """The agreement itself, or the last of those that replaced one another from it on."""
+        found = self.replaced(today)
+        return found[1].latest(today) if found else self
+
     def state(self, issuer: str, partner: str, today: str) -> str:
         """The state of one direction on one day."""
-        return state.fold(self.counted(today), issuer, partner, today)
+        if self.replaced(today) or self.is_outrun(today):
+            return state.TERMINATED
+        return state.fold(self.acts(today), issuer, partner, today)
 
     def is_signed(self, today: str) -> bool:
         """Whether both signatures on the agreement are proven to be in both ledgers."""
@@ -201,10 +258,24 @@ def load_standings(
     stored: defaultdict[str, list[StoredAct]] = defaultdict(list)
     for each in store.acts(connection):
         stored[each.agreement].append(each)
-    return {
+    alone = {
         number: _standing(content, stored[number], own, cards, (before or {}).get(number))
         for number, content in store.documents(connection).items()
     }
+    return _related(alone)
+
+
+def _related(alone: Mapping[str, Standing]) -> dict[str, Standing]:
+    """Each that is to replace another, or to be replaced, with all others; the rest as they are."""
+    heirs: defaultdict[str, list[str]] = defaultdict(list)
+    for number, each in alone.items():
+        if each.agreement.supersedes:
+            heirs[each.agreement.supersedes].append(number)
+    related = dict(alone)
+    for number, each in alone.items():
+        if each.agreement.supersedes or number in heirs:
+            related[number] = replace(each, _others=related, _heirs=heirs, _acts={})
+    return related
 
 
 def later_keys(agreement: Agreement, cards: Mapping[str, Card]) -> LaterKeys:

@@ -58,6 +58,8 @@ class Reach:
 
     channel: StoredChannel
     issuer: str
+    agreement: str
+    """The agreement by which it is read: its own, or that which has replaced it."""
     title: str
     origin: str
     state: str
@@ -191,7 +193,7 @@ class Teller:
 
     def _reading(self, row: Mirrored) -> Reading:
         reach, (read, reasons) = self.reach, self._reasons(row)
-        told = {"applies": not reasons, "agreement": reach.channel.agreement, "title": reach.title}
+        told = {"applies": not reasons, "agreement": reach.agreement, "title": reach.title}
         return read, _written(told | {"reasons": reasons}), bool(reasons)
 
     def _reasons(self, row: Mirrored) -> tuple[str, list[str]]:
@@ -453,6 +455,9 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             continue
         standing, head = standings[channel.agreement], logs.head(connection, channel.log)
         peer = cards[standing.agreement.party(channel.issuer).name]
+        latest = standing.latest(parts.today())
+        if (channel.issuer, channel.partner) in latest.directions():
+            standing = latest
         ledger = logs.head_of(connection, ledger_origin(peer.name))
         assert head is not None, "a channel is stored together with its log"
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
@@ -463,6 +468,7 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         found[channel.log] = Reach(
             channel,
             peer.name,
+            standing.agreement.id,
             standing.agreement.title,
             head.origin,
             standing.state(channel.issuer, channel.partner, parts.today()),
@@ -524,8 +530,14 @@ def _under_all(connection: Connection, wanted: Sequence[tuple[Teller, str]]) -> 
 
 
 def _chosen(told: Sequence[tuple[Teller, Mirrored]]) -> Told:
-    """One operator as told under each of several agreements: one answer, with the others behind it."""
-    claims = sorted(((each.claim(row), each, row) for each, row in told), key=lambda claim: claim[0].order())
+    """One operator as told under each of several agreements: one answer, with the others behind it.
+
+    Of an agreement that has replaced others the newest channel tells.
+    """
+    newest = {each.reach.agreement: (each, row) for each, row in sorted(told, key=lambda pair: pair[1].log)}
+    claims = sorted(
+        ((each.claim(row), each, row) for each, row in newest.values()), key=lambda claim: claim[0].order()
+    )
     (first, teller, row), *rest = claims
     because = precedence.because(first, rest[0][0]) if rest else None
     return teller.told(row, because, [each.told(behind, None)[-1] for _, each, behind in rest])

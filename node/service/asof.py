@@ -139,7 +139,7 @@ def _mirror_answer(
 ) -> Row:
     at, standing = moment.format(effective_ms), parts.standings.current(connection)[channel.agreement]
     day, held = at[:10], holding(said, at)
-    acts = [each.act for each, _ in evidence.counted_by(standing, channel, known_ms)]
+    acts = evidence.effective(evidence.chain(standing, channel, known_ms), day)
     now = state.fold(acts, channel.issuer, parts.country, day)
     terms = direction_terms(standing.agreement, channel.issuer, parts.country, now)
     head = logs.head(connection, channel.log)

@@ -259,7 +259,8 @@ class Batch:
         new = StoredChannel(head.log, agreement, self.parts.country, partner, "", "")
         channels.add_channel(self.connection, new)
         standing = self.parts.standings.current(self.connection)[agreement]
-        self.lines().append(line_of(standing, new, self.today))
+        stored = channels.channels(self.connection)
+        self.lines().append(line_of(standing, new, stored, self.today))
 
     def forget_lines(self) -> None:
         """Work the directions out again: an act in this batch changed one."""

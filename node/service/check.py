@@ -166,6 +166,8 @@ def _state(parts: Parts, channel: StoredChannel, standings: dict[str, Standing])
     if standing is None or pair not in standing.ways() or not standing.is_signed(parts.today()):
         yield Finding(where, -1, f"it is open, but {channel.agreement} is not proven to be signed by both")
         return
+    if standing.agreement.supersedes or standing.replaced(parts.today()):
+        return  # what it was told rests on the acts of two agreements
     recorded = [held.act for held in standing.held if held.ledger_seq is not None]
     counted = standing.state(*pair, parts.today())
     # What was told may lag behind the acts for a moment; it never runs ahead of what is proven of them.

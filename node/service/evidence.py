@@ -8,13 +8,14 @@ node's own answer may have known more reasons, such as an entry that failed veri
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
-from node.agreements import recognition, state
+from node.agreements import amending, recognition, state
+from node.agreements.act import Act
 from node.agreements.document import direction_terms
 from node.errors import Busy, Conflict, Malformed, NotFound, problem
 from node.exchange import incoming, sealing
@@ -36,9 +37,11 @@ from node.store.database import Row
 from node.store.logs import Head
 
 KIND = "aeo-evidence/v1"
-ACTS = ("sign", "start", "suspend", "resume", "terminate")
+ACTS = ("sign", "start", "suspend", "resume", "terminate", "leave")
 DAY_MS = 86_400_000
 TOLD = ("disclosure", "tombstone")
+Recorded = tuple[HeldAct, dict[str, Any]]
+"""An act, and its issuer's receipt: what opens the entry of the issuer's ledger that has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     `NotFound` when nothing had been told by then, `Conflict` when several agreements cover the operator and
     none is named, `Busy` while our copy of the issuer's log is being completed.
     """
-    found = _found(parts, connection, tin, agreement)
+    found = _found(parts, connection, tin, agreement, at_ms)
     head = logs.head(connection, found.channel.log)
     assert head is not None, "a channel is stored together with its log"
     ledger = _ledger(parts, connection, found.issuer)
@@ -82,7 +85,8 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
     ]
     if not rows:
         raise NotFound("nothing had been told about this operator by then", where=moment.format(at_ms))
-    acts = _acts(connection, found, ledger, at_ms)
+    counted = chain(found.standing, found.channel, at_ms)
+    parties = [_of_agreement(parts, connection, found, each, acts, ledger) for each, acts in counted]
     age_s = (at_ms - moment.parse(proven_at)) // 1000
     content = {
         "kind": KIND,
@@ -90,22 +94,59 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         "at": moment.format(at_ms),
         "reader": parts.country,
         "issuer": found.issuer.text,
-        "later_keys": _later_keys(parts, connection, found),
-        "agreement": found.standing.agreement.to_json(),
-        "acts": [told for _, told in acts],
+        **parties[0],
         "ledger": ledger.note,
         "channel": channel.note,
         "heartbeat": beat,
         "heartbeat_proof": [b64(each) for each in channel.tree.consistency_proof(stated(beat).size)],
         "told": _told(parts, connection, head, channel, ledger, rows),
-        "answer": _answer(parts, found, [act for act, _ in acts], rows[-1], at_ms, age_s),
     }
+    acts = effective(counted, moment.date_of(at_ms))
+    content["answer"] = _answer(parts, found, acts, rows[-1], at_ms, age_s)
+    if parties[1:]:
+        content["before"] = parties[1:]
     return canonical.encode(content)
 
 
-def _later_keys(parts: Parts, connection: Connection, found: Found) -> dict[str, Any]:
+def chain(standing: Standing, channel: StoredChannel, at_ms: int) -> list[tuple[Standing, list[Recorded]]]:
+    """An agreement and those that it replaced by a moment, the newest first, with the acts that counted."""
+    found, each = [(standing, _counted(standing, channel, at_ms))], standing
+    while (before := each.before) is not None and (after := before.replaced(moment.date_of(at_ms))):
+        if after[1].agreement.id != each.agreement.id:
+            break
+        each = before
+        found.append((each, _counted(each, channel, at_ms, is_before=True)))
+    return found
+
+
+def effective(counted: Sequence[tuple[Standing, Sequence[Recorded]]], day: str) -> tuple[Act, ...]:
+    """What the acts of an agreement and of those before it, as `chain` gives them, add up to on a day."""
+    return amending.carried([(each.agreement, [held.act for held, _ in acts]) for each, acts in counted], day)
+
+
+def _of_agreement(
+    parts: Parts,
+    connection: Connection,
+    found: Found,
+    standing: Standing,
+    acts: Iterable[Recorded],
+    ledger: Copy,
+) -> dict[str, Any]:
+    """An agreement with the keys that it does not name, and its acts with the proof that they stand."""
+    told = []
+    for _, receipt in acts:
+        kept = {name: receipt[name] for name in ("entry", "salt", "body")}
+        told.append(kept | {"proof": ledger.proof(LedgerEntry.decode(kept["entry"].encode()).seq)})
+    return {
+        "later_keys": _later_keys(parts, connection, found, standing),
+        "agreement": standing.agreement.to_json(),
+        "acts": told,
+    }
+
+
+def _later_keys(parts: Parts, connection: Connection, found: Found, standing: Standing) -> dict[str, Any]:
     """The keys of the other parties that followed those which the agreement names, as on their cards."""
-    agreement, cards = found.standing.agreement, parts.cards(connection)
+    agreement, cards = standing.agreement, parts.cards(connection)
     later = {}
     for country, keys in later_keys(agreement, cards).items():
         if keys and country != found.issuer.country:
@@ -129,7 +170,7 @@ def moment_of(at: str, now_ms: int, name: str = "at") -> int:
     return min(begun_ms + DAY_MS - 1, now_ms) if is_day else begun_ms
 
 
-def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Found:
+def _found(parts: Parts, connection: Connection, tin: str, agreement: str, at_ms: int) -> Found:
     standings, cards = parts.standings.current(connection), parts.cards(connection)
     to_us = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
     hits = {
@@ -140,6 +181,7 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
     if not hits:
         do = "ask the node of a partner that was told, or look the operator up here"
         raise NotFound("no partner has disclosed an operator with this TIN to us", where=tin, do=do)
+    hits = _newest_of_each(parts, connection, hits, to_us, at_ms)
     if len(hits) > 1:
         told = [
             problem(each, standings[each].agreement.title, "covers this operator")
@@ -151,6 +193,20 @@ def _found(parts: Parts, connection: Connection, tin: str, agreement: str) -> Fo
     channel = to_us[log]
     standing = standings[channel.agreement]
     return Found(channel, record_id, standing, cards[standing.agreement.party(channel.issuer).name])
+
+
+def _newest_of_each(
+    parts: Parts, connection: Connection, hits: dict[int, str], to_us: dict[int, StoredChannel], at_ms: int
+) -> dict[int, str]:
+    """Of agreements that replaced one another, the newest that had told of the operator by a moment."""
+    standings, day = parts.standings.current(connection), parts.today()
+    chosen: dict[str, int] = {}
+    for log in sorted(hits):
+        chain = standings[to_us[log].agreement].latest(day).agreement.id
+        history = channels.mirror_history(connection, log, hits[log])
+        if chain not in chosen or any(moment.parse(row["received_at"]) <= at_ms for row in history):
+            chosen[chain] = log
+    return {log: hits[log] for log in chosen.values()}
 
 
 def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
@@ -197,25 +253,18 @@ def heartbeat(connection: Connection, head: Head, at_ms: int) -> tuple[str, str]
     return kept
 
 
-def _acts(
-    connection: Connection, found: Found, ledger: Copy, at_ms: int
-) -> list[tuple[HeldAct, dict[str, Any]]]:
-    """The acts that counted at a moment and stood in the issuer's ledger, with the proof that they do."""
-    told = []
-    for held, receipt in counted_by(found.standing, found.channel, at_ms):
-        kept = {name: receipt[name] for name in ("entry", "salt", "body")}
-        told.append((held, kept | {"proof": ledger.proof(LedgerEntry.decode(kept["entry"].encode()).seq)}))
-    return told
+def _counted(
+    standing: Standing, channel: StoredChannel, at_ms: int, *, is_before: bool = False
+) -> list[Recorded]:
+    """The acts on a channel's direction that counted at a moment and stood in its issuer's ledger.
 
-
-def counted_by(
-    standing: Standing, channel: StoredChannel, at_ms: int
-) -> list[tuple[HeldAct, dict[str, Any]]]:
-    """The acts on a channel's direction that counted at a moment, each with its issuer's receipt."""
+    Of an agreement that was replaced, with every leave: it was replaced by those that were still bound.
+    """
     found, day = [], moment.date_of(at_ms)
     for held in standing.held:
         text = held.receipts.get(channel.issuer)
         concerns = held.act.act in ACTS and held.act.concerns(channel.issuer, channel.partner)
+        concerns = concerns or (is_before and held.act.act == "leave")
         if text is None or not concerns or not standing.counts(held, day):
             continue
         receipt: Any = canonical.decode(text.encode())
@@ -249,11 +298,11 @@ def _told(
 
 
 def _answer(
-    parts: Parts, found: Found, acts: Sequence[HeldAct], row: Row, at_ms: int, age_s: int
+    parts: Parts, found: Found, acts: Sequence[Act], row: Row, at_ms: int, age_s: int
 ) -> dict[str, Any]:
     """What followed for the operator at that moment."""
     issuer, day = found.issuer, moment.date_of(at_ms)
-    now = state.fold([held.act for held in acts], issuer.country, parts.country, day)
+    now = state.fold(acts, issuer.country, parts.country, day)
     if row["kind"] == "tombstone":
         read, reasons = recognition.NOT_SHARED, recognition.unshared(now)
     else:

@@ -26,13 +26,13 @@ class Keeper:
     """Finds what is out of line and mends it step by step."""
 
     def __init__(self) -> None:
-        self._checked: tuple[int, str, bool] | None = None
+        self._checked: tuple[int, int, str, bool] | None = None
         self._at: int | None = None
         self._failing: set[int] = set()
         self.is_busy = False
 
     def is_due(self, parts: Parts) -> bool:
-        """Whether an agreement or the day moved since everything was in line."""
+        """Whether an agreement, the channels or the day moved since everything was in line."""
         with parts.database.glance() as connection:
             is_due = self._mark(parts, connection) != self._checked
         self.is_busy = self.is_busy and is_due  # what made it busy may be over without it
@@ -76,8 +76,8 @@ class Keeper:
         access.forget_answers(batch.connection, moment.format(max(0, batch.now_ms - REMEMBER_MS)))
         self._checked, self.is_busy = mark, False
 
-    def _mark(self, parts: Parts, connection: Connection) -> tuple[int, str, bool]:
-        return rev(connection), parts.today(), erasing.is_asked(connection)
+    def _mark(self, parts: Parts, connection: Connection) -> tuple[int, int, str, bool]:
+        return rev(connection), channels.newest(connection), parts.today(), erasing.is_asked(connection)
 
     def _open_channels(self, batch: Batch) -> None:
         have = {(line.channel.agreement, line.channel.partner) for line in batch.lines()}

@@ -112,13 +112,16 @@ class Merge(SmallWork):
             if len(refused) >= REFUSALS_LIMIT:
                 return
             with _noting(refused):
-                if not told.acts.keys() | known.keys() >= set(instrument.act.lifts):
+                is_here = told.acts.keys() | known.keys() >= set(instrument.act.lifts)
+                # What a resumption lifts may be an act under the agreement before, which we need not know.
+                if not (is_here or (standing.agreement.supersedes and instrument.act.act == "resume")):
                     raise Unproven("an act takes back or lifts one that is not known here", where=number)
                 is_new = number not in known
                 self._act(batch, standing, number, instrument, known, receipt)
-                if is_new and instrument.act.act in acts.STOPPING:
+                is_proven = receipt is not None and number in known and number not in proven
+                if (is_new or is_proven) and self.peer.country in known.get(number, (None, ()))[1]:
                     stops.append(number)
-                if receipt is not None and number in known and number not in proven:
+                if receipt is not None and is_proven:
                     self._receipt(batch, standing, number, instrument.act, receipt)
                     has_receipts = True
         if has_receipts:
@@ -218,14 +221,14 @@ class Merge(SmallWork):
                 incidents.note(batch.connection, row)
 
     def _note_short_notice(self, batch: Batch, agreement: str, stops: Sequence[str]) -> None:
-        """Keep as an incident that a party stopped sooner than the terms allow; it counts all the same.
+        """Keep as an incident that the peer stopped sooner than the terms allow; it counts all the same.
 
         The day it announced it is the day on which its ledger holds it, or today where that is not proven.
+        What it did is looked at when it tells of it itself: another party's word has no such day.
         """
-        standing = standing_of(batch, agreement)
+        standing, by = standing_of(batch, agreement), self.peer.country
         for held in standing.held:
-            by = next((country for country in held.signed if country != standing.own), None)
-            if held.stored.act not in stops or by is None:
+            if held.stored.act not in stops:
                 continue
             receipt = held.receipts.get(by)
             announced = moment.date_of(entry_of(receipt).time) if receipt else batch.today

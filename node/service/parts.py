@@ -1,6 +1,6 @@
 """The parts of a running node that the use cases are handed; made in one place, `node/app.py`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from node.ledger.policy import Policy
 from node.service.backup_keys import BackupKeys
 from node.service.bell import Bell
 from node.service.bookmark import Bookmark
+from node.service.handing_over import told_state
 from node.service.workshop import Workshop
 from node.settings import Settings
 from node.store import channels
@@ -107,16 +108,19 @@ class Parts:
     def lines(self, connection: Connection, today: str) -> list[Line]:
         """Every outgoing direction whose agreement is signed in both ledgers and has its channel."""
         standings, peers = self.standings.current(connection), self.peers.by_country(connection)
+        stored = channels.channels(connection)
         return [
-            line_of(standings[channel.agreement], channel, today)
-            for channel in channels.channels(connection)
+            line_of(standings[channel.agreement], channel, stored, today)
+            for channel in stored
             if channel.issuer == self.country
             and standings[channel.agreement].is_with(peers.get(channel.partner))
         ]
 
 
-def line_of(standing: Standing, channel: channels.StoredChannel, today: str) -> Line:
-    """An outgoing direction as it stands on one day."""
-    state = standing.state(channel.issuer, channel.partner, today)
+def line_of(
+    standing: Standing, channel: channels.StoredChannel, stored: Sequence[channels.StoredChannel], today: str
+) -> Line:
+    """An outgoing direction as it stands on one day, among all channels that are stored."""
+    state = told_state(standing, channel, stored, today)
     terms = direction_terms(standing.agreement, channel.issuer, channel.partner, state)
     return Line(channel, standing.contract, terms, b64u(canonical.digest(terms)), state)

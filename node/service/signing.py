@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey
 from sqlalchemy import Connection
 
 from node.agreements import act as acts
-from node.agreements import document, state
+from node.agreements import amending, document, state
 from node.agreements.act import Act, Signature
 from node.agreements.document import Agreement
 from node.errors import Conflict, NotFound
@@ -22,12 +22,16 @@ from node.store import agreements
 
 @dataclass(frozen=True, slots=True)
 class Draft(SmallWork):
-    """A new agreement out of terms and a contract text, between this node and pinned peers."""
+    """A new agreement out of terms and a contract text, between this node and pinned peers.
+
+    `supersedes`: the id of the agreement that it is to replace.
+    """
 
     title: str
     countries: Sequence[str]
     terms: Mapping[str, Any]
     contract_text: str
+    supersedes: str = ""
 
     def run(self, batch: Batch) -> str:
         """Store the draft and give its id; nobody has signed it yet."""
@@ -51,6 +55,8 @@ class Draft(SmallWork):
                 else f"{parts.country} is not among the parties",
                 do="pin the partner's card first: `aeo peer add`",
             )
+        if self.supersedes:
+            check_replaceable(standing_of(batch, self.supersedes), self.countries, batch.today)
         parties = [party_of(cards[country]) for country in sorted(self.countries)]
         agreement = self._typable(batch, parties)
         add_document(batch.connection, agreement)
@@ -60,7 +66,9 @@ class Draft(SmallWork):
         """The draft, with a nonce for which its id does not look like an option on a command line."""
         while True:
             nonce, terms = batch.parts.entropy(16), dict(self.terms)
-            agreement = document.draft(self.title, parties, terms, self.contract_text, batch.today, nonce)
+            agreement = document.draft(
+                self.title, parties, terms, self.contract_text, batch.today, nonce, self.supersedes
+            )
             if agreement.id[0].isalnum():
                 return agreement
 
@@ -87,6 +95,7 @@ class Sign(SmallWork):
         standing, own = standing_of(batch, self.agreement), batch.parts.country
         if self.act == "sign":
             _refuse_withdrawn_draft(standing)
+            _refuse_amendment(standing, batch.today)
         proposed = self._proposed(standing, batch)
         new = proposed.act if proposed else self._propose(standing, batch)
         signed = (*(proposed.signed if proposed else ()), own)
@@ -151,7 +160,7 @@ class Sign(SmallWork):
             "v": 1,
             "agreement": self.agreement,
             "act": self.act,
-            "issuer": self.issuer,
+            "issuer": batch.parts.country if self.act == "leave" else self.issuer,
             "partner": self.partner,
             "mode": self.mode,
             "effective": self.effective
@@ -166,7 +175,9 @@ class Sign(SmallWork):
             raise NotFound(
                 f"the agreement has no direction {self.issuer}-{self.partner}", do=f"it has {named}"
             )
-        issuer, partner = (self.issuer, self.partner) if self.issuer else _any_direction(standing)
+        issuer, partner = (
+            (self.issuer, self.partner) if self.issuer else _any_direction(standing, batch.today)
+        )
         for held in standing.held:
             if held.act == act or (held.act.words == act.words and _is_open(held, standing)):
                 self._refuse_repeated(held, standing, batch.today)
@@ -200,7 +211,7 @@ class Sign(SmallWork):
         """The suspensions that a resumption of this direction lifts: every one not lifted yet."""
         if self.act != "resume":
             return []
-        counted = standing.counted(today)
+        counted = standing.acts(today)
         lifted = {number for act in counted if act.act == "resume" for number in act.lifts}
         open_ones = [
             act
@@ -253,7 +264,7 @@ class Withdraw(SmallWork):
             raise NotFound("there is no such act here", where=self.act, do="see `aeo mra show`")
         named = held[0].act if held else None
         entered = held or [each for each in standing.held if each.act.act == "sign"]
-        if any(standing.counts(each, today) or each.act.act in acts.STOPPING for each in entered):
+        if any(standing.counts(each, today) or acts.stops(each.act, standing.agreement) for each in entered):
             raise Conflict(
                 "what is signed by all it takes cannot be withdrawn",
                 where=self.act or self.agreement,
@@ -326,9 +337,51 @@ def _refuse_withdrawn_draft(standing: Standing) -> None:
         )
 
 
+def check_replaceable(old: Standing, countries: Sequence[str], today: str) -> None:
+    """`Conflict` unless an agreement is in force, not replaced yet, and binds none but these countries."""
+    where, listed = old.agreement.id, "list them with `aeo mra list`"
+    if not old.is_signed(today):
+        raise Conflict("only an agreement that all have signed is amended", where=where, do="draft a new one")
+    if found := old.replaced(today):
+        raise Conflict("it was replaced already", where=where, why=f"by {found[1].agreement.id}", do=listed)
+    if all(old.state(*pair, today) == state.TERMINATED for pair in directions_of(old.agreement)):
+        raise Conflict("what has ended is not amended", where=where, do="draft a new one: `aeo mra draft`")
+    lacking = [
+        each for each in amending.bound(old.agreement, old.acts(today), today) if each not in countries
+    ]
+    if lacking:
+        raise Conflict(
+            "an agreement is amended by all that it binds",
+            where=where,
+            why=f"not a party of the new one: {', '.join(lacking)}",
+            do="name them in the terms too; who wants out leaves: `aeo mra leave`",
+        )
+
+
+def _refuse_amendment(standing: Standing, today: str) -> None:
+    """`Conflict` for what cannot replace its predecessor, or where this side has signed another that may.
+
+    Of two amendments of one agreement an honest party enters one in its ledger, and both need all.
+    """
+    if standing.before is None:
+        return
+    check_replaceable(standing.before, standing.agreement.countries, today)
+    for each in standing.rivals:
+        for held in each.held:
+            is_ours, number = held.act.act == "sign" and standing.own in held.signed, each.agreement.id
+            if is_ours and not (held.ledger_seq is None and standing.own in each.withdrawn_by(held.act)):
+                raise Conflict(
+                    "another amendment of the same agreement is signed here",
+                    where=number,
+                    do=f"take that back first, if it is not signed by all: `aeo mra withdraw {number}`",
+                )
+
+
 def _by(countries: Sequence[str]) -> str:
     return f"by {', '.join(countries)}"
 
 
-def _any_direction(standing: Standing) -> tuple[str, str]:
-    return standing.directions()[0]
+def _any_direction(standing: Standing, today: str) -> tuple[str, str]:
+    """One of ours, that has not ended if there is one."""
+    ours = standing.directions()
+    return next((pair for pair in ours if standing.state(*pair, today) != state.TERMINATED), ours[0])

@@ -44,6 +44,7 @@ HEAD, VERSION, ERASURE = table(LogHead), table(RecordVersion), table(Erasure)
 LOCAL = table(LocalDecision)
 
 _CHANNELS = Prepared(select(CHANNEL).order_by(CHANNEL.c.log))
+_NEWEST = Prepared(select(func.max(CHANNEL.c.log)))
 _PAIR = (CHANNEL.c.issuer == bindparam("by"), CHANNEL.c.partner == bindparam("to"))
 _CHANNEL = Prepared(select(CHANNEL).where(CHANNEL.c.agreement == bindparam("under"), *_PAIR))
 _EPOCHS = select(EPOCH).where(EPOCH.c.log == bindparam("of")).order_by(EPOCH.c.epoch.desc())
@@ -105,6 +106,12 @@ class Mirrored(NamedTuple):
 def channels(connection: Connection) -> list[StoredChannel]:
     """Every channel, outgoing and incoming."""
     return [StoredChannel(*row) for row in _CHANNELS.rows(connection, {})]
+
+
+def newest(connection: Connection) -> int:
+    """The number of the newest channel; 0 when there is none."""
+    [(log,)] = _NEWEST.rows(connection, {})
+    return log or 0
 
 
 def channel(connection: Connection, agreement: str, issuer: str, partner: str) -> StoredChannel | None:

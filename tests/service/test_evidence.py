@@ -43,8 +43,8 @@ def of(world: World, tin: str = ONE, at_ms: int | None = None) -> bytes:
 
 
 def policy(world: World, quorum: str = "uy") -> str:
-    """A policy that names BR's ledger, and UY as its witness with both its keys."""
-    log, *_ = world.br.parts.card.verifiers("aeo.br.example/ledger")
+    """A policy that names the first node's ledger, and the second as its witness with both its keys."""
+    log, *_ = world.br.parts.card.verifiers(f"{world.br.parts.settings.name}/ledger")
     first, second = (each.vkey() for each in world.uy.parts.card.newest_cosigners)
     lines = [f"log {log.vkey()}", f"witness uy1 {first}", f"witness uy2 {second}", "group uy all uy1 uy2"]
     return "\n".join([*lines, f"quorum {quorum}", ""])
