@@ -94,6 +94,9 @@ DIRECTION: Final[Mapping[str, Words]] = {
         "MIRROR": "records reach the partner as they change",
         "ON_DEMAND": "records are fetched one by one, each with purpose and reference, as of then",
     }.__getitem__,
+    "readers": lambda value: "; ".join(
+        f"{each['country']}, {each['administration']}, is served through the partner's node" for each in value
+    ),
     "accept_kinds": _listed("operators"),
     "accept_programmes": _listed("none: nobody is recognised"),
     "accept_types": _listed("every type of these programmes"),

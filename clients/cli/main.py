@@ -21,6 +21,7 @@ from clients.cli import (
     operators,
     peers,
     proofs,
+    readers,
     suspensions,
     watching,
 )
@@ -63,6 +64,7 @@ cli.add_typer(contracts.cli, name="contract")
 cli.add_typer(operators.cli, name="operator")
 cli.add_typer(erasures.cli, name="erasure")
 cli.add_typer(access.cli, name="access")
+cli.add_typer(readers.cli, name="reader")
 cli.add_typer(suspensions.cli, name="suspension")
 cli.add_typer(irregularities.cli, name="irregularity")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)

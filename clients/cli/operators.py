@@ -11,7 +11,7 @@ from clients.cli.files import read_bytes, read_object
 from clients.cli.lookup import not_known
 from clients.cli.output import FINDINGS, FINE, join, say, say_json, say_table
 from clients.cli.session import Session, on_node
-from clients.sdk.answers import OperatorAnswer
+from clients.sdk.answers import Asked, OperatorAnswer
 from node.errors import Conflict, Malformed, NotFound, problem
 
 RECORD_LIMIT_BYTES: Final = 2**20
@@ -162,12 +162,16 @@ def disclosures(session: Session, identifier: Id) -> None:
             each["agreement"][:8],
             each["kind"],
             join(each["fields"]),
-            join(each["asked"].values()) if each["asked"] else "",
+            _asked(each["asked"]),
             each["channel_seq"],
         ]
         for each in found
     ]
     say_table(columns, rows, "No partner was ever told of it.")
+
+
+def _asked(asked: Asked | None) -> str:
+    return join([asked["purpose"], asked["reference"], asked["reader"]]) if asked else ""
 
 
 @cli.command("history", epilog="Example: aeo operator history BR99000001000101 --home br")

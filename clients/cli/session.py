@@ -23,6 +23,8 @@ from clients.cli.output import say_refusal, warn
 from node.errors import Malformed, Refusal, reason
 
 if TYPE_CHECKING:
+    import httpx
+
     from clients.sdk.client import Node
 
 DEFAULT_HOME: Final = Path("aeo-node")
@@ -30,6 +32,7 @@ SETTINGS: Final = "settings.toml"
 TOKEN: Final = "administrator.token"  # noqa: S105  # the name of a file
 TIMEOUT_S: Final = 40.0
 """Longer than a node lets a change wait, so that its answer is heard."""
+PEM: Final = "-----BEGIN"
 SLOW_S: Final = 2.0
 """How long a person waits without a word."""
 ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a node listens, never we
@@ -44,7 +47,11 @@ _OPTIONS: Final = {
     ],
     "token_file": Annotated[
         Path | None,
-        typer.Option("--token-file", help="File with the token (or AEO_TOKEN_FILE).", show_default=False),
+        typer.Option(
+            "--token-file",
+            help="File with the token, or the key of a hosted reader (or AEO_TOKEN_FILE).",
+            show_default=False,
+        ),
     ],
     "as_json": Annotated[bool, typer.Option("--json", help="Print the answer, or the refusal, as JSON.")],
 }
@@ -60,7 +67,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a node answers, and the token that opens it."""
+    """Where a node answers, and the token that opens it, or a hosted reader's key as PEM."""
 
     url: str
     token: str
@@ -79,7 +86,8 @@ def on_node(command: Callable[..., int | None]) -> Callable[..., None]:
 
             slow = f"{place.url} has not answered yet; it is waited for, {TIMEOUT_S:.0f} s at most"
             patience = nullcontext if as_json else patient(slow)
-            with Node(place.url, place.token, TIMEOUT_S, patience=patience) as node:
+            token, auth = (place.token, None) if PEM not in place.token else ("", _signed(place.token))
+            with Node(place.url, token, TIMEOUT_S, auth=auth, patience=patience) as node:
                 code = command(Session(node, as_json), **given)
         except Refusal as refusal:
             code = say_refusal(refusal, as_json)
@@ -146,6 +154,12 @@ def _address(home: Path, environment: Mapping[str, str]) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _signed(pem: str) -> "httpx.Auth":
+    from clients.sdk.signed import SignedBy, read_key
+
+    return SignedBy(read_key(pem.encode(), "--token-file"))
+
+
 def _token(path: Path | None) -> str:
     if path is None:
         why = "a home's own token is not sent to an address that does not come from that home"
@@ -156,6 +170,8 @@ def _token(path: Path | None) -> str:
     except (OSError, ValueError) as error:
         do = "make one with `aeo token create` and keep it in a file that only you can read"
         raise Malformed("the token cannot be read", where=str(path), why=reason(error), do=do) from None
+    if token.startswith(PEM):
+        return token
     if not token or not token.isprintable() or " " in token:
         do = "keep in it what `aeo token create` printed, and nothing else"
         raise Malformed("the token file does not hold one token", where=str(path), do=do)

@@ -192,10 +192,11 @@ class ConsentRecorded(TypedDict):
 
 
 class Asked(TypedDict):
-    """What a partner asked for a record for, and its case."""
+    """What a partner asked for a record for, its case, and for which administration (a country)."""
 
     purpose: str
     reference: str
+    reader: str
 
 
 class DisclosureMade(TypedDict):

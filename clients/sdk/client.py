@@ -104,6 +104,8 @@ class NodeUnreachable(Refusal):
 class Node:
     """The node at `url`, asked with a bearer token; `timeout_s` bounds each wait for the network.
 
+    An administration that it hosts as a reader asks with `auth` instead (`clients.sdk.signed.SignedBy`): it
+    may look up lists, fetch, and have evidence.
     Every method raises `NodeError` when the node refuses and `NodeUnreachable` when it does not answer.
     `patience` is entered for as long as an answer is waited for. `purpose` and `reference`, where they are
     set, go with every question about operators: the node keeps them with who asked.
@@ -116,6 +118,7 @@ class Node:
         token: str = "",
         timeout_s: float = 10,
         *,
+        auth: httpx.Auth | None = None,
         transport: httpx.BaseTransport | None = None,
         patience: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -133,6 +136,7 @@ class Node:
             # Reading the certificates costs more than a lookup; without TLS nothing would use them.
             verify=self.url.startswith("https://"),
             transport=transport,
+            auth=auth,
         )
 
     def __enter__(self) -> Self:

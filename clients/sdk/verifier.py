@@ -782,7 +782,7 @@ def _commitments(case: Case) -> str:
         names = "v record_id credential ledger" + (" told" if is_fetched else "")
         _, record_id, credential, opening, *asked = members(content, names)
         for each in asked:
-            members(each, "purpose reference")
+            members(each, "purpose reference reader")
         entry, salt, body = members(opening, "entry salt body")
         found = _ledger_entry(case, entry, salt, body, frame["given"]["ledger_proof"], "record")
         need(body.get("record_id") == record_id, f"an entry about {record_id}", body.get("record_id"))

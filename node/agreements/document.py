@@ -20,7 +20,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from contracts import Contract, ContractRefused, load
-from node.agreements import contradictions
+from node.agreements import contradictions, hosting
 from node.errors import Malformed, Problem, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u
@@ -258,7 +258,8 @@ def direction_terms(agreement: Agreement, issuer: str, partner: str, state: str)
     named = agreement.terms["directions"]
     directed = named.get(f"{issuer}-{partner}")
     if directed is None and f"{partner}-{issuer}" in named:
-        directed = named[f"{partner}-{issuer}"] | SILENT
+        other = named[f"{partner}-{issuer}"]
+        directed = {name: other[name] for name in other if name not in _OPTIONAL_DIRECTION_RULES} | SILENT
     if directed is None:
         known = ", ".join(sorted(named))
         raise _refused([problem("direction", f"{issuer}-{partner}", f"must be one of {known}")])
@@ -342,7 +343,10 @@ def _check_direction(name: str, json: object, countries: tuple[str, ...], consen
     rules |= {name: rule for name, rule in _OPTIONAL_DIRECTION_RULES.items() if name in direction}
     if broken := _check_members(direction, f"{where}.", rules):
         return broken
-    return [*_check_relied_on(direction, where), *contradictions.of_direction(name, direction, consent)]
+    found = [*_check_relied_on(direction, where), *contradictions.of_direction(name, direction, consent)]
+    parties = [each for each in direction.get("readers", []) if each["country"] in countries]
+    rule = "must not be a party: each has a node of its own"
+    return found + [problem(f"{where}.readers", each["country"], rule) for each in parties]
 
 
 def _check_relied_on(direction: Json, where: str) -> list[Problem]:
@@ -510,7 +514,36 @@ _DIRECTION_RULES: dict[str, Rule] = {
     "identifier_scheme": _matches(_SCHEME, "an identifier scheme such as CNPJ"),
     "fields": _list_of(_field_path),
 }
-_OPTIONAL_DIRECTION_RULES: dict[str, Rule] = {"mode": _one_of((MIRROR, ON_DEMAND))}
+_READER_RULES: dict[str, Rule] = {
+    "country": _matches(_COUNTRY, "an ISO 3166-1 alpha-2 code, or EU"),
+    "administration": _text,
+    "key": hosting.key_fault,
+}
+
+
+def _readers(value: object) -> str:
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_PARTIES:
+        return f"must be a list of 1 to {MOST_PARTIES} administrations without a node"
+    broken = [why for each in value if (why := _reader(each))]
+    if broken:
+        return broken[0]
+    names = [(each["country"], each["key"]["x"]) for each in value]
+    return "" if all(map(_unique, zip(*names, strict=True))) else "must name each country and key once"
+
+
+def _reader(value: object) -> str:
+    try:
+        reader = _object(value, "readers", tuple(_READER_RULES))
+    except Malformed as refused:
+        return refused.problems[0].rule
+    broken = [f"{name} {why}" for name, rule in _READER_RULES.items() if (why := rule(reader[name]))]
+    return "; ".join(broken)
+
+
+_OPTIONAL_DIRECTION_RULES: dict[str, Rule] = {
+    "mode": _one_of((MIRROR, ON_DEMAND)),
+    "readers": _readers,
+}
 _MASTER_DATA_RULES: dict[str, Rule] = {
     "accept_kinds": _list_of(_one_of(tuple(KINDS))),
     "accept_programmes": _list_of(_PROGRAMME, least=0),

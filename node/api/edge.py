@@ -7,12 +7,13 @@ Plain ASGI, outermost first: rate limit, body limit. Identity is checked by the 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial, wraps
 from typing import Annotated, Any, Protocol
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Header, Query, Request
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.responses import Response
@@ -25,6 +26,7 @@ from node.exchange.card import Card
 from node.exchange.requests import Message, RememberedReplays, Replays
 from node.service.access_log import AccessLog
 from node.service.accusing import check_told
+from node.service.answers import Answers
 from node.service.asking import Why
 from node.service.parts import Parts
 from node.service.sequencer import Work
@@ -34,6 +36,8 @@ from node.store.database import Database
 
 WINDOW_S = 60
 PURPOSE_LIMIT, REFERENCE_LIMIT = 200, 100
+HOSTED = "hosted"
+"""The role in the access log of an administration without a node that is served here."""
 BELIEVED = "aeo.caller"
 """In a request's scope: whom its token was found to belong to a moment ago."""
 
@@ -140,7 +144,7 @@ class StoredReplays:
 
 
 class PeerGate:
-    """Tells which peer signed a request to this node."""
+    """Tells which peer, or hosted reader, signed a request to this node."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -151,13 +155,27 @@ class PeerGate:
     def peer(self, request: Request, body: bytes) -> Card:
         """The peer; `Unauthenticated` when the request is nobody's."""
         parts = self._parts
+        with parts.database.glance() as connection:
+            cards = {card.name: card for card in parts.peers.by_country(connection).values()}
+        name = self._signer(request, body, {name: card.log_keys for name, card in cards.items()})
+        with parts.database.glance() as connection:
+            check_told(connection, cards[name])
+        return cards[name]
+
+    def hosted(self, request: Request, body: bytes, answers: Answers) -> Caller:
+        """The administration without a node that signed; `Unauthenticated` when it is nobody's."""
+        known = answers.hosted()
+        name = self._signer(request, body, {each: (reader.key,) for each, (reader, _) in known.items()})
+        reader, told_by = known[name]
+        return Caller(name, reader.administration, HOSTED, told_by, reader.country)
+
+    def _signer(self, request: Request, body: bytes, keys: Mapping[str, Sequence[Ed25519PublicKey]]) -> str:
+        """Who signed a request, by name; each has these keys."""
+        parts = self._parts
         query = f"?{request.url.query}" if request.url.query else ""
         url = parts.settings.address + request.scope.get("raw_path", b"").decode("latin-1") + query
         message = Message(request.method, url, dict(request.headers))
-        with parts.database.glance() as connection:
-            cards = {card.name: card for card in parts.peers.by_country(connection).values()}
-        keys = {name: card.log_keys for name, card in cards.items()}
-        name = requests.verify(
+        return requests.verify(
             message,
             body,
             lambda sender: keys.get(sender, ()),
@@ -165,9 +183,6 @@ class PeerGate:
             parts.now_ms() / 1000,
             parts.settings.clock_skew_s,
         )
-        with parts.database.glance() as connection:
-            check_told(connection, cards[name])
-        return cards[name]
 
 
 def read_out(route: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
@@ -285,7 +300,19 @@ async def node_of(request: Request) -> Parts:
 
 reader, officer = _caller("look-up"), _caller("change")
 
+
+async def told(request: Request) -> Caller:
+    """Who may be told of partners' operators: a reader by its token, or a hosted one by its signature."""
+    if "signature" not in request.headers:
+        return await reader(request)
+    gate, node, answers = (getattr(request.app.state, each) for each in ("peer_gate", "parts", "answers"))
+    body = await request.body()
+    caller: Caller = await node.database.ask(lambda: gate.hosted(request, body, answers))
+    return caller
+
+
 Reader = Annotated[Caller, Depends(reader)]
+Told = Annotated[Caller, Depends(told)]
 Officer = Annotated[Caller, Depends(officer)]
 Auditor = Annotated[Caller, Depends(_caller("audit"))]
 Previewer = Annotated[Caller, Depends(_caller("preview"))]

@@ -1,11 +1,14 @@
 """The routes of what is fetched one by one: an officer's question, and a partner's."""
 
+from collections.abc import Collection
+
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from node.api import schemas
-from node.api.edge import FromPeer, Node, Reader, Recorder, durable, json, read_out
+from node.api.edge import FromPeer, Node, Recorder, Told, durable, json, read_out
 from node.api.operators import records_of
 from node.errors import Refusal
 from node.exchange import fetches
@@ -58,12 +61,13 @@ class FetchedAnswer(BaseModel):
 
 @router.post("/fetches", response_model=FetchedAnswer)
 @read_out
-def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Reader, access: Recorder) -> Response:
+def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Told, access: Recorder) -> Response:
     """Ask a partner about one operator, where the agreement has it fetched; answered once proven."""
     with node.database.read() as connection:
-        standing, peer = fetching.source(node, connection, wanted.country, wanted.agreement)
+        among = None if caller.channels is None else _agreements(connection, caller.channels)
+        standing, peer = fetching.source(node, connection, wanted.country, wanted.agreement, among)
     number = standing.agreement.id
-    asked = Asked(wanted.purpose, wanted.reference)
+    asked = Asked(wanted.purpose, wanted.reference, caller.country or node.country)
     question = Question(number, wanted.identifier, wanted.scheme, asked)
     fetches.question(question.to_json())
     why, detail = Why(wanted.purpose, wanted.reference), {"of": peer.country, "agreement": number}
@@ -76,16 +80,20 @@ def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Reader, acc
     keys = [] if found.record_id is None else [(found.log, found.record_id)]
     access.record(caller, "fetch", why, [(wanted.identifier, keys, False)], detail)
     told = {"country": peer.country, "agreement": number, "entry": found.entry, "shared": bool(keys)}
-    return json(told | {"operator": _told(request.app.state.answers, node, found)})
+    return json(told | {"operator": _told(request.app.state.answers, node, caller, found)})
 
 
-def _told(answers: Answers, node: Parts, found: Fetched) -> object:
+def _agreements(connection: Connection, logs: Collection[int]) -> set[str]:
+    return {each.agreement for each in channels.channels(connection) if each.log in logs}
+
+
+def _told(answers: Answers, node: Parts, caller: Caller, found: Fetched) -> object:
     if found.record_id is None:
         return None
-    key, tellers = (found.log, found.record_id), answers.tellers()
+    key, tellers = (found.log, found.record_id), answers.tellers(caller.channels)
     with node.database.read() as connection:
         tin = channels.mirrored(connection, [key])[key].tin or ""
-        told = answers.told(connection, tellers, [tin], "TIN")[tin]
+        told = answers.told(connection, tellers, [tin], "TIN", is_own_told=False)[tin]
     return next((each for _, _, record_id, each in told if record_id == found.record_id), None)
 
 

@@ -28,6 +28,7 @@ from node.api.edge import (
     reader,
     why_stated,
 )
+from node.api.edge import Told as ToldTo
 from node.api.problems import UNKEPT
 from node.api.receipts import Wait, awaited
 from node.errors import Busy, Conflict, Malformed, TooMuch, problem
@@ -42,7 +43,7 @@ from node.service.evidence import evidence, moment_of
 from node.service.parts import Parts
 from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer
-from node.service.tokens import Gate
+from node.service.tokens import Caller, Gate
 from node.service.workshop import Unread
 from node.store import channels, records
 from node.store.tables import LARGEST, LEDGER
@@ -156,14 +157,15 @@ async def find(
 @router.post("/operators/lookup", response_model=schemas.OperatorList)
 @read_out
 def look_up_list(
-    wanted: schemas.LookupList, request: Request, node: Node, caller: Reader, why: For, access: Recorder
+    wanted: schemas.LookupList, request: Request, node: Node, caller: ToldTo, why: For, access: Recorder
 ) -> Response:
     """Up to 1,000 identifiers in one call, of any scheme or of the one given."""
     _within(node, len(wanted.identifiers))
     answers: Answers = request.app.state.answers
-    tellers = answers.tellers()
+    tellers, is_own_told = answers.tellers(caller.channels), caller.channels is None
     with node.database.read() as connection:
-        found = answers.told(connection, tellers, wanted.identifiers, wanted.scheme)
+        asked = wanted.identifiers, wanted.scheme
+        found = answers.told(connection, tellers, *asked, is_own_told=is_own_told)
     access.record(caller, "list", why, _questions(found))
     return json({"results": shown(found)})
 
@@ -173,7 +175,7 @@ def look_up_list(
 def show_evidence(
     tin: str,
     node: Node,
-    caller: Reader,
+    caller: ToldTo,
     why: For,
     access: Recorder,
     at: Annotated[
@@ -184,10 +186,11 @@ def show_evidence(
     """What a partner had told us about an operator at a moment, as a file that anyone can check offline."""
     at_ms, asked = moment_of(at, node.now_ms()), tin[:64]
     with node.database.read() as connection:
-        told = [key for key in records_of(connection, asked, "TIN") if key[0] != LEDGER]
+        told = [key for key in records_of(connection, asked, "TIN") if _is_told(caller, key)]
         detail = {"at": moment.format(at_ms), "agreement": agreement}
         access.record(caller, "evidence", why, [(asked, told, False)], detail)
-        return Response(evidence(node, connection, asked, at_ms, agreement), 200, UNKEPT, "application/json")
+        file = evidence(node, connection, asked, at_ms, agreement, caller.channels)
+        return Response(file, 200, UNKEPT, "application/json")
 
 
 @router.get("/operators/{tin}/history")
@@ -423,6 +426,11 @@ def _keys(told: Sequence[Told]) -> list[Key]:
 
 def _questions(found: Mapping[str, Sequence[Told]]) -> list[Question]:
     return [(value, _keys(told), False) for value, told in found.items()]
+
+
+def _is_told(caller: Caller, key: Key) -> bool:
+    """Whether a record is a partner's, and one that the caller may be told of."""
+    return key[0] != LEDGER and (caller.channels is None or key[0] in caller.channels)
 
 
 def records_of(connection: Connection, identifier: str, scheme: str | None = None) -> list[Key]:

@@ -83,10 +83,11 @@ class Consents(BaseModel):
 
 
 class Asked(BaseModel):
-    """What a partner asked for a record for, and its case."""
+    """What a partner asked for a record for, its case, and for which administration (a country)."""
 
     purpose: str
     reference: str
+    reader: str
 
 
 class DisclosureMade(BaseModel):

@@ -16,26 +16,32 @@ from node.exchange.notices import Json, notice
 FETCH: Final = "fetch"
 WITHHELD: Final = "nothing is shared under this identifier"
 PURPOSE_LIMIT, REFERENCE_LIMIT, IDENTIFIER_LIMIT, SCHEME_LIMIT = 200, 100, 64, 16
+COUNTRY_LENGTH: Final = 2
 LONGEST: Final = {
     "agreement": 64,
     "identifier": IDENTIFIER_LIMIT,
     "scheme": SCHEME_LIMIT,
     "purpose": PURPOSE_LIMIT,
     "reference": REFERENCE_LIMIT,
+    "reader": COUNTRY_LENGTH,
 }
 """The members of a question, each a line of so many characters; all are needed but for the scheme."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a record is fetched for, and the number of the case, such as that of a declaration."""
+    """What a record is fetched for, the number of the case, such as that of a declaration, and who asks.
+
+    `reader`: the country of the partner, or of an administration that it hosts.
+    """
 
     purpose: str
     reference: str
+    reader: str
 
     def to_json(self) -> dict[str, str]:
         """As it stands beside what is told."""
-        return {"purpose": self.purpose, "reference": self.reference}
+        return {"purpose": self.purpose, "reference": self.reference, "reader": self.reader}
 
     def withheld(self) -> bytes:
         """The body of the notice that nothing is shared."""
@@ -68,17 +74,17 @@ def question(json: object) -> Question:
     ]
     if wrong:
         raise Malformed("a question is out of form", problems=wrong, do="correct it and ask again")
-    asked = Asked(json["purpose"], json["reference"])
+    asked = Asked(json["purpose"], json["reference"], json["reader"])
     return Question(json["agreement"], json["identifier"], json["scheme"], asked)
 
 
 def asked_in(told: object) -> Asked:
     """What a disclosure, or a notice of this subject, says that it was asked for; `Malformed` otherwise."""
-    limits = {"purpose": PURPOSE_LIMIT, "reference": REFERENCE_LIMIT}
+    limits = {name: LONGEST[name] for name in ("purpose", "reference", "reader")}
     is_whole = isinstance(told, Mapping) and set(told) == set(limits)
     if not is_whole or not all(_is_line(told[name], limit) for name, limit in limits.items()):  # type: ignore[index]
-        raise Malformed("what was asked for is out of form", why="it must hold a purpose and a reference")
-    return Asked(told["purpose"], told["reference"])  # type: ignore[index]
+        raise Malformed("what was asked for is out of form", why="it must hold purpose, reference and reader")
+    return Asked(told["purpose"], told["reference"], told["reader"])  # type: ignore[index]
 
 
 def read(body: Json) -> Asked | None:

@@ -6,8 +6,8 @@ several agreements is answered once: under the one the benefit rests on (`preced
 it, each by its own terms and with what it told.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -15,8 +15,9 @@ import orjson
 from rapidfuzz import fuzz, process
 from sqlalchemy import Connection
 
-from node.agreements import precedence, recognition
+from node.agreements import hosting, precedence, recognition
 from node.agreements.document import direction_terms, is_on_demand
+from node.agreements.hosting import Hosted
 from node.agreements.precedence import Claim
 from node.errors import NotFound
 from node.exchange import incoming, versions
@@ -260,9 +261,15 @@ class Answers:
         return shown(self.told(connection, tellers, values, scheme))
 
     def told(
-        self, connection: Connection, tellers: Tellers, values: Sequence[str], scheme: str | None = None
+        self,
+        connection: Connection,
+        tellers: Tellers,
+        values: Sequence[str],
+        scheme: str | None = None,
+        *,
+        is_own_told: bool = True,
     ) -> dict[str, list[Told]]:
-        """The same with the record that each is about.
+        """The same with the record that each is about; `is_own_told`: own ones with those of partners.
 
         As JSON, each written out as soon as its row is read: a long list is held in no other form.
         """
@@ -277,7 +284,7 @@ class Answers:
                     several.append((number, teller, record_id))
                 else:
                     told.setdefault(number, []).append(teller.told(row))
-            elif log == LEDGER:
+            elif log == LEDGER and is_own_told:
                 own.append((number, record_id))
         known = self._own(connection, [record_id for _, record_id in own])
         for number, record_id in own:
@@ -349,6 +356,15 @@ class Answers:
         }
         return answer, keys_told
 
+    def hosted(self) -> dict[str, tuple[Hosted, frozenset[int]]]:
+        """The readers that are hosted here, by thumbprint, each with the channels that tell it."""
+        found: dict[str, tuple[Hosted, frozenset[int]]] = {}
+        for log, reach in self.reaches().items():
+            for reader in hosting.hosted(reach.terms):
+                known = found.get(reader.thumbprint, (reader, frozenset[int]()))
+                found[reader.thumbprint] = reader, known[1] | {log}
+        return found
+
     def reaches(self) -> dict[int, Reach]:
         """The incoming channels as they stand now; read again, in an own snapshot, after each commit."""
         mark, known = (self._parts.bell.rings, self._parts.today()), self._reaches
@@ -358,10 +374,15 @@ class Answers:
                 known = self._reaches = (mark, _reaches(self._parts, connection))
         return known[1]
 
-    def tellers(self) -> Tellers:
-        """Those who tell what each incoming channel says, all at this moment."""
-        now_ms = self._parts.now_ms()
-        found = {log: Teller(reach, now_ms) for log, reach in self.reaches().items()}
+    def tellers(self, only: Collection[int] | None = None) -> Tellers:
+        """Those who tell what each incoming channel says, all at this moment.
+
+        `only`: the channels of a hosted reader, which is not told what was decided here of an operator.
+        """
+        now_ms, reaches = self._parts.now_ms(), self.reaches()
+        if only is not None:
+            reaches = {log: replace(each, suspended={}) for log, each in reaches.items() if log in only}
+        found = {log: Teller(reach, now_ms) for log, reach in reaches.items()}
         by_issuer: dict[str, list[Teller]] = {}
         for teller in found.values():
             by_issuer.setdefault(teller.country, []).append(teller)

@@ -8,7 +8,7 @@ node's own answer may have known more reasons, such as an entry that failed veri
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,21 @@ class Found:
     issuer: Card
 
 
-def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreement: str = "") -> bytes:
+def evidence(
+    parts: Parts,
+    connection: Connection,
+    tin: str,
+    at_ms: int,
+    agreement: str = "",
+    only: Collection[int] | None = None,
+) -> bytes:
     """The evidence about a partner's operator as of a moment, as canonical JSON.
 
+    `only`: the channels of a hosted reader.
     `NotFound` when nothing had been told by then, `Conflict` when several agreements cover the operator and
     none is named, `Busy` while our copy of the issuer's log is being completed.
     """
-    found = _found(parts, connection, tin, agreement, at_ms)
+    found = _found(parts, connection, tin, agreement, at_ms, only)
     head = logs.head(connection, found.channel.log)
     assert head is not None, "a channel is stored together with its log"
     ledger = _ledger(parts, connection, found.issuer)
@@ -171,9 +179,12 @@ def moment_of(at: str, now_ms: int, name: str = "at") -> int:
     return min(begun_ms + DAY_MS - 1, now_ms) if is_day else begun_ms
 
 
-def _found(parts: Parts, connection: Connection, tin: str, agreement: str, at_ms: int) -> Found:
+def _found(
+    parts: Parts, connection: Connection, tin: str, agreement: str, at_ms: int, only: Collection[int] | None
+) -> Found:
     standings, cards = parts.standings.current(connection), parts.cards(connection)
     to_us = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
+    to_us = {log: each for log, each in to_us.items() if only is None or log in only}
     hits = {
         log: record_id
         for _, _, log, record_id in records.find(connection, [identifiers.plain(tin)], "TIN")

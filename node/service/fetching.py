@@ -10,11 +10,13 @@ Nothing else is told where a direction is on demand, but that a record which was
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import Connection
 
+from node.agreements import hosting
 from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Busy, Conflict, Malformed, NotFound, Unproven, problem
@@ -49,6 +51,10 @@ class Tell(SmallWork):
             what = "under this agreement nothing can be fetched from here"
             do = "look the operator up at the own node, to which it is mirrored if it is shared"
             raise Conflict(what, where=self.question.agreement, do=do)
+        reader, hosted = self.question.asked.reader, {each.country for each in hosting.hosted(line.terms)}
+        if reader not in {self.partner} | hosted:
+            why = "it is neither the partner nor one whom the agreement names as served by it (`readers`)"
+            raise Conflict("this administration is not told anything here", where=reader, why=why)
         hits = _own(batch.connection, self.question)
         [*found] = {record_id for _, record_id in hits}
         version = None
@@ -94,9 +100,15 @@ def sources(parts: Parts, connection: Connection, country: str = "", agreement: 
     return found
 
 
-def source(parts: Parts, connection: Connection, country: str, agreement: str) -> Source:
-    """The one that is meant; `NotFound` where there is none, `Conflict` where there are several."""
+def source(
+    parts: Parts, connection: Connection, country: str, agreement: str, among: Collection[str] | None = None
+) -> Source:
+    """The one that is meant; `NotFound` where there is none, `Conflict` where there are several.
+
+    `among`: the agreements under which the asking reader is served, where it is hosted.
+    """
     found = sources(parts, connection, country, agreement)
+    found = [each for each in found if among is None or each[0].agreement.id in among]
     if not found:
         what = "no partner has agreed to answer single questions"
         do = "look the operator up: what partners share otherwise is mirrored here"

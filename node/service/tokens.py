@@ -30,11 +30,17 @@ BELIEVED_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody of the own administration: the token's id and label, and its role."""
+    """Somebody of the own administration: the token's id and label, and its role.
+
+    Or an administration of another `country` that is hosted here, by its key: then `channels` are those that
+    tell it, and it may be told nothing else.
+    """
 
     token: str
     label: str
     role: str
+    channels: frozenset[int] | None = None
+    country: str = ""
 
     @property
     def name(self) -> str:

@@ -48,7 +48,7 @@ def test_a_question_is_answered_proven_and_recorded_at_both_ends(pair: Pair) -> 
     assert {name: own[name] for name in WHY} == {name: partner[name] for name in WHY} == WHY
     assert (own["role"], partner["role"], partner["token"]) == ("administrator", "peer", "aeo.uy.example")
     [disclosed] = pair.br.get(f"/v1/operators/{ONE}/disclosures")["disclosures"]
-    assert (disclosed["kind"], disclosed["asked"]) == ("disclosure", WHY)
+    assert (disclosed["kind"], disclosed["asked"]) == ("disclosure", {**WHY, "reader": "UY"})
 
 
 def test_what_is_not_shared_is_answered_like_what_is_not_there(pair: Pair) -> None:
@@ -66,7 +66,7 @@ def test_the_command_asks_shows_and_says_when_nothing_is_told(pair: Pair) -> Non
     nothing = run.invoke(cli, ["fetch", HIDDEN, *STATED, *home])
     assert (nothing.exit_code, "BR shares nothing under this identifier" in nothing.stdout) == (4, True)
     told_by = run.invoke(cli, ["operator", "disclosures", TWO, "--home", str(pair.br.home)])
-    assert "import control, DUA 2026-17" in " ".join(told_by.stdout.split())
+    assert "import control, DUA 2026-17, UY" in " ".join(told_by.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_question_out_of_form_never_leaves_the_node(
 
 
 def test_only_a_peer_asks_a_node_and_only_who_may_look_up_its_own(pair: Pair) -> None:
-    body = {"agreement": pair.agreement, "identifier": ONE, "scheme": "", **WHY}
+    body = {"agreement": pair.agreement, "identifier": ONE, "scheme": "", "reader": "UY", **WHY}
     assert pair.br.http.post("/v1/peer/fetch", json=body).status_code == 401
     anonymous = pair.uy.http.post("/v1/fetches", json={}, headers={"authorization": "Bearer aeo_x_y"})
     assert anonymous.status_code == 401

@@ -4,7 +4,9 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from clients.sdk.signed import public_jwk
 from contracts import terms
 from node.errors import Conflict, Malformed, NotFound, Unproven
 from node.exchange import fetches, incoming
@@ -18,7 +20,7 @@ from tests.service.test_evidence import answered, assert_holds, of
 from tests.service.world import CNPJS, LEIS, Json, World, operator, withdrawn
 
 TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
-ASKED = Asked("import control", "DUA 2026-1")
+ASKED = Asked("import control", "DUA 2026-1", "UY")
 
 
 def on_demand(**changed: Any) -> Json:
@@ -154,7 +156,7 @@ def test_evidence_is_as_old_as_what_was_told(world: World) -> None:
     file = of(world, TIN)
     assert_holds(world, file)
     assert answered(file)["reasons"] == ["the newest proof is older than the agreement allows"]
-    fetch(world, TIN, asked=Asked("another", "DUA 2"))
+    fetch(world, TIN, asked=Asked("another", "DUA 2", "UY"))
     file = of(world, TIN)
     assert_holds(world, file)
     assert answered(file) == {"status": "ACTIVE", "applies": True, "reasons": [], "age_s": 0}
@@ -171,6 +173,21 @@ def test_a_question_of_who_has_no_channel_is_refused(world: World, partner: str)
     with pytest.raises(Conflict, match="nothing can be fetched"):
         world.br.settle(Tell(partner, Question(world.agreement, TIN, "", ASKED)))
     assert world.br.ledger().size == size
+
+
+def test_nobody_is_told_whom_the_agreement_does_not_name(world: World) -> None:
+    with pytest.raises(Conflict, match="is not told anything here"):
+        world.br.settle(Tell("UY", Question(world.agreement, TIN, "", Asked("why", "DUA 1", "PY"))))
+
+
+def test_a_reader_that_the_partner_hosts_is_told_as_such(strangers: World) -> None:
+    key = public_jwk(Ed25519PrivateKey.generate())
+    reader = {"country": "PY", "administration": "An administration without a node", "key": key}
+    strangers.operate(directions=on_demand(readers=[reader]))
+    strangers.br.admit(operator(1))
+    strangers.exchange()
+    assert fetch(strangers, TIN, asked=Asked("why", "DI 1", "PY")) is not None
+    assert (strangers.br.findings(), strangers.uy.findings()) == ([], [])
 
 
 def test_what_is_mirrored_is_not_fetched(world: World) -> None:

@@ -64,6 +64,7 @@ def test_any_change_of_text_terms_or_nonce_is_another_agreement() -> None:
 
 
 ONE_DIRECTION = "terms/directions/BR-UY"
+READER = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 BROKEN = {
     "version": ("v", 2, "v"),
     "version as a flag": ("v", True, "v"),
@@ -109,6 +110,29 @@ BROKEN = {
         f"{ONE_DIRECTION}/accept_programmes",
         ["OEA"],
         "terms.directions.BR-UY.accept_programmes",
+    ),
+    "unknown mode": (f"{ONE_DIRECTION}/mode", "PUSH", "terms.directions.BR-UY.mode"),
+    "no reader": (f"{ONE_DIRECTION}/readers", [], "terms.directions.BR-UY.readers"),
+    "a reader without a key": (
+        f"{ONE_DIRECTION}/readers",
+        [{"country": "PY", "administration": "Customs"}],
+        "terms.directions.BR-UY.readers",
+    ),
+    "a reader with a secret key": (
+        f"{ONE_DIRECTION}/readers",
+        [
+            {
+                "country": "PY",
+                "administration": "Customs",
+                "key": {"kty": "OKP", "crv": "Ed25519", "x": "A", "d": "B"},
+            }
+        ],
+        "terms.directions.BR-UY.readers",
+    ),
+    "a reader twice": (
+        f"{ONE_DIRECTION}/readers",
+        [{"country": "PY", "administration": "Customs", "key": READER}] * 2,
+        "terms.directions.BR-UY.readers",
     ),
     "no kind": (f"{ONE_DIRECTION}/accept_kinds", [], "terms.directions.BR-UY.accept_kinds"),
     "unknown kind": (f"{ONE_DIRECTION}/accept_kinds", ["ship"], "terms.directions.BR-UY.accept_kinds"),

@@ -9,6 +9,7 @@ from node.agreements.document import parse_terms
 from node.errors import Malformed
 from node.records.model import ROLES
 
+KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 DIRECTION = "terms.directions.BR-UY."
 Change = dict[str, Any]
 
@@ -71,6 +72,12 @@ CASES: dict[str, tuple[Change, Change, str, str]] = {
         },
         f"{DIRECTION}accept_kinds",
         "a trader gives none",
+    ),
+    "a reader that has a node": (
+        {},
+        {"readers": [{"country": "UY", "administration": "Customs", "key": KEY}]},
+        f"{DIRECTION}readers",
+        "must not be a party",
     ),
     "a benefit without those who could have it": (
         {},
