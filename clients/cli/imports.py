@@ -7,6 +7,7 @@ only reported, apart from what stands on a refused row. Refuses, before the file
 import, and a list without rows: out of it every operator would seem to have disappeared.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +39,7 @@ PAGE: Final = 250
 FIRST_ROW: Final = 2
 IN_FLIGHT: Final = 2
 KINDS: Final = ("new", "changed", "unchanged", "refused")
-NAME_LIMIT: Final = 200
+NAME_LIMIT: Final = 120
 SHOWN: Final = 20
 MOST_TOLD: Final = 10_000
 """Of more refused cells than these a list tells nothing that these do not."""
@@ -118,7 +119,7 @@ def import_file(node: Node, file: Path, profile: str, dry_run: bool, from_line: 
         do = "export it again; nothing was changed"
         raise Malformed("the list holds no rows", where=str(file), why="it has its header only", do=do)
     rows = _readable(read_import(file, how, surveyed, from_line), tally, from_line)
-    _send(node, rows, tally, surveyed.rows - tally.passed_over, from_line, dry_run, file.name[:NAME_LIMIT])
+    _send(node, rows, tally, surveyed.rows - tally.passed_over, from_line, dry_run, _named(file))
     missing, on_refused = _absent(
         node.register(str(how.constants.get("kind", model.OPERATOR))), surveyed, tally
     )
@@ -132,6 +133,13 @@ def import_file(node: Node, file: Path, profile: str, dry_run: bool, from_line: 
         tally.untold,
         tally.passed_over,
     )
+
+
+def _named(file: Path) -> str:
+    """The list as each change out of it names it: what a consent that came with it rests on."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return f"{file.name[:NAME_LIMIT]} sha256:{digest}"
 
 
 def say_report(report: Report) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,8 @@ def test_a_list_is_imported_twice_and_nothing_changes_the_second_time(
     )
     assert aeo(*command, at=lone).out == "30 new, 0 changed, 0 unchanged, 0 refused\n"
     assert aeo(*command, at=lone).out == "0 new, 0 changed, 30 unchanged, 0 refused\n"
+    [consent] = aeo("operator", "consents", "BR99000002000148", "--json", at=lone).json["consents"]
+    assert consent["source"] == f"good.csv sha256:{sha256(good.read_bytes()).hexdigest()}"
 
     bad = tmp_path / "bad.csv"
     broken = lines[2].replace("99.000.002/0001-48", "99.000.002/0001-49")
