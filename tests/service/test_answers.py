@@ -151,7 +151,8 @@ def test_a_record_that_left_the_view_is_still_found_as_not_shared(known: World) 
 def told_plainly(reach: Reach, row: Mirrored, now_ms: int) -> Json:
     """The answer about a mirrored record, worked out from its fields and nothing else."""
     fields = orjson.loads(row.fields) if row.fields is not None else None
-    age_s, today, reasons = max(0, now_ms - reach.proven_ms) // 1000, moment.date_of(now_ms), []
+    as_of_ms = min(reach.proven_ms, moment.parse(row.fetched_at) if row.fetched_at else reach.proven_ms)
+    age_s, today, reasons = max(0, now_ms - as_of_ms) // 1000, moment.date_of(now_ms), []
     if reach.state != "IN_OPERATION":
         reasons.append(f"the agreement is {reach.state.lower()} in this direction")
     if fields is None:
@@ -198,7 +199,7 @@ def told_plainly(reach: Reach, row: Mirrored, now_ms: int) -> Json:
             "credential": row.credential or None,
         },
         "freshness": {
-            "proven_at": moment.format(reach.proven_ms),
+            "proven_at": moment.format(as_of_ms),
             "age_s": age_s,
             "limit_s": 900,
             "fresh": age_s <= 900,
@@ -259,7 +260,9 @@ def test_an_answer_is_the_one_worked_out_from_the_fields_alone(known: World) -> 
             shown = None if draw.random() < 0.1 else changed
             proof = (number, "" if shown is None else "digest", draw.choice([None, "it does not hold"]))
             written = None if shown is None else orjson.dumps(shown)
-            row = Mirrored(1, f"record {number}", number, written, *proof, **decided_on(shown))
+            moments = [None, moment.format(now_ms), moment.format(now_ms - 901_000)]
+            decided = {"fetched_at": draw.choice(moments), **decided_on(shown)}
+            row = Mirrored(1, f"record {number}", number, written, *proof, **decided)
             told = encoded(teller.told(row)[-1])
             assert told == orjson.dumps(told_plainly(at, row, now_ms))
             seen.add(orjson.loads(told)["recognition"]["applies"])

@@ -14,7 +14,7 @@ from node.agreements import document
 
 PAGE = (Path(__file__).parents[3] / "docs" / "clauses.md").read_text("utf-8")
 SHARED = {*document._TERMS_RULES, *document._OPTIONAL_RULES} - {"directions"}
-DIRECTED = {*document._DIRECTION_RULES, *document._MASTER_DATA_RULES}
+DIRECTED = {*document._DIRECTION_RULES, *document._MASTER_DATA_RULES, *document._OPTIONAL_DIRECTION_RULES}
 
 
 def test_every_clause_that_can_be_agreed_has_words_and_a_row_on_the_page() -> None:
@@ -56,6 +56,10 @@ def test_a_direction_says_what_is_left_open() -> None:
     assert (said["accept_roles"], said["exclude_roles"]) == ("every role", "no role")
     assert said["identifier_scheme"].startswith("CNPJ: ")
     assert "accept_kinds" not in said, "it was not agreed"
+    reader = {"country": "PY", "administration": "Customs of PY", "key": {}}
+    said = dict(clauses.direction_in_words(told | {"mode": "ON_DEMAND", "readers": [reader]}))
+    assert "one by one" in said["mode"]
+    assert said["readers"] == "PY, Customs of PY, is served through the partner's node"
 
 
 def answer(agreement: str, *reasons: str, **told: Any) -> Any:

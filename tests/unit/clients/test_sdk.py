@@ -298,6 +298,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
             lambda: br.report_irregularity(tin, "CARGO", "seal broken"),
             lambda: br.acknowledge(1, "seal replaced"),
             lambda: br.evidence(tin),
+            lambda: br.fetch(tin, "clearance", "26BR1"),
         ):
             with pytest.raises(NodeError):
                 ask_in_vain()
