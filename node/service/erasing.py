@@ -22,6 +22,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, NotFound, Refusal, Unproven
 from node.exchange import key_tree, notices, reports
@@ -200,13 +201,18 @@ def erase_what_is_over(batch: Batch) -> bool:
 
 
 def _over(batch: Batch, channel: StoredChannel) -> list[int]:
-    """Entries of an incoming channel that may be kept no longer: replaced, out of view, or of what ended."""
+    """Entries of an incoming channel that may be kept no longer: replaced, out of view, or of what ended.
+
+    What was fetched is kept as long as the term counts from then: nobody says any more that it is still so.
+    """
     standing = batch.parts.standings.current(batch.connection)[channel.agreement]
     terms = standing.agreement.terms
     last = (date.fromisoformat(batch.today) - timedelta(days=int(terms["retention_days"]))).isoformat()
     is_ended = standing.state(channel.issuer, channel.partner, last) == TERMINATED
     if is_ended or (terms["until"] and terms["until"] < last):
         return erasures.all_disclosed(batch.connection, channel.log, OVER_LIMIT)
+    if is_on_demand(direction_terms(standing.agreement, channel.issuer, channel.partner, "")):
+        return erasures.all_disclosed(batch.connection, channel.log, OVER_LIMIT, last)
     return erasures.over(batch.connection, channel.log, last, OVER_LIMIT)
 
 

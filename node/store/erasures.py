@@ -361,11 +361,12 @@ def over(connection: Connection, log: int, cutoff: str, limit: int) -> list[int]
     return list(connection.execute(found.order_by(MIRROR_VERSION.c.seq).limit(limit)).scalars())
 
 
-def all_disclosed(connection: Connection, log: int, limit: int) -> list[int]:
-    """The entries of an incoming channel about records, as far as they were opened."""
+def all_disclosed(connection: Connection, log: int, limit: int, cutoff: str = "") -> list[int]:
+    """The entries of an incoming channel about records, as far as they were opened; by `cutoff` alone."""
     found = select(MIRROR_VERSION.c.seq).where(
         MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.is_not(None), ~_HELD
     )
+    found = found.where(MIRROR_VERSION.c.received_at < cutoff) if cutoff else found
     return list(connection.execute(found.order_by(MIRROR_VERSION.c.seq).limit(limit)).scalars())
 
 

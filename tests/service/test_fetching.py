@@ -16,6 +16,7 @@ from node.service import fetching
 from node.service.asof import as_of
 from node.service.fetching import Tell
 from node.store import channels
+from tests.service.test_erasing import history, sound
 from tests.service.test_evidence import answered, assert_holds, of
 from tests.service.world import CNPJS, LEIS, Json, World, operator, withdrawn
 
@@ -173,6 +174,29 @@ def test_a_question_of_who_has_no_channel_is_refused(world: World, partner: str)
     with pytest.raises(Conflict, match="nothing can be fetched"):
         world.br.settle(Tell(partner, Question(world.agreement, TIN, "", ASKED)))
     assert world.br.ledger().size == size
+
+
+def test_what_was_fetched_is_kept_as_long_as_the_terms_say_from_then(strangers: World) -> None:
+    strangers.operate(directions=on_demand(), retention_days=30)
+    strangers.br.admit(operator(1))
+    strangers.exchange()
+    fetch(strangers, TIN)
+    strangers.days_pass(20)
+    fetch(strangers, TIN)
+    strangers.days_pass(11)
+    strangers.exchange()
+    assert len(history(strangers.uy, TIN)) == 1
+    strangers.days_pass(20)
+    strangers.exchange()
+    with pytest.raises(NotFound):
+        strangers.uy.look_up(TIN)
+    sound(strangers)
+    strangers.br.amend(TIN, mra_consent=withdrawn("2026-11-22"))
+    strangers.exchange()
+    with pytest.raises(NotFound):
+        strangers.uy.look_up(TIN)
+    assert strangers.uy.incidents() == []
+    sound(strangers)
 
 
 def test_nobody_is_told_whom_the_agreement_does_not_name(world: World) -> None:
