@@ -321,6 +321,24 @@ def test_an_erasure_takes_what_was_told_of_the_record_and_leaves_the_rest(
     sound(told)
 
 
+def test_a_notice_that_was_erased_before_it_arrived_is_missed(told: World) -> None:
+    read(told, TIN, OTHER)
+    told.days_pass()
+    assert tell(told.uy) == 1
+    told.br.settle(ERASE)
+    told.carry(told.uy)
+    told.uy.keep()
+    told.exchange()
+    assert listed(told.br) == []
+    assert [counts(each) for each in listed(told.uy)] == [[(OTHER, "lookup", "NONE", 1)]]
+    read(told, OTHER)
+    assert after_a_day(told) == 1
+    [received] = listed(told.br)
+    assert (received["follows"], counts(received)) == (False, [(OTHER, "lookup", "NONE", 1)])
+    assert told.br.incidents() == []
+    sound(told)
+
+
 def test_what_the_reader_may_keep_no_longer_stays_counted_at_the_issuer(told: World) -> None:
     read(told, TIN)
     after_a_day(told)
