@@ -24,6 +24,7 @@ from node.api import (
     edge,
     erasures,
     exchange,
+    fetches,
     logs,
     operators,
     problems,
@@ -45,6 +46,7 @@ from node.service.answers import Answers
 from node.service.backup_keys import BackupKeys
 from node.service.bell import Bell
 from node.service.bookmark import Bookmark
+from node.service.fetching import Fetcher
 from node.service.parts import Parts
 from node.service.presence import Presence
 from node.service.receipts import Receipts
@@ -154,6 +156,7 @@ def build(parts: Parts) -> FastAPI:
         presence.start()
         yield
         presence.stop()
+        state.fetcher.close()
         await to_thread.run_sync(access.stop)
         sequencer.stop()
         parts.workshop.close()
@@ -172,7 +175,7 @@ def build(parts: Parts) -> FastAPI:
     state.presence, state.access = presence, access
     state.gate, state.peer_gate, state.answers = Gate(parts), edge.PeerGate(parts), Answers(parts)
     state.receipts, state.asked, state.noted = proofs, {}, {}
-    state.turns = Turns(sequencer)
+    state.turns, state.fetcher = Turns(sequencer), Fetcher(parts)
     app.add_middleware(edge.BodyLimit, max_body_size=parts.settings.body_limit_bytes)
     app.add_middleware(edge.RateLimit, per_minute=parts.settings.rate_per_minute, gate=state.gate)
     app.add_exception_handler(Refusal, edge.on_refusal)
@@ -183,6 +186,7 @@ def build(parts: Parts) -> FastAPI:
     routers = (
         operators.router,
         erasures.router,
+        fetches.router,
         reports.router,
         asof.router,
         system.router,
@@ -190,7 +194,7 @@ def build(parts: Parts) -> FastAPI:
         agreements.router,
     )
     of_logs = (logs.keys, logs.of_ledger, logs.of_channel, witness.router, receipts.router)
-    for router in (*routers, exchange.peers, *of_logs):
+    for router in (*routers, exchange.peers, fetches.peers, *of_logs):
         app.include_router(router)
     app.openapi = lambda: description.described(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

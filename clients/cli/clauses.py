@@ -94,6 +94,10 @@ TERMS: Final[Mapping[str, Words]] = {
     "contacts": _plain,
 }
 DIRECTION: Final[Mapping[str, Words]] = {
+    "mode": {
+        "MIRROR": "records reach the partner as they change",
+        "ON_DEMAND": "records are fetched one by one, each with purpose and reference, as of then",
+    }.__getitem__,
     "accept_kinds": _listed("operators"),
     "accept_programmes": _listed("none: nobody is recognised"),
     "accept_types": _listed("every type of these programmes"),

@@ -13,6 +13,7 @@ from clients.cli import (
     contracts,
     differences,
     erasures,
+    fetching,
     irregularities,
     local,
     log,
@@ -65,6 +66,10 @@ cli.add_typer(access.cli, name="access")
 cli.add_typer(suspensions.cli, name="suspension")
 cli.add_typer(irregularities.cli, name="irregularity")
 cli.command("lookup", epilog="Example: aeo lookup 99000001000101 --home uy")(lookup.lookup)
+cli.command(
+    "fetch",
+    epilog='Example: aeo fetch 99000001000101 --purpose "import control" --reference "DUA 1" --home uy',
+)(fetching.fetch)
 cli.command(
     "evidence", epilog="Example: aeo evidence BR99000001000101 --at 2026-11-22 -o case.json --home uy"
 )(proofs.evidence)

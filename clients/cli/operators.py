@@ -154,7 +154,7 @@ def disclosures(session: Session, identifier: Id) -> None:
     if session.as_json:
         say_json({"disclosures": found})
         return
-    columns = ("time", "partner", "agreement", "what", "fields", "channel entry")
+    columns = ("time", "partner", "agreement", "what", "fields", "asked for", "channel entry")
     rows = [
         [
             each["time"],
@@ -162,6 +162,7 @@ def disclosures(session: Session, identifier: Id) -> None:
             each["agreement"][:8],
             each["kind"],
             join(each["fields"]),
+            join(each["asked"].values()) if each["asked"] else "",
             each["channel_seq"],
         ]
         for each in found

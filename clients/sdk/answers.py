@@ -191,6 +191,13 @@ class ConsentRecorded(TypedDict):
     source: str
 
 
+class Asked(TypedDict):
+    """What a partner asked for a record for, and its case."""
+
+    purpose: str
+    reference: str
+
+
 class DisclosureMade(TypedDict):
     """One entry of a channel about an operator: fields that were disclosed, or that it left the view."""
 
@@ -199,6 +206,7 @@ class DisclosureMade(TypedDict):
     agreement: str
     kind: str
     fields: list[str]
+    asked: Asked | None
     channel_seq: int
     ledger_seq: int | None
 
@@ -257,6 +265,16 @@ class AsOf(TypedDict):
     effective: str
     known: str
     answers: list[AsOfAnswer]
+
+
+class FetchedAnswer(TypedDict):
+    """What a partner answered to a question, in the entry of its channel that this names."""
+
+    country: str
+    agreement: str
+    entry: int
+    shared: bool
+    operator: OperatorAnswer | None
 
 
 class LocalDecision(TypedDict):

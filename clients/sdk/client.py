@@ -35,6 +35,7 @@ from clients.sdk.answers import (
     DisclosureMade,
     ErasureMade,
     ErasureStatus,
+    FetchedAnswer,
     Frozen,
     Held,
     History,
@@ -432,6 +433,23 @@ class Node:
         return answer
 
     # Single operators of a partner.
+
+    def fetch(
+        self,
+        identifier: str,
+        purpose: str,
+        reference: str,
+        scheme: str = "",
+        country: str = "",
+        agreement: str = "",
+    ) -> FetchedAnswer:
+        """Ask a partner about one operator that it tells on demand; `operator` None: nothing is shared.
+
+        The partner learns all of this but who asks. `country` or `agreement` where several can be asked.
+        """
+        body = {"identifier": identifier, "scheme": scheme, "country": country, "agreement": agreement}
+        answer: FetchedAnswer = self._post("/v1/fetches", body | {"purpose": purpose, "reference": reference})
+        return answer
 
     def suspend_here(self, tin: str, code: str, reason: str, agreement: str = "") -> LocalDecision:
         """Stop treating a partner's operator as recognised, by own decision; under one agreement if named."""

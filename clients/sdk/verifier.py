@@ -466,8 +466,10 @@ class Case:
 
     @property
     def age_s(self) -> int:
-        """How old the newest proof was at that moment, in seconds."""
-        return (self.at_ms - self.proven_ms) // 1000
+        """How old the newest proof was at that moment, in seconds; of what was fetched, when it was told."""
+        frame, content = self.entries[-1]
+        told_ms = milliseconds(frame["time"]) if "told" in content else self.proven_ms
+        return (self.at_ms - min(told_ms, self.proven_ms)) // 1000
 
 
 Step = Callable[[Case], str]
@@ -776,7 +778,11 @@ def _commitments(case: Case) -> str:
         if frame["kind"] != "disclosure":
             members(content, "v record_id")
             continue
-        _, record_id, credential, opening = members(content, "v record_id credential ledger")
+        is_fetched = case.direction.get("mode") == "ON_DEMAND"
+        names = "v record_id credential ledger" + (" told" if is_fetched else "")
+        _, record_id, credential, opening, *asked = members(content, names)
+        for each in asked:
+            members(each, "purpose reference")
         entry, salt, body = members(opening, "entry salt body")
         found = _ledger_entry(case, entry, salt, body, frame["given"]["ledger_proof"], "record")
         need(body.get("record_id") == record_id, f"an entry about {record_id}", body.get("record_id"))

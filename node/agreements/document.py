@@ -65,6 +65,8 @@ FIELD_PATHS = (
 CONSENTS = ("NONE", "GENERAL", "PER_AGREEMENT")
 ONWARD_TRANSFERS = ("NONE", "WITH_WRITTEN_CONSENT")
 MODES = ("pilot", "operation")
+MIRROR, ON_DEMAND = "MIRROR", "ON_DEMAND"
+"""How records reach the partner: replicated as they change, or fetched one by one, each with its reason."""
 
 SILENT: Json = {
     "accept_programmes": [],
@@ -243,6 +245,11 @@ def parse_terms(terms: object, countries: Iterable[str]) -> Json:
     return clauses
 
 
+def is_on_demand(terms: Json) -> bool:
+    """Whether records of a direction are fetched one by one; `terms` as `direction_terms` makes them."""
+    return bool(terms["direction"].get("mode") == ON_DEMAND)
+
+
 def direction_terms(agreement: Agreement, issuer: str, partner: str, state: str) -> Json:
     """Make the `terms` argument of a contract's `decide` for one direction in one state.
 
@@ -327,10 +334,13 @@ def _check_direction(name: str, json: object, countries: tuple[str, ...], consen
     if issuer == partner or issuer not in countries or partner not in countries:
         return [problem(where, name, "must be named <issuer>-<partner>, two different parties")]
     try:
-        direction = _object(json, where, tuple(_DIRECTION_RULES), ("accept_kinds",))
+        direction = _object(
+            json, where, tuple(_DIRECTION_RULES), ("accept_kinds", *_OPTIONAL_DIRECTION_RULES)
+        )
     except Malformed as refused:
         return list(refused.problems)
     rules = _DIRECTION_RULES | (_MASTER_DATA_RULES if "accept_kinds" in direction else {})
+    rules |= {name: rule for name, rule in _OPTIONAL_DIRECTION_RULES.items() if name in direction}
     if broken := _check_members(direction, f"{where}.", rules):
         return broken
     return [*_check_relied_on(direction, where), *contradictions.of_direction(name, direction, consent)]
@@ -502,6 +512,7 @@ _DIRECTION_RULES: dict[str, Rule] = {
     "identifier_scheme": _matches(_SCHEME, "an identifier scheme such as CNPJ"),
     "fields": _list_of(_field_path),
 }
+_OPTIONAL_DIRECTION_RULES: dict[str, Rule] = {"mode": _one_of((MIRROR, ON_DEMAND))}
 _MASTER_DATA_RULES: dict[str, Rule] = {
     "accept_kinds": _list_of(_one_of(tuple(KINDS))),
     "accept_programmes": _list_of(_PROGRAMME, least=0),

@@ -124,7 +124,7 @@ async def look_up(
             found = answers.told(connection, tellers, [asked], "TIN")[asked][:1]
         access.record(caller, "lookup", why, [(asked, _keys(found), False)])
         if not found:
-            raise unknown(asked)
+            raise unknown(asked, tellers)
         return json(found[0][3])
 
     return await node.database.ask(answer)

@@ -82,6 +82,13 @@ class Consents(BaseModel):
     consents: list[ConsentRecorded]
 
 
+class Asked(BaseModel):
+    """What a partner asked for a record for, and its case."""
+
+    purpose: str
+    reference: str
+
+
 class DisclosureMade(BaseModel):
     """One entry of a channel about the operator: a disclosure of fields, or that it left the view."""
 
@@ -90,6 +97,7 @@ class DisclosureMade(BaseModel):
     agreement: str
     kind: Literal["disclosure", "tombstone"]
     fields: list[str]
+    asked: Asked | None = Field(description="What the partner asked for, where it is told on demand.")
     channel_seq: int
     ledger_seq: int | None
 

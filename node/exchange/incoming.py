@@ -13,8 +13,8 @@ Each entry by itself (a failure sets that entry apart, with its reason, and the 
  6. the record's ledger entry is the issuer's;
  7. its commitment opens to the body, and the body names this record and this credential;
  8. the credential is signed with the key that counted at that entry, and every disclosed value hangs on it;
- 9. no field goes beyond the terms, each has the form of the model, and what must be there is: record,
-   country, TIN, status, and of an operator programme and scope (`NEEDED`);
+ 9. it comes as the terms say, mirrored or fetched; no field goes beyond them, each has the form of the model,
+   and what must be there is: record, country, TIN, status, and of an operator programme and scope (`NEEDED`);
 10. that entry is the one which stands in the ledger at its place, and the place does not go backwards.
 
 All of it is worked out from what is handed in, so that it can be checked again by anyone who holds the
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import card, sealing
 from node.exchange.card import Card
+from node.exchange.fetches import asked_in
 from node.exchange.page import CardPart, EntryPart, LedgerPart
 from node.exchange.serving import LEAVES_LIMIT
 from node.ledger import canonical, moment
@@ -76,6 +77,7 @@ class Disclosed:
     ledger_seq: int = -1
     leaf: bytes = b""
     credential: str = ""
+    is_fetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,15 @@ class SetApart:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What entries are read by: the issuer, the field paths its terms list, our epoch keys."""
+    """What entries are read by: the issuer, the field paths its terms list, our epoch keys.
+
+    `is_on_demand`: whether a record may come only as one that was asked for.
+    """
 
     peer: Card
     fields: tuple[str, ...]
     keys: Mapping[int, bytes] = field(repr=False)
+    is_on_demand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +339,7 @@ def _checked(each: Opened, by: Reading) -> Disclosed:
     _check_members(entry.kind, content)
     if record_id is None or entry.kind == "tombstone":
         return Disclosed(entry.seq, entry.kind, time, record_id, each.body)
+    _check_asked(content, record_id, is_on_demand=by.is_on_demand)
     behind = check_commitment(content, by.peer)
     verified = verify_credential(content["credential"], by.peer, behind.seq)
     digest = b64u(verified.digest)
@@ -340,7 +347,16 @@ def _checked(each: Opened, by: Reading) -> Disclosed:
     check_fields(verified, record_id, by.peer.country, by.fields)
     leaf = leaf_hash(behind.encode())
     return Disclosed(
-        entry.seq, entry.kind, time, record_id, each.body, verified.fields, behind.seq, leaf, digest
+        entry.seq,
+        entry.kind,
+        time,
+        record_id,
+        each.body,
+        verified.fields,
+        behind.seq,
+        leaf,
+        digest,
+        by.is_on_demand,
     )
 
 
@@ -410,6 +426,15 @@ def check_fields(
     model.check_fields(verified.fields)
 
 
+def _check_asked(content: Row, record_id: str, *, is_on_demand: bool) -> None:
+    """The first part of check 9: where records are fetched each says what it was asked for; else none."""
+    if "told" in content:
+        asked_in(content["told"])
+    if ("told" in content) != is_on_demand:
+        why = "the terms have it fetched on demand" if is_on_demand else "the terms have it mirrored"
+        raise Unproven("a record is told in another mode than was agreed", where=record_id, why=why)
+
+
 MEMBERS = {
     "disclosure": {"v", "record_id", "credential", "ledger"},
     "tombstone": {"v", "record_id"},
@@ -420,11 +445,11 @@ MEMBERS = {
 def _check_members(kind: str, content: Row) -> None:
     """Each kind of body has exactly its members, all texts but the version, credential and opening.
 
-    A notice may have `told` besides, of which `notices.read` knows the form.
+    A notice may have `told` besides, of which `notices.read` knows the form; what was fetched too.
     """
     texts = [value for name, value in content.items() if name not in ("v", "credential", "ledger", "told")]
     is_packed = all(isinstance(content.get(name, {}), dict) for name in ("credential", "told"))
-    members = set(content) - ({"told"} if kind == "notice" else set())
+    members = set(content) - ({"told"} if kind in ("notice", "disclosure") else set())
     if members != MEMBERS[kind] or not is_packed or not all(isinstance(value, str) for value in texts):
         raise Malformed(f"a {kind} is out of form", why="it must hold " + ", ".join(sorted(MEMBERS[kind])))
 

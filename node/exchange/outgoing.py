@@ -6,7 +6,7 @@ change of hidden fields writes nothing.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from contracts.evaluation import Answer, Contract
 from node.agreements import deciding
+from node.agreements.document import is_on_demand
 from node.errors import Damaged
 from node.exchange import sealing
+from node.exchange.fetches import Asked
 from node.exchange.log_writer import LogWriter
 from node.exchange.sealing import Entropy, StoreKeys
 from node.exchange.versions import Fields, Version
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
+from node.records.credential import covered
 from node.store.channels import StoredChannel, StoredEpoch
 from node.store.database import Row
 
@@ -44,6 +47,11 @@ class Line:
     def carries_records(self) -> bool:
         """Whether the terms name this direction; else it is the way back of one, for notices."""
         return bool(self.terms["direction"]["fields"])
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether a record is told only when the partner asks for it."""
+        return is_on_demand(self.terms)
 
     def decide(self, fields: Fields, today: str) -> Answer:
         """What the contract answers, held to the fields that the terms list and to those a reader needs."""
@@ -74,6 +82,11 @@ def selected(fields: Fields, paths: Sequence[str]) -> Fields:
     return chosen
 
 
+def is_shown(schemes: Collection[str], paths: Sequence[str]) -> bool:
+    """Whether one of these identifier schemes, or the TIN, is among what field paths show."""
+    return any(covered("tin" if each == "TIN" else f"identifiers.{each}", tuple(paths)) for each in schemes)
+
+
 def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
     """Names what a partner sees of a record; clocks alone make no new view."""
     seen = {name: value for name, value in selected(fields, paths).items() if name not in CLOCKS}
@@ -95,11 +108,17 @@ def shown_digest(version: Version, packed: Mapping[str, Any]) -> bytes:
     return view_digest(version.fields, shown_paths(version, packed))
 
 
-def disclosure(version: Version, paths: Sequence[str], ledger_entry: bytes) -> bytes:
-    """The body of a disclosure: the packed presentation, and what opens the ledger entry's commitment."""
+def disclosure(
+    version: Version, paths: Sequence[str], ledger_entry: bytes, asked: Asked | None = None
+) -> bytes:
+    """The body of a disclosure: the packed presentation, and what opens the ledger entry's commitment.
+
+    `asked`: what the record was fetched for, where it was.
+    """
     shown = version.credential.packed(paths)
     opening = {"entry": ledger_entry.decode(), "salt": b64u(version.salt()), "body": version.body}
-    return canonical.encode({"v": 1, "record_id": version.record_id, "credential": shown, "ledger": opening})
+    body = {"v": 1, "record_id": version.record_id, "credential": shown, "ledger": opening}
+    return canonical.encode(body if asked is None else body | {"told": asked.to_json()})
 
 
 def tombstone(record_id: str) -> bytes:

@@ -250,6 +250,16 @@ class PeerClient:
             raise _refusal(self.peer.name, answer.status, answer.body)
         return answer.body
 
+    def post(self, path: str, body: bytes) -> bytes:
+        """POST JSON to a path of the peer's address; gives the bytes of the answer."""
+        url = self.peer.address + path
+        headers = requests.sign("POST", url, body, self._sender, self._key, self._now_s())
+        headers |= {"content-type": "application/json"}
+        answer = self._caller.send("POST", url, headers, self._timeout_s, body)
+        if answer.status != 200:
+            raise _refusal(self.peer.name, answer.status, answer.body)
+        return answer.body
+
     def close(self) -> None:
         """Let go of the connections."""
         self._caller.close()

@@ -16,7 +16,7 @@ from rapidfuzz import fuzz, process
 from sqlalchemy import Connection
 
 from node.agreements import precedence, recognition
-from node.agreements.document import direction_terms
+from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.precedence import Claim
 from node.errors import NotFound
 from node.exchange import incoming, versions
@@ -79,11 +79,14 @@ class Reach:
         """Whether a record rests on an entry that its administration stands by no more."""
         return self.disowned_from is not None and row.ledger_seq >= self.disowned_from
 
-    def freshness(self, now_ms: int) -> Json:
-        """How old the newest proof behind an answer is, against the agreement's limit."""
-        age_s = self.age_s(now_ms)
+    def freshness(self, now_ms: int, row: Mirrored | None = None) -> Json:
+        """How old the newest proof behind an answer is, against the agreement's limit.
+
+        A record that is told only when it is asked for is as new as what was told of it last.
+        """
+        age_s, proven_ms = self.age_s(now_ms, row), self.as_of_ms(row)
         return {
-            "proven_at": moment.format(self.proven_ms),
+            "proven_at": moment.format(proven_ms),
             "age_s": age_s,
             "limit_s": self.limit_s,
             "fresh": age_s <= self.limit_s,
@@ -99,13 +102,19 @@ class Reach:
             "identifier_scheme": terms["direction"]["identifier_scheme"],
         }
 
-    def age_s(self, now_ms: int) -> int:
+    def age_s(self, now_ms: int, row: Mirrored | None = None) -> int:
         """Whole seconds since the newest proof."""
-        return max(0, (now_ms - self.proven_ms) // 1000)
+        return max(0, (now_ms - self.as_of_ms(row)) // 1000)
+
+    def as_of_ms(self, row: Mirrored | None) -> int:
+        """When what an answer rests on was so, as it is proven."""
+        if row is None or row.fetched_at is None:
+            return self.proven_ms
+        return min(moment.parse(row.fetched_at), self.proven_ms)
 
     def against(self, row: Mirrored, read: str, now_ms: int) -> list[str]:
         """Every reason why recognition does not apply."""
-        scope, day, age_s = (row.scope or "").split(), moment.date_of(now_ms), self.age_s(now_ms)
+        scope, day, age_s = (row.scope or "").split(), moment.date_of(now_ms), self.age_s(now_ms, row)
         found = recognition.against(self.terms, self.state, read, row.programme, scope, day, age_s)
         if self.is_disowned(row):
             found.append(f"the issuer disowns what its ledger holds from entry {self.disowned_from} on")
@@ -129,7 +138,8 @@ class Teller:
         self.reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
         self.of_issuer: Sequence[Teller] = ()
         """Where the issuer tells us under several agreements: the tellers of all of them."""
-        self._alerts, self._freshness = _written(list(reach.alerts)), _written(reach.freshness(now_ms))
+        self._alerts = _written(list(reach.alerts))
+        self._freshness: dict[str | None, orjson.Fragment] = {None: _written(reach.freshness(now_ms))}
         self._clauses = _written(reach.clauses(now_ms))
         self._read: dict[tuple[bool | str | None, ...], Reading] = {}
 
@@ -144,9 +154,10 @@ class Teller:
         is_gone, is_disowned = row.fields is None, reach.disowned_from is not None and reach.is_disowned(row)
         here = row.record_id if row.record_id in reach.suspended else None
         decided_on = is_gone, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt, here
-        found = self._read.get(decided_on)
+        key = (*decided_on, row.fetched_at)
+        found = self._read.get(key)
         if found is None:
-            found = self._read[decided_on] = self._reading(row)
+            found = self._read[key] = self._reading(row)
         read, told, is_later = found
         answer = {
             "tin": row.tin,
@@ -166,13 +177,19 @@ class Teller:
                 "channel": {"origin": reach.origin, "seq": row.seq},
                 "credential": row.credential or None,
             },
-            "freshness": self._freshness,
+            "freshness": self._fresh(row),
             "clauses": self._clauses,
             "alerts": self._alerts,
             "because": because,
             "others": others,
         }
         return is_later, row.log, row.record_id, orjson.Fragment(orjson.dumps(answer))
+
+    def _fresh(self, row: Mirrored) -> orjson.Fragment:
+        known = self._freshness.get(row.fetched_at)
+        if known is None:
+            known = self._freshness[row.fetched_at] = _written(self.reach.freshness(self._now_ms, row))
+        return known
 
     @property
     def country(self) -> str:
@@ -187,7 +204,7 @@ class Teller:
             is_gone,
             len(self._reasons(row)[1]),
             reach.terms["until"],
-            reach.proven_ms + 1000 * reach.limit_s,
+            reach.as_of_ms(row) + 1000 * reach.limit_s,
             reach.channel.log,
         )
 
@@ -208,10 +225,12 @@ class Teller:
 Tellers = Mapping[int, Teller]
 
 
-def unknown(tin: str) -> NotFound:
-    """That nobody has this TIN."""
+def unknown(tin: str, tellers: Tellers) -> NotFound:
+    """That nobody has this TIN; and who can be asked."""
     what = "no operator with this TIN is recorded here or was ever disclosed to us"
-    return NotFound(what, where=tin, do="try another identifier or the name")
+    asked = sorted({each.country for each in tellers.values() if is_on_demand(each.reach.terms)})
+    do = f"try another identifier or the name{'; or `aeo fetch` it from ' if asked else ''}{', '.join(asked)}"
+    return NotFound(what, where=tin, do=do)
 
 
 class Answers:
@@ -231,7 +250,7 @@ class Answers:
         """The answer about one TIN; `NotFound` when no own or mirrored operator has it."""
         found = self.told(connection, tellers, [tin], "TIN")[tin]
         if not found:
-            raise unknown(tin)
+            raise unknown(tin, tellers)
         return found[0][3]
 
     def operators(
@@ -272,7 +291,7 @@ class Answers:
         """Every version of an operator that this node knows, oldest first."""
         hits = records.find(connection, [identifiers.plain(tin)], "TIN")
         if not hits:
-            raise unknown(tin)
+            raise unknown(tin, tellers)
         own = [
             version
             for _, _, log, record_id in hits

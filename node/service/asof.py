@@ -18,7 +18,7 @@ import orjson
 from sqlalchemy import Connection
 
 from node.agreements import recognition, state
-from node.agreements.document import direction_terms
+from node.agreements.document import direction_terms, is_on_demand
 from node.errors import NotFound
 from node.exchange import incoming, versions
 from node.exchange.card import Card
@@ -153,8 +153,10 @@ def _mirror_answer(
     if held is not None and fields is None:
         reasons = recognition.unshared(now)
     else:
-        told = fields or {}
-        age_s = 0 if proven_ms is None else max(0, (effective_ms - proven_ms) // 1000)
+        told, as_of_ms = fields or {}, proven_ms
+        if proven_ms is not None and held is not None and is_on_demand(terms):
+            as_of_ms = min(proven_ms, moment.parse(held.clocks["told_at"]))
+        age_s = 0 if as_of_ms is None else max(0, (effective_ms - as_of_ms) // 1000)
         scope = [str(each) for each in told.get("scope", [])]
         reasons = recognition.against(terms, now, read, told.get("programme"), scope, day, age_s)
     if proven_ms is None:

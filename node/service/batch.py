@@ -5,7 +5,7 @@ It first works everything out, which may refuse, and only then adds; a refused c
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import ClassVar
 
 from sqlalchemy import Connection
@@ -15,6 +15,7 @@ from contracts.evaluation import Answer
 from node.errors import Damaged
 from node.exchange import outgoing, sealing, versions
 from node.exchange.card import channel_origin
+from node.exchange.fetches import Asked
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import ChannelWriter, Line
 from node.exchange.versions import Draft, Version
@@ -222,26 +223,55 @@ class Batch:
         self._show(lines, version, last_answer)
 
     def _show(self, lines: Sequence[Line], version: Version, last_answer: str | None = None) -> None:
-        lines = [line for line in lines if line.carries_records]
+        lines = [line for line in lines if self._follows(line, version.record_id)]
         digest = b64u(canonical.digest(version.fields)) if lines else ""
         for line in lines:
             self._stay(SILENT_S)
-            answer = line.decide(version.fields, self.today)
-            decision = line.decision(version, answer, self.today, digest)
-            if decision["answer"] != last_answer:
-                self._rows.setdefault(Decision, []).append(decision)
+            answer = self._decide(line, version, digest, last_answer)
             self._bring_in_line(line, version, answer)
+
+    def _follows(self, line: Line, record_id: str) -> bool:
+        """Whether a partner is told what becomes of a record: all of it, or that it left the view."""
+        return line.carries_records and (
+            not line.is_on_demand or bool(self._view(line.channel.log, record_id))
+        )
+
+    def _decide(self, line: Line, version: Version, digest: str, last_answer: str | None = None) -> Answer:
+        """What the contract answers, kept unless it is the `last_answer`; `digest` names the fields."""
+        answer = line.decide(version.fields, self.today)
+        decision = line.decision(version, answer, self.today, digest)
+        if decision["answer"] != last_answer:
+            self._rows.setdefault(Decision, []).append(decision)
+        return answer
 
     def _bring_in_line(self, line: Line, version: Version, answer: Answer) -> None:
         log, record_id = line.channel.log, version.record_id
         seen = self._view(log, record_id)
-        if answer.shared:
+        if answer.shared and not line.is_on_demand:
             digest = outgoing.view_digest(version.fields, answer.fields)
             if digest != seen:
                 body = outgoing.disclosure(version, answer.fields, self._entry(version.ledger_seq))
                 self._see(line, record_id, body, digest, version.ledger_seq)
-        elif seen:
+        elif seen and not answer.shared:
             self._see(line, record_id, outgoing.tombstone(record_id), None, version.ledger_seq)
+
+    def tell(self, line: Line, version: Version | None, schemes: Collection[str], asked: Asked) -> int:
+        """Answer what a partner asks for on demand: the record, if there is one and the contract shares it.
+
+        `schemes`: those of the identifier by which it was found; by one that the partner may not see nothing
+        is. Gives the number of the entry that answers. A record that was told before, and may not be told any
+        more, leaves the partner's view first.
+        """
+        self._sign_drafts()
+        if version is not None:
+            answer = self._decide(line, version, b64u(canonical.digest(version.fields)))
+            if answer.shared and outgoing.is_shown(schemes, answer.fields):
+                digest = outgoing.view_digest(version.fields, answer.fields)
+                entry = self._entry(version.ledger_seq)
+                body = outgoing.disclosure(version, answer.fields, entry, asked)
+                return self._see(line, version.record_id, body, digest, version.ledger_seq)
+            self._bring_in_line(line, version, answer)
+        return self.notice(line, asked.withheld())
 
     def notice(self, line: Line, body: bytes, ledger_seq: int | None = None) -> int:
         """Tell a partner something it must know; gives the number of the entry that does.
@@ -329,13 +359,14 @@ class Batch:
             self.prepare_views([record_id])
         return self._seen.get((log, record_id), outgoing.UNSEEN)
 
-    def _see(self, line: Line, record_id: str, body: bytes, digest: bytes | None, ledger_seq: int) -> None:
+    def _see(self, line: Line, record_id: str, body: bytes, digest: bytes | None, ledger_seq: int) -> int:
         log, kind = line.channel.log, "tombstone" if digest is None else "disclosure"
         seq = self._writer(line).append(kind, body, self.now_ms, ledger_seq)
         self._seen[log, record_id] = digest
         self._put(
             ChannelView, (log, record_id), {"log": log, "record_id": record_id, "digest": digest, "seq": seq}
         )
+        return seq
 
     def _entry(self, seq: int) -> bytes:
         if seq not in self._entries:

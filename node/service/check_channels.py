@@ -254,6 +254,7 @@ class Reproven:
     fields: dict[str, Any] | None = None
     ledger_seq: int = -1
     credential: str = ""
+    is_fetched: bool = False
 
 
 @dataclass(slots=True)
@@ -397,7 +398,7 @@ class Incoming:
         verified = incoming.verify_credential(shown, self.issuer, entry.seq)
         digest = b64u(verified.digest)
         incoming.check_names_credential(body, digest)
-        return Reproven(row, verified.fields, entry.seq, digest)
+        return Reproven(row, verified.fields, entry.seq, digest, "told" in body)
 
     def _last(self, proven: Reproven) -> Reproven | None:
         """The disclosure that a tombstone ended; one that opened later is not what it ended."""
@@ -416,6 +417,10 @@ class Incoming:
         ledger_seq = last.ledger_seq if last else -1
         if (row.ledger_seq, row.credential) != (ledger_seq, proven.credential):
             what = f"{record_id} is kept as resting on another ledger entry or credential than was disclosed"
+            yield Finding(where, row.seq, what)
+        fetched_at = proven.row["time"] if proven.is_fetched else None
+        if row.fetched_at != fetched_at:
+            what = f"{record_id} is kept as told at another time than it was"
             yield Finding(where, row.seq, what)
         since = [each for each in self._apart.named.get(record_id, ()) if each.seq > row.seq]
         is_known = (

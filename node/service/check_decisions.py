@@ -42,6 +42,8 @@ class Directions:
     def __init__(self, own: list[StoredChannel], signed: Mapping[str, Agreed]) -> None:
         """`own` are the outgoing channels; those under other agreements than these are left out."""
         self.channels = own
+        self.on_demand: set[int] = set()
+        """Of them, those on which a record is told only when it is asked for."""
         self._lines: dict[tuple[int, str], Line] = {}
         for each in own:
             if each.agreement in signed:
@@ -50,6 +52,7 @@ class Directions:
                     terms = direction_terms(agreement, each.issuer, each.partner, told)
                     line = Line(each, contract, terms, b64u(canonical.digest(terms)), told)
                     self._lines[each.log, line.terms_digest] = line
+                    self.on_demand |= {each.log} if line.is_on_demand else set()
 
     def again(self, kept: Row, version: Version, record_digest: str) -> tuple[Row, Sequence[str] | None]:
         """A kept decision made again, and the fields it shares (None: it withholds)."""

@@ -147,6 +147,9 @@ class LedgerBodies:
         yield from check_index(self.noted.seen, LEDGER, stored.record_id, version.fields, about.index)
         for channel in self.directions.channels:
             log, where = channel.log, f"channel {channel.log}"
+            if log in self.directions.on_demand:
+                yield from self._told_on_demand(log, stored.record_id, about, shown.get(log))
+                continue
             if channel.day and log not in shown:
                 yield Finding(where, -1, f"there is no decision on the newest version of {stored.record_id}")
             if channel.day or log in shown:
@@ -155,6 +158,14 @@ class LedgerBodies:
                 if (about.views[log].get(stored.record_id, (-1, None))[1]) != view:
                     what = f"the view kept of {stored.record_id} is not what was decided"
                     yield Finding(where, about.views[log].get(stored.record_id, (-1, None))[0], what)
+
+    def _told_on_demand(
+        self, log: int, record_id: str, about: "Stored", paths: Sequence[str] | None
+    ) -> Iterator[Finding]:
+        """What a partner has asked for is in its view, as it was then, for as long as it is shared."""
+        place, view = about.views[log].get(record_id, (-1, None))
+        if view is not None and paths is None:
+            yield Finding(f"channel {log}", place, f"the view kept of {record_id} is not what was decided")
 
 
 @dataclass(frozen=True, slots=True)

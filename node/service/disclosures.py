@@ -41,15 +41,17 @@ def _told(
     entry = ChannelEntry.decode(encoded)
     sealed, about = channels.sealed_behind(connection, channel.log, seq, seq + 1)[seq]
     fields: list[str] = []
+    asked = None
     if entry.kind == "disclosure" and about is not None:
         version = versions.unseal(known[about], parts.keys.store)
-        fields = _shown(parts, connection, entry, channel.log, sealed, version)
+        fields, asked = _shown(parts, connection, entry, channel.log, sealed, version)
     return {
         "time": moment.format(entry.time),
         "partner": channel.partner,
         "agreement": channel.agreement,
         "kind": entry.kind,
         "fields": fields,
+        "asked": asked,
         "channel_seq": seq,
         "ledger_seq": about,
     }
@@ -57,9 +59,9 @@ def _told(
 
 def _shown(
     parts: Parts, connection: Connection, entry: ChannelEntry, log: int, sealed: bytes, version: Version
-) -> list[str]:
-    """The fields that a disclosure opened, by their paths."""
+) -> tuple[list[str], dict[str, str] | None]:
+    """The fields that a disclosure opened, by their paths; and what the partner asked for, if it had to."""
     epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
     key = sealing.entry_key(outgoing.held_key(parts.keys.store, entry.channel, epoch), entry.seq)
     body: Any = canonical.decode(sealing.unseal(key, sealed, entry.header()))
-    return outgoing.shown_paths(version, body["credential"])
+    return outgoing.shown_paths(version, body["credential"]), body.get("told")

@@ -87,7 +87,8 @@ def evidence(parts: Parts, connection: Connection, tin: str, at_ms: int, agreeme
         raise NotFound("nothing had been told about this operator by then", where=moment.format(at_ms))
     counted = chain(found.standing, found.channel, at_ms)
     parties = [_of_agreement(parts, connection, found, each, acts, ledger) for each, acts in counted]
-    age_s = (at_ms - moment.parse(proven_at)) // 1000
+    told_at = rows[-1]["time"] if _is_fetched(rows[-1]) else proven_at
+    age_s = (at_ms - min(moment.parse(proven_at), moment.parse(told_at))) // 1000
     content = {
         "kind": KIND,
         "tin": identifiers.plain(tin),
@@ -314,6 +315,11 @@ def _answer(
         programme, scope = _text(shown, "programme") or None, [str(each) for each in _list(shown, "scope")]
         reasons = recognition.against(terms, now, read, programme, scope, day, age_s)
     return {"status": read, "applies": not reasons, "reasons": reasons, "age_s": age_s}
+
+
+def _is_fetched(row: Row) -> bool:
+    """Whether an entry answers a question: what it tells is as new as it is itself, and gets no newer."""
+    return "told" in json.loads(row["body"])
 
 
 def _text(fields: Row, name: str) -> str:

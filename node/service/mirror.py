@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 from sqlalchemy import Connection
 
-from node.agreements.document import direction_terms
+from node.agreements.document import direction_terms, is_on_demand
 from node.errors import Conflict, Unproven
 from node.exchange import incoming, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
@@ -212,7 +212,7 @@ def _checked(
     keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
     before: dict[str, Mirrored] = {}
     newest = _newest(connection, held.head.log, held.head.size, before)
-    by = Reading(peer, _fields(parts, peer, standing), keys)
+    by = _reading(parts, peer, standing, keys)
     found = incoming.read(entries, page.entries, by, newest, leaf_at, parts.workshop.examine)
     max_staleness_s = int(standing.agreement.terms["max_staleness_s"])
     return Checked(held, page, proven, entries, found, keys, before, max_staleness_s)
@@ -231,9 +231,9 @@ def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -
     return Held(channel, head, keys)
 
 
-def _fields(parts: Parts, peer: Card, standing: Standing) -> tuple[str, ...]:
+def _reading(parts: Parts, peer: Card, standing: Standing, keys: Mapping[int, bytes]) -> Reading:
     terms = direction_terms(standing.agreement, peer.country, parts.country, "")
-    return tuple(terms["direction"]["fields"])
+    return Reading(peer, tuple(terms["direction"]["fields"]), keys, is_on_demand(terms))
 
 
 def _newest(connection: Connection, log: int, seq: int, before: dict[str, Mirrored]) -> Newest:
@@ -387,6 +387,7 @@ def _mirror_row(log: int, each: Disclosed, doubt: str | None) -> Row:
     fields = None if each.fields is None else orjson.dumps(each.fields)
     row = {"log": log, "record_id": each.record_id, "seq": each.seq, "fields": fields}
     row |= {"ledger_seq": each.ledger_seq, "credential": each.credential, "doubt": doubt}
+    row |= {"fetched_at": each.time if each.is_fetched else None}
     return row | decided_on(each.fields)
 
 
@@ -476,14 +477,14 @@ def _read_again(
 ) -> ReadAgain:
     held, items = _held(parts, connection, peer, page), {item.entry: item for item in page.entries}
     keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
-    log, fields, entries = held.head.log, _fields(parts, peer, standing), list[Late]()
+    log, by, entries = held.head.log, _reading(parts, peer, standing, keys), list[Late]()
     before: dict[str, Mirrored] = {}
     for row in rows:
         [encoded] = logs.entries(connection, log, row["seq"], row["seq"] + 1)
         item = items.get(encoded.decode()) or EntryPart(entry=encoded.decode(), body=None)
         if item.body is None and row is not rows[0]:
             continue  # perhaps behind the end of the page: the next time asks from there
-        by, newest = Reading(peer, fields, keys), _newest(connection, log, row["seq"], before)
+        newest = _newest(connection, log, row["seq"], before)
         found = incoming.read([ChannelEntry.decode(encoded)], [item], by, newest, leaf_at)
         named = {each.record_id: each for each in found.disclosed if each.record_id is not None}
         entries.append(Late(row["incident"], found, {each: before[each] for each in named if each in before}))

@@ -101,6 +101,7 @@ class Mirrored(NamedTuple):
     valid_to: str | None
     programme: str | None
     scope: str | None
+    fetched_at: str | None
 
 
 def channels(connection: Connection) -> list[StoredChannel]:
@@ -287,6 +288,13 @@ def mirror_history(connection: Connection, log: int, record_id: str) -> list[Row
     found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id == record_id)
     rows = [dict(row) for row in connection.execute(found).mappings()]
     return sorted(rows, key=lambda row: row["seq"])  # ordered by the store, SQLite would read the whole log
+
+
+def opened(connection: Connection, log: int, seq: int) -> Row | None:
+    """One entry of an incoming channel that was opened; None for one that was set apart or erased."""
+    found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq == seq)
+    row = connection.execute(found).mappings().one_or_none()
+    return dict(row) if row else None
 
 
 def other_logs(connection: Connection) -> list[tuple[int, str]]:

@@ -242,6 +242,7 @@ class Mirror(SQLModel, table=True):
 
     `doubt`: why a newer entry about it failed verification; then nothing may rest on this row. What comes
     behind it is in `fields` too, and stands here for those that must decide without reading them all.
+    `fetched_at`: when it was told last, of a record that is told only when it is asked for.
     """
 
     __tablename__ = "mirror"
@@ -258,6 +259,7 @@ class Mirror(SQLModel, table=True):
     valid_to: str | None = None
     programme: str | None = None
     scope: str | None = None
+    fetched_at: str | None = None
 
 
 class MirrorVersion(SQLModel, table=True):

@@ -1,0 +1,107 @@
+"""The routes of what is fetched one by one: an officer's question, and a partner's."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from node.api import schemas
+from node.api.edge import FromPeer, Node, Reader, Recorder, durable, json, read_out
+from node.api.operators import records_of
+from node.errors import Refusal
+from node.exchange import fetches
+from node.exchange.fetches import (
+    IDENTIFIER_LIMIT,
+    PURPOSE_LIMIT,
+    REFERENCE_LIMIT,
+    SCHEME_LIMIT,
+    Asked,
+    Question,
+)
+from node.ledger import canonical
+from node.service import fetching
+from node.service.answers import Answers
+from node.service.asking import Why
+from node.service.fetching import Fetched, Fetcher, Tell
+from node.service.parts import Parts
+from node.service.tokens import Caller
+from node.store import channels
+from node.store.tables import LEDGER
+
+router = APIRouter(prefix="/v1", tags=["operators"])
+peers = APIRouter(prefix="/v1/peer", tags=["peers"])
+PEER = "peer"
+"""The role of a partner's node in the access log."""
+
+
+class FetchWanted(schemas.Request):
+    """One operator to ask a partner about. The partner is told all of this but who asks."""
+
+    identifier: str = Field(min_length=1, max_length=IDENTIFIER_LIMIT)
+    scheme: str = Field(default="", max_length=SCHEME_LIMIT, description="Any, unless given.")
+    country: str = Field(default="", max_length=2, description="Whom to ask, where several can be.")
+    agreement: str = Field(default="", max_length=64, description="Under which agreement, by its whole id.")
+    purpose: str = Field(min_length=1, max_length=PURPOSE_LIMIT, description="What the answer is for.")
+    reference: str = Field(
+        min_length=1, max_length=REFERENCE_LIMIT, description="The case, such as the number of a declaration."
+    )
+
+
+class FetchedAnswer(BaseModel):
+    """What the partner answered, proven: the operator as a lookup tells it now, or that nothing is shared."""
+
+    country: str
+    agreement: str
+    entry: int = Field(description="Number of the entry of the partner's channel that answers.")
+    shared: bool
+    operator: schemas.OperatorAnswer | None
+
+
+@router.post("/fetches", response_model=FetchedAnswer)
+@read_out
+def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Reader, access: Recorder) -> Response:
+    """Ask a partner about one operator, where the agreement has it fetched; answered once proven."""
+    with node.database.read() as connection:
+        standing, peer = fetching.source(node, connection, wanted.country, wanted.agreement)
+    number = standing.agreement.id
+    asked = Asked(wanted.purpose, wanted.reference)
+    question = Question(number, wanted.identifier, wanted.scheme, asked)
+    fetches.question(question.to_json())
+    why, detail = Why(wanted.purpose, wanted.reference), {"of": peer.country, "agreement": number}
+    fetcher: Fetcher = request.app.state.fetcher
+    try:
+        found = fetcher.fetch(peer, question)
+    except Refusal:
+        access.record(caller, "fetch", why, [(wanted.identifier, [], False)], detail)
+        raise
+    keys = [] if found.record_id is None else [(found.log, found.record_id)]
+    access.record(caller, "fetch", why, [(wanted.identifier, keys, False)], detail)
+    told = {"country": peer.country, "agreement": number, "entry": found.entry, "shared": bool(keys)}
+    return json(told | {"operator": _told(request.app.state.answers, node, found)})
+
+
+def _told(answers: Answers, node: Parts, found: Fetched) -> object:
+    if found.record_id is None:
+        return None
+    key, tellers = (found.log, found.record_id), answers.tellers()
+    with node.database.read() as connection:
+        tin = channels.mirrored(connection, [key])[key].tin or ""
+        told = answers.told(connection, tellers, [tin], "TIN")[tin]
+    return next((each for _, _, record_id, each in told if record_id == found.record_id), None)
+
+
+@peers.post("/fetch")
+async def tell(request: Request, node: Node, peer: FromPeer, access: Recorder) -> Response:
+    """Answer a partner's question in the channel to it; gives the number of the entry that does."""
+    question = fetches.question(canonical.decode(await request.body()))
+
+    def record() -> None:
+        with node.database.glance() as connection:
+            keys = records_of(connection, question.identifier, question.scheme or None)
+        own = sorted({key for key in keys if key[0] == LEDGER})
+        caller, asked = Caller(peer.name, peer.country, PEER), question.asked
+        why, detail = Why(asked.purpose, asked.reference), {"agreement": question.agreement}
+        access.record(caller, "fetch", why, [(question.identifier, own, False)], detail)
+
+    await node.database.ask(record)
+    entry = await durable(node, request.app.state.sequencer, Tell(peer.country, question))
+    return json({"v": 1, "entry": entry})

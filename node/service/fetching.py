@@ -1,0 +1,190 @@
+"""Records that are fetched one by one: the issuer's decision on a question, and a reader's way to ask it.
+
+ 1. A reader asks (`Fetcher.fetch`): a signed request with the identifier, the purpose and the reference.
+ 2. The issuer decides by the contract (`Tell`) and appends the answer to the channel: the record, or that
+    nothing is shared. By an identifier that the reader may not see nothing is found, or asking would tell it.
+ 3. The answer reaches the reader as every entry does, proven, and is held against what was asked.
+
+Nothing else is told where a direction is on demand, but that a record which was told has left the view.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import Connection
+
+from node.agreements.document import direction_terms, is_on_demand
+from node.agreements.state import TERMINATED
+from node.errors import Busy, Conflict, Malformed, NotFound, Unproven, problem
+from node.exchange import fetches, versions
+from node.exchange.card import Card
+from node.exchange.fetches import Asked, Question
+from node.exchange.peers import PeerClient
+from node.exchange.standing import Standing
+from node.ledger import canonical
+from node.records import identifiers
+from node.service.batch import Batch, SmallWork
+from node.service.parts import Parts
+from node.service.ways import line_to
+from node.store import channels, logs, records
+from node.store.tables import LEDGER
+
+FETCH = "/v1/peer/fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class Tell(SmallWork):
+    """Answer a partner's question, in the channel to it."""
+
+    partner: str
+    question: Question
+
+    def run(self, batch: Batch) -> int:
+        """The number of the entry that answers; `Conflict` where nothing is fetched under this agreement."""
+        batch.flush()
+        line = line_to(batch, self.question.agreement, self.partner)
+        if line is None or not line.carries_records or not line.is_on_demand or line.state == TERMINATED:
+            what = "under this agreement nothing can be fetched from here"
+            do = "look the operator up at the own node, to which it is mirrored if it is shared"
+            raise Conflict(what, where=self.question.agreement, do=do)
+        hits = _own(batch.connection, self.question)
+        [*found] = {record_id for _, record_id in hits}
+        version = None
+        if len(found) == 1:
+            [stored] = records.newest(batch.connection, found)
+            version = versions.unseal(stored, batch.parts.keys.store)
+        return batch.tell(line, version, {scheme for scheme, _ in hits}, self.question.asked)
+
+
+def _own(connection: Connection, question: Question) -> list[tuple[str, str]]:
+    """(scheme, record) of every own record that carries the identifier of a question."""
+    number = identifiers.plain(question.identifier)
+    hits = [] if "\0" in number else records.find(connection, [number], question.scheme or None)
+    return [(scheme, record_id) for _, scheme, log, record_id in hits if log == LEDGER]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer that is proven here: the channel, the number of the entry, and the record if it is told."""
+
+    log: int
+    entry: int
+    record_id: str | None
+
+
+Source = tuple[Standing, Card]
+"""An agreement under which a partner answers single questions, and the partner."""
+
+
+def sources(parts: Parts, connection: Connection, country: str = "", agreement: str = "") -> list[Source]:
+    """Who can be asked, of one country or under one agreement where that is given."""
+    peers, found = parts.peers.by_country(connection), list[Source]()
+    for number, standing in parts.standings.current(connection).items():
+        for issuer, partner in standing.directions():
+            peer = peers.get(issuer)
+            is_meant = country in ("", issuer) and agreement in ("", number) and partner == parts.country
+            if not is_meant or peer is None or not standing.is_with(peer):
+                continue
+            state = standing.state(issuer, partner, parts.today())
+            terms = direction_terms(standing.agreement, issuer, partner, state)
+            if is_on_demand(terms) and standing.is_signed(parts.today()) and state != TERMINATED:
+                found.append((standing, peer))
+    return found
+
+
+def source(parts: Parts, connection: Connection, country: str, agreement: str) -> Source:
+    """The one that is meant; `NotFound` where there is none, `Conflict` where there are several."""
+    found = sources(parts, connection, country, agreement)
+    if not found:
+        what = "no partner has agreed to answer single questions"
+        do = "look the operator up: what partners share otherwise is mirrored here"
+        raise NotFound(what, where=agreement or country or "any partner", do=do)
+    if len(found) > 1:
+        told = [
+            problem(each.agreement.id, each.agreement.title, f"with {peer.country}") for each, peer in found
+        ]
+        do = "name the country, or the agreement"
+        raise Conflict("several partners can be asked", where=country or "any", do=do, problems=told)
+    return found[0]
+
+
+class Fetcher:
+    """Asks partners, over kept connections."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lock, self._clients = threading.Lock(), dict[str, PeerClient]()
+
+    def fetch(self, peer: Card, question: Question) -> Fetched:
+        """Ask, and wait until the answer is proven here.
+
+        `Busy` when the partner cannot be reached, or its answer does not arrive in time; `Unproven` when what
+        arrives is no answer to this question.
+        """
+        parts, end_s = self._parts, time.monotonic() + self._parts.settings.request_timeout_s
+        known = self._size(question.agreement, peer)
+        seq = _entry(self._client(peer).post(FETCH, canonical.encode(question.to_json())))
+        if seq < known:
+            why = f"it names entry {seq}, of which {known} were here before"
+            raise Unproven("a partner answers with what it had told before", where=peer.name, why=why)
+        while True:
+            heard = parts.bell.rings
+            if self._size(question.agreement, peer) > seq:
+                return self._proven(peer, question, seq)
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                do = "look the operator up in a moment: the answer arrives by itself"
+                raise Busy("the answer has not arrived here yet", where=f"{peer.name}, entry {seq}", do=do)
+            parts.bell.wait(heard, left_s)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def _client(self, peer: Card) -> PeerClient:
+        with self._lock:
+            known = self._clients.get(peer.country)
+            if known is None or known.peer.text != peer.text:
+                known = self._clients[peer.country] = self._parts.client(peer)
+            return known
+
+    def _size(self, agreement: str, peer: Card) -> int:
+        with self._parts.database.read() as connection:
+            channel = channels.channel(connection, agreement, peer.country, self._parts.country)
+            head = logs.head(connection, channel.log) if channel else None
+        return head.size if head else 0
+
+    def _proven(self, peer: Card, question: Question, seq: int) -> Fetched:
+        with self._parts.database.read() as connection:
+            channel = channels.channel(connection, question.agreement, peer.country, self._parts.country)
+            assert channel is not None, "it has entries"
+            row = channels.opened(connection, channel.log, seq)
+        where = f"{peer.name}, entry {seq}"
+        if row is None:
+            do = "see `aeo incidents --open`; ask again once it is settled"
+            raise Unproven("the answer does not hold, and was set apart", where=where, do=do)
+        if _asked(row["kind"], row["body"]) != question.asked:
+            do = "ask again; if it comes back, ask whoever runs the partner's node"
+            raise Unproven("what arrived is no answer to this question", where=where, do=do)
+        return Fetched(channel.log, seq, row["record_id"])
+
+
+def _entry(answer: bytes) -> int:
+    try:
+        told = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        told = None
+    seq = told.get("entry") if isinstance(told, dict) else None
+    if type(seq) is not int or not 0 <= seq < 2**31:
+        raise Malformed("a partner's answer is out of form", why="it must name the entry that answers")
+    return seq
+
+
+def _asked(kind: str, encoded: bytes) -> Asked | None:
+    body = orjson.loads(encoded)
+    if kind == "notice":
+        return fetches.read(body)
+    return fetches.asked_in(body["told"]) if "told" in body else None

@@ -1,0 +1,216 @@
+"""Records that are fetched one by one: decided by the contract, told in the channel, as new as the answer."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from contracts import terms
+from node.errors import Conflict, Malformed, NotFound, Unproven
+from node.exchange import fetches, incoming
+from node.exchange.fetches import Asked, Question
+from node.ledger import canonical
+from node.service import fetching
+from node.service.asof import as_of
+from node.service.fetching import Tell
+from node.store import channels
+from tests.service.test_evidence import answered, assert_holds, of
+from tests.service.world import CNPJS, LEIS, Json, World, operator, withdrawn
+
+TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
+ASKED = Asked("import control", "DUA 2026-1")
+
+
+def on_demand(**changed: Any) -> Json:
+    """The ready-made directions with that from Brazil on demand."""
+    directions: Json = deepcopy(terms.terms("br_uy")["directions"])
+    directions["BR-UY"] |= {"mode": "ON_DEMAND"} | changed
+    return directions
+
+
+@pytest.fixture
+def world(strangers: World) -> World:
+    strangers.operate(directions=on_demand(), termination_notice_days=0)
+    for number in (1, 2):
+        strangers.br.admit(operator(number))
+    strangers.exchange()
+    return strangers
+
+
+def fetch(world: World, identifier: str, scheme: str = "", asked: Asked = ASKED) -> Json | None:
+    """Ask as UY; gives the answer of a lookup there, or None where nothing is shared."""
+    before = world.br.channel_size("BR", "UY")
+    seq = world.br.settle(Tell("UY", Question(world.agreement, identifier, scheme, asked)))
+    assert seq >= before
+    world.exchange()
+    with world.uy.parts.database.read() as connection:
+        row = channels.opened(connection, world.uy.log_of("BR", "UY"), seq)
+    assert row is not None
+    body = canonical.decode(row["body"])
+    assert body["told"] == asked.to_json()
+    return None if row["record_id"] is None else world.uy.look_up(TIN if TIN in str(body) else OTHER)
+
+
+def test_nothing_is_told_until_it_is_asked_for(world: World) -> None:
+    with pytest.raises(NotFound):
+        world.uy.look_up(TIN)
+    answer = fetch(world, TIN)
+    assert answer is not None
+    assert answer["recognition"]["applies"]
+    with pytest.raises(NotFound):
+        world.uy.look_up(OTHER)
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+@pytest.mark.parametrize(("number", "scheme"), [(TIN, "TIN"), (CNPJS[1], ""), (CNPJS[1], "CNPJ")])
+def test_it_is_found_by_what_the_partner_may_see(world: World, number: str, scheme: str) -> None:
+    answer = fetch(world, number, scheme)
+    assert answer is not None
+    assert answer["tin"] == TIN
+
+
+def test_what_may_not_be_shared_is_answered_like_what_is_not_there(world: World) -> None:
+    world.br.amend(OTHER, mra_consent=withdrawn("2026-11-22"))
+    before = world.br.channel_size("BR", "UY")
+    assert fetch(world, OTHER) is None
+    assert fetch(world, "BR1") is None
+    hidden, none = told(world, before, 2)
+    assert hidden == none
+    assert "2026" in str(none), "the reference is there"
+    assert CNPJS[2] not in str(hidden)
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_by_an_identifier_that_is_not_shown_nothing_is_found(world: World) -> None:
+    """Or asking would tell which operator has it."""
+    assert "identifiers.LEI" not in terms.terms("br_uy")["directions"]["BR-UY"]["fields"]
+    assert fetch(world, LEIS[1]) is None
+    assert fetch(world, LEIS[1], "LEI") is None
+    assert fetch(world, TIN) is not None
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_a_change_is_told_when_it_is_asked_for_again_and_not_before(world: World) -> None:
+    fetch(world, TIN)
+    size = world.br.channel_size("BR", "UY")
+    world.br.amend(TIN, legal_name="Nome Novo S/A")
+    world.exchange()
+    assert world.br.channel_size("BR", "UY") == size
+    assert world.uy.look_up(TIN)["fields"]["legal_name"] != "Nome Novo S/A"
+    assert world.br.findings() == []
+    answer = fetch(world, TIN)
+    assert answer is not None
+    assert answer["fields"]["legal_name"] == "Nome Novo S/A"
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_that_a_record_left_the_view_is_told_at_once(world: World) -> None:
+    fetch(world, TIN)
+    world.br.amend(TIN, mra_consent=withdrawn("2026-11-22"))
+    world.exchange()
+    answer = world.uy.look_up(TIN)
+    assert answer["status"]["value"] == "NOT_SHARED"
+    size = world.br.channel_size("BR", "UY")
+    world.br.amend(OTHER, mra_consent=withdrawn("2026-11-22"))
+    world.exchange()
+    assert world.br.channel_size("BR", "UY") == size, "of what was never told nothing is"
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_an_answer_is_as_new_as_the_question(world: World) -> None:
+    limit_s = terms.terms("br_uy")["max_staleness_s"]
+    fetch(world, TIN)
+    world.clock.ms += (limit_s + 1) * 1000
+    world.exchange()
+    answer = world.uy.look_up(TIN)
+    assert answer["freshness"] == {
+        "proven_at": "2026-11-22T12:00:00.000Z",
+        "age_s": limit_s + 1,
+        "limit_s": limit_s,
+        "fresh": False,
+    }
+    assert answer["recognition"]["reasons"] == ["the newest proof is older than the agreement allows"]
+    again = fetch(world, TIN)
+    assert again is not None
+    assert again["recognition"]["applies"]
+    assert again["freshness"]["age_s"] == 0
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_every_record_that_was_told_leaves_the_view_when_the_agreement_ends(world: World) -> None:
+    fetch(world, TIN)
+    world.both_end()
+    assert world.uy.look_up(TIN)["status"]["value"] == "NOT_SHARED"
+    with pytest.raises(Conflict, match="nothing can be fetched"):
+        world.br.settle(Tell("UY", Question(world.agreement, TIN, "", ASKED)))
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_evidence_is_as_old_as_what_was_told(world: World) -> None:
+    fetch(world, TIN)
+    assert_holds(world, of(world, TIN))
+    world.clock.ms += (terms.terms("br_uy")["max_staleness_s"] + 1) * 1000
+    world.exchange()
+    file = of(world, TIN)
+    assert_holds(world, file)
+    assert answered(file)["reasons"] == ["the newest proof is older than the agreement allows"]
+    fetch(world, TIN, asked=Asked("another", "DUA 2"))
+    file = of(world, TIN)
+    assert_holds(world, file)
+    assert answered(file) == {"status": "ACTIVE", "applies": True, "reasons": [], "age_s": 0}
+    with world.uy.parts.database.read() as connection:
+        at_ms = world.clock.ms + (terms.terms("br_uy")["max_staleness_s"] + 1) * 1000
+        found = as_of(world.uy.parts, connection, TIN, at_ms, at_ms)
+    [answer] = found["answers"]
+    assert answer["recognition"]["reasons"] == ["the newest proof is older than the agreement allows"]
+
+
+@pytest.mark.parametrize("partner", ["AR", "BR"])
+def test_a_question_of_who_has_no_channel_is_refused(world: World, partner: str) -> None:
+    size = world.br.ledger().size
+    with pytest.raises(Conflict, match="nothing can be fetched"):
+        world.br.settle(Tell(partner, Question(world.agreement, TIN, "", ASKED)))
+    assert world.br.ledger().size == size
+
+
+def test_what_is_mirrored_is_not_fetched(world: World) -> None:
+    with pytest.raises(Conflict, match="nothing can be fetched"):
+        world.uy.settle(Tell("BR", Question(world.agreement, TIN, "", ASKED)))
+
+
+def test_a_reader_finds_whom_it_can_ask(world: World) -> None:
+    with world.uy.parts.database.read() as connection:
+        standing, peer = fetching.source(world.uy.parts, connection, "", "")
+        assert (standing.agreement.id, peer.country) == (world.agreement, "BR")
+        with pytest.raises(NotFound, match="no partner has agreed"):
+            fetching.source(world.uy.parts, connection, "AR", "")
+    with world.br.parts.database.read() as connection, pytest.raises(NotFound):
+        fetching.source(world.br.parts, connection, "", "")
+
+
+@pytest.mark.parametrize("name", fetches.LONGEST)
+@pytest.mark.parametrize("value", ["a" * 300, "a\nb", 7, None, ""])
+def test_a_question_out_of_form_is_refused(name: str, value: object) -> None:
+    good = Question("A" * 43, TIN, "", ASKED).to_json()
+    assert fetches.question(good).asked == ASKED
+    if (name, value) != ("scheme", ""):
+        with pytest.raises(Malformed, match=name):
+            fetches.question(good | {name: value})
+
+
+def test_a_record_that_is_pushed_where_it_should_be_fetched_is_set_apart(world: World) -> None:
+    """An issuer that mirrors in spite of the terms, or says that it was asked where it is to mirror."""
+    for is_on_demand, body in ((True, {}), (False, {"told": ASKED.to_json()})):
+        with pytest.raises(Unproven, match="another mode"):
+            incoming._check_asked(body, "a record", is_on_demand=is_on_demand)
+
+
+def told(world: World, start: int, count: int) -> list[Json]:
+    """The bodies of entries that UY opened."""
+    found = []
+    with world.uy.parts.database.read() as connection:
+        for seq in range(start, start + count):
+            row = channels.opened(connection, world.uy.log_of("BR", "UY"), seq)
+            assert row is not None
+            found.append(canonical.decode(row["body"]))
+    return found
