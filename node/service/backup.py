@@ -394,5 +394,6 @@ def _set_sequences(connection: Connection) -> None:
         ):
             name = connection.execute(select(func.pg_get_serial_sequence(table.name, column.name))).scalar()
             if name:
-                largest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
+                # The log of the access log is below zero, where no sequence begins.
+                largest = select(func.greatest(func.max(column), 0) + 1).scalar_subquery()
                 connection.execute(select(func.setval(name, largest, False)))

@@ -25,6 +25,7 @@ from tests.service import stores
 from tests.service.test_access_log import OFFICER, ask, found, recording
 from tests.service.test_backup import backup_of, restored, rows_of
 from tests.service.test_erasing import remains, say, sound
+from tests.service.test_fetching import fetch, on_demand
 from tests.service.world import CNPJS, Json, Node, World, operator
 
 TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
@@ -406,3 +407,14 @@ def test_a_reader_that_leaves_reads_out_is_found_by_an_audit_of_its_store(told: 
     told.exchange()
     assert len(listed(told.br)[0]["reads"]) == 1, "the issuer cannot know"
     assert any("not what the access log has" in each.what for each in told.uy.findings())
+
+
+def test_a_record_that_is_fetched_one_by_one_is_counted_as_such(strangers: World) -> None:
+    strangers.operate(directions=on_demand(), report_reads=True)
+    strangers.br.admit(operator(1))
+    strangers.exchange()
+    assert fetch(strangers, TIN) is not None
+    read(strangers, TIN, kind="fetch", why="inspection")
+    assert after_a_day(strangers) == 1
+    assert counts(listed(strangers.br)[0]) == [(TIN, "fetch", "INSPECTION", 1)]
+    sound(strangers)
