@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         description="Pause before the ledger commits to the head of the access log again, read or not.",
     )
 
+    report_reads_every_s: Annotated[float, Field(gt=0, le=31 * 86_400)] = Field(
+        default=86_400.0,
+        description="Shortest time between two tellings to a partner of what was read of its operators, "
+        "where the terms have `report_reads`; it is told when the ledger next commits to the access log.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

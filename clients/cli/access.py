@@ -1,5 +1,6 @@
 """`aeo access`: who asked this node what, when and for what purpose, for auditors."""
 
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -85,6 +86,36 @@ def show(
     say_pairs([*found.items(), ("who", _who(found))])
     for each in questions:
         say(f"  {_asked(each)}: {_told(each)}")
+
+
+@cli.command("partners", epilog="Example: aeo access partners --identifier BR99000001000101 --home br")
+@on_node
+def partners(
+    session: Session,
+    identifier: Annotated[
+        str, typer.Option(help="Any identifier of an operator, or a record's id.", show_default=False)
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many notices.")] = 50,
+    purpose: Purpose = "",
+    reference: Reference = "",
+) -> int:
+    """List how often partners read our operators, and we theirs, as it was told; exit code 4 for nothing."""
+    state(session, purpose, reference)
+    found = list(islice(session.node.told_reads(identifier), limit))
+    if session.as_json:
+        say_json(found)
+        return FINE if found else NOTHING_FOUND
+    columns = ("from", "to", "read by", "of", "tin", "kind", "purpose", "times")
+    rows = [_told_row(dict(each), row) for each in found for row in each["reads"]]
+    say_table(columns, rows, "Nothing was told of reads.")
+    for each in (each for each in found if not each["follows"]):
+        say(f"Something is missing of what was told before {each['from']} ({each['partner']}).")
+    return FINE if found else NOTHING_FOUND
+
+
+def _told_row(notice: dict[str, Any], row: dict[str, Any]) -> list[object]:
+    by, of = (notice["partner"], "us") if notice["direction"] == "received" else ("us", notice["partner"])
+    return [notice["from"], notice["to"], by, of, row["tin"], row["kind"], row["purpose"], row["times"]]
 
 
 def _row(entry: dict[str, Any]) -> list[object]:

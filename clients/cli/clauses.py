@@ -86,6 +86,10 @@ TERMS: Final[Mapping[str, Words]] = {
         "each side tells the other of irregularities of its operators",
         "irregularities need not be told",
     ),
+    "report_reads": _yes(
+        "each side tells the other how often its operators were read, how and what for, and not by whom",
+        "neither side tells the other what it reads",
+    ),
     "joint_validation": _yes("validations are carried out jointly", "each side validates by itself"),
     "contacts": _plain,
 }

@@ -467,6 +467,27 @@ class AccessEntry(TypedDict):
     forgotten: NotRequired[int]
 
 
+ToldReads = TypedDict(
+    "ToldReads",
+    {
+        "notice": int,
+        "direction": str,
+        "partner": str,
+        "agreement": str,
+        "from": str,
+        "to": str,
+        "part": int,
+        "parts": int,
+        "follows": bool,
+        "told_at": str,
+        "ledger": dict[str, Any],
+        "access": dict[str, Any] | None,
+        "reads": list[dict[str, Any]],
+    },
+)
+"""How often operators were read in a period, as the reader told their issuer."""
+
+
 class AccessPage(TypedDict):
     """Entries of the access log, newest first; `next` is where the page behind this one begins."""
 

@@ -51,6 +51,7 @@ from clients.sdk.answers import (
     Reported,
     Search,
     SuspendedHere,
+    ToldReads,
 )
 from node.errors import Busy, Malformed, Problem, Refusal
 
@@ -356,6 +357,20 @@ class Node:
         """One entry of the access log, with all that was asked and told."""
         answer: AccessEntry = self._get(_path("access", str(entry)), self._stated())
         return answer
+
+    def told_reads(self, identifier: str = "") -> Iterator[ToldReads]:
+        """How often partners read the own operators, and this node theirs, as it was told; newest first.
+
+        With `identifier`, any of an operator or a record's id, what is about it.
+        """
+        query = {"identifier": identifier} if identifier else {}
+        before: dict[str, str] = {}
+        while True:
+            page = self._get("/v1/access/partners", query | before | self._stated())
+            yield from _part(page, "notices", self.url)
+            if page.get("next") is None:
+                return
+            before = {"before": str(page["next"])}
 
     # Operators: changing.
 

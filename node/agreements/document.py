@@ -225,9 +225,10 @@ def parse_terms(terms: object, countries: Iterable[str]) -> Json:
     """Check terms strictly and give them back; raise `Malformed` with every problem found.
 
     Every clause of `_TERMS_RULES` is required, so that retention, onward transfer and notice are agreed
-    and never assumed; `directions` are named `<issuer>-<partner>`, two different parties. Two clauses may be
-    left out: a direction without `accept_kinds` is for operators, as all agreements were, and terms without
-    `rank` have none. Clauses that contradict each other are refused (see `contradictions`).
+    and never assumed; `directions` are named `<issuer>-<partner>`, two different parties. Some clauses may be
+    left out: a direction without `accept_kinds` is for operators, as all agreements were, terms without
+    `rank` have none, and without `report_reads` reads are not told. Clauses that contradict each other are
+    refused (see `contradictions`).
     """
     clauses = _object(terms, "terms", tuple(_TERMS_RULES), tuple(_OPTIONAL_RULES))
     rules = _TERMS_RULES | {name: rule for name, rule in _OPTIONAL_RULES.items() if name in clauses}
@@ -502,8 +503,9 @@ _TERMS_RULES: dict[str, Rule] = {
     "contacts": _text,
     "directions": _directions,
 }
-_OPTIONAL_RULES: dict[str, Rule] = {"rank": _integer(1, HIGHEST_RANK)}
-"""Which of several agreements over one operator goes before: the one of the higher rank."""
+_OPTIONAL_RULES: dict[str, Rule] = {"rank": _integer(1, HIGHEST_RANK), "report_reads": _flag}
+"""Which of several agreements over one operator goes before: the one of the higher rank; and whether each
+side tells the other how often its operators were read."""
 _DIRECTION_RULES: dict[str, Rule] = {
     "accept_programmes": _list_of(_PROGRAMME),
     "accept_types": _or_null(_CODES),

@@ -10,7 +10,7 @@ from node.api import schemas
 from node.api.edge import Auditor, For, Node, Recorder, json, read_out
 from node.errors import NotFound, Refusal
 from node.ledger import moment
-from node.service import reading_access
+from node.service import reading_access, telling_reads
 from node.service.access_log import AccessLog
 from node.service.evidence import moment_of
 from node.service.reading_access import Filter
@@ -19,6 +19,8 @@ from node.store.tables import LARGEST
 router = APIRouter(prefix="/v1/access", tags=["node"])
 
 PAGE_LIMIT = 200
+TOLD_LIMIT = 20
+"""Notices of reads in a page, each of up to some hundred operators."""
 Kind = Literal[
     "lookup",
     "list",
@@ -72,6 +74,27 @@ def list_reads(
         found = reading_access.page(node, connection, wanted, before, limit)
     access.record(caller, "access", why, asked, {name: each for name, each in told.items() if each})
     return json(found | {"waiting_bytes": access.waiting_bytes})
+
+
+@router.get("/partners", response_model=schemas.ToldReadsPage)
+@read_out
+def list_told_reads(
+    node: Node,
+    caller: Auditor,
+    why: For,
+    access: Recorder,
+    identifier: Annotated[
+        str, Query(max_length=64, description="Any identifier of an operator, or the id of a record.")
+    ] = "",
+    before: Annotated[int, Query(ge=0, le=LARGEST, description="Go on before this notice.")] = LARGEST,
+    limit: Annotated[int, Query(ge=1, le=TOLD_LIMIT)] = TOLD_LIMIT,
+) -> Response:
+    """How often partners read the own operators, and this node theirs, as it was told; newest first."""
+    with node.database.read() as connection:
+        asked = reading_access.question(node, connection, identifier)
+        found = telling_reads.listed(node, connection, identifier, before, limit)
+    access.record(caller, "access", why, asked, {"partners": True})
+    return json({"notices": found, "next": found[-1]["notice"] if len(found) == limit else None})
 
 
 @router.get("/{seq}", response_model=schemas.AccessEntry)

@@ -301,6 +301,45 @@ class AccessPage(BaseModel):
     waiting_bytes: int = Field(description="What was asked here and could not be taken over yet.")
 
 
+class CountedReads(BaseModel):
+    """How often one operator was read, in one way and for one purpose."""
+
+    record_id: str
+    tin: str
+    kind: str
+    purpose: str = Field(description="One of a few codes: OTHER for free text, NONE where none was stated.")
+    times: int
+
+
+class ToldReads(BaseModel):
+    """What one notice tells of reads in a period: what a partner read of ours, or we of its operators."""
+
+    notice: int
+    direction: Literal["received", "sent"]
+    partner: str
+    agreement: str
+    since: str = Field(alias="from")
+    until: str = Field(alias="to", description="The time of the ledger entry.")
+    part: int
+    parts: int
+    follows: bool = Field(description="Whether nothing is missing between this and what was told before.")
+    told_at: str
+    ledger: dict[str, Any] = Field(
+        description="The entry (origin, seq) of the reader's ledger that commits to its access log as it was."
+    )
+    access: dict[str, Any] | None = Field(
+        description="Size and root of the access log that it commits to; the reader's own to know."
+    )
+    reads: list[CountedReads] = Field(description="As far as the records were not erased.")
+
+
+class ToldReadsPage(BaseModel):
+    """Notices of reads, newest first."""
+
+    notices: list[ToldReads]
+    next: int | None = Field(description="Give it as `before` for the next page; None at the end.")
+
+
 class Problem(BaseModel):
     """Problem details (RFC 9457)."""
 

@@ -11,6 +11,7 @@ import secrets as randomness
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,14 @@ from node.errors import Busy, reason
 from node.exchange import sealing
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
-from node.service import asking, behind, forgetting, introduction, journal
+from node.service import asking, behind, forgetting, introduction, journal, telling_reads
 from node.service.access_writing import Writing, begin, secrets_of
 from node.service.asking import Asked, Made, Question, Secrets, Why
 from node.service.batch import Batch, SmallWork
 from node.service.journal import Left, Segment
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
+from node.service.telling_reads import Committed
 from node.service.tokens import Caller
 from node.store import access_log, logs
 from node.store.tables import ACCESS
@@ -63,6 +65,7 @@ class AccessLog:
         self._gone: list[str] = []
         self._backlog = 0
         self._expire_s = self._commit_s = 0.0
+        self._committed: Future[Any] | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="access", daemon=True)
 
@@ -199,10 +202,20 @@ class AccessLog:
         now_s = time.monotonic()
         if now_s >= self._commit_s and self._is_due():
             self._commit_s = now_s + min(COMMIT_AGAIN_S, self._parts.settings.access_commit_every_s)
-            self._sequencer.submit(CommitHead())
+            self._committed = self._sequencer.submit(CommitHead())
+        self._tell()
         if now_s >= self._expire_s:
             self._expire_s = now_s + EXPIRE_EVERY_S
             forgetting.expire(self._parts)
+
+    def _tell(self) -> None:
+        """Tell partners what was read of their operators, up to what the ledger has just committed to."""
+        if self._committed is None or not self._committed.done():
+            return
+        committed, self._committed = self._committed, None
+        if (head := committed.result()) is not None:
+            for work in telling_reads.due(self._parts, head):
+                self._sequencer.submit(work)
 
     def _is_due(self) -> bool:
         with self._parts.database.glance() as connection:
@@ -225,19 +238,21 @@ class CommitHead(SmallWork):
 
     is_last: bool = False
 
-    def run(self, batch: Batch) -> None:
+    def run(self, batch: Batch) -> Committed | None:
         """Append it, if it is due."""
         state, head = access_log.state(batch.connection), logs.head(batch.connection, ACCESS)
         if state is None or head is None or not head.size:
-            return
+            return None
         is_new = self.is_last and head.size > state.committed_size
-        if is_new or is_due(batch.parts, state, batch.now_ms):
-            body: canonical.Json = {
-                "v": 1,
-                "access": {"origin": head.origin, "size": head.size, "root": b64u(head.root)},
-            }
-            batch.append_body("access", body)
-            access_log.set_committed(batch.connection, head.size, batch.time)
+        if not is_new and not is_due(batch.parts, state, batch.now_ms):
+            return None
+        body: canonical.Json = {
+            "v": 1,
+            "access": {"origin": head.origin, "size": head.size, "root": b64u(head.root)},
+        }
+        seq = batch.append_body("access", body)
+        access_log.set_committed(batch.connection, head.size, batch.time)
+        return Committed(seq, head.size)
 
 
 def write_reads(parts: Parts, connection: Connection, secrets: Secrets, reads: Sequence[Made]) -> None:

@@ -29,7 +29,7 @@ from node.exchange.key_tree import KeyTree
 from node.ledger import moment
 from node.ledger.encoding import b64, b64u, unb64
 from node.service.parts import Parts
-from node.store import channels, logs, reports
+from node.store import channels, logs, reads, reports
 from node.store.database import Row, add
 from node.store.tables import (
     LEDGER,
@@ -42,6 +42,7 @@ from node.store.tables import (
     LedgerBody,
     MirrorVersion,
     PeerNonce,
+    ReadsCounted,
     RecordVersion,
     Report,
 )
@@ -245,7 +246,7 @@ class _Owners:
 
     def _log_of(self, table: str, row: Row) -> int:
         """Whose record it is that a row names; a report stands in one channel and is about another."""
-        if table == Report.__tablename__:
+        if table in (Report.__tablename__, ReadsCounted.__tablename__):
             return int(row["about"])
         if table == Change.__tablename__ and row["kind"] == reports.LOCAL_WORD:
             return self._decided_on.get(row["record_id"], LEDGER)
@@ -335,6 +336,8 @@ def _read(connection: Connection, table: Table) -> Iterator[list[Row]]:
                 row | ({ABOUT: [(LEDGER, of)]} if (of := behind.get(row["ledger_seq"])) else {})
                 for row in rows
             ]
+        if table.name in (ChannelBody.__tablename__, MirrorVersion.__tablename__):
+            rows = _with_owners_of_reads(connection, rows)
         if table.name == AccessBody.__tablename__:
             told = _told_in(connection, rows)
             rows = [row | {ABOUT: told.get(row["seq"], [])} for row in rows]
@@ -347,6 +350,15 @@ def _versions_of(connection: Connection, rows: Sequence[Row]) -> dict[int, str]:
     seqs = {row["ledger_seq"] for row in rows if row["ledger_seq"] is not None}
     found = select(version.c.ledger_seq, version.c.record_id).where(version.c.ledger_seq.in_(seqs))
     return {row.ledger_seq: row.record_id for row in connection.execute(found)}
+
+
+def _with_owners_of_reads(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """These rows, with `ABOUT` where a notice tells how often records were read."""
+    seqs: dict[int, list[int]] = {}
+    for row in rows:
+        seqs.setdefault(row["log"], []).append(row["seq"])
+    owners = reads.owners(connection, seqs)
+    return [row | ({ABOUT: of} if (of := owners.get((row["log"], row["seq"]))) else {}) for row in rows]
 
 
 def _told_in(connection: Connection, rows: Sequence[Row]) -> dict[int, list[tuple[int, str]]]:
@@ -382,5 +394,6 @@ def _set_sequences(connection: Connection) -> None:
         ):
             name = connection.execute(select(func.pg_get_serial_sequence(table.name, column.name))).scalar()
             if name:
-                largest = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
+                # The log of the access log is below zero, where no sequence begins.
+                largest = select(func.greatest(func.max(column), 0) + 1).scalar_subquery()
                 connection.execute(select(func.setval(name, largest, False)))

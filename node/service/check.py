@@ -32,6 +32,7 @@ from node.service.check_access import check_access
 from node.service.check_channels import check_whole
 from node.service.check_erasures import check_erasures
 from node.service.check_logs import LogCheck, Noted, Recorded, check_head, check_tail
+from node.service.check_reads import check_reads
 from node.service.check_reports import check_reports
 from node.service.crew import Alone, Several
 from node.service.findings import Feed, Finding, Progress, guarded, unfinished, why
@@ -133,6 +134,7 @@ def _contents(check: LogCheck) -> Iterator[Finding]:
     yield from on.attempt("agreements", _agreements, check, recorded)
     yield from on.attempt("erasures", check_erasures, parts, connection, recorded)
     yield from on.attempt("reports", check_reports, parts, connection, recorded)
+    yield from on.attempt("reads told", check_reads, parts, connection)
     yield from on.attempt("keys", introduction.check_keys, parts, connection)
     yield from on.attempt("cards", _own_cards, parts, connection, recorded)
     yield from on.attempt("peers", _recorded_cards, parts, on.cards, recorded)

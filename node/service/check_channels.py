@@ -14,6 +14,7 @@ from node.exchange import incoming, outgoing, sealing, versions
 from node.exchange.card import Card, ledger_origin
 from node.exchange.notices import ERASED, STATE
 from node.exchange.page import EntryPart
+from node.exchange.reads import READS
 from node.exchange.reports import ACKNOWLEDGED
 from node.exchange.sealing import StoreKeys
 from node.ledger import canonical, moment, tiles
@@ -177,7 +178,7 @@ class Outgoing:
         for entry, body, at in opened:
             if entry.kind == "notice":
                 self.noted.state = body["detail"] if body["notice"] == STATE else self.noted.state
-                if at is not None and body["notice"] not in (ERASED, ACKNOWLEDGED):
+                if at is not None and body["notice"] not in (ERASED, ACKNOWLEDGED, READS):
                     yield Finding(head.origin, entry.seq, "a notice is kept as being about a ledger entry")
                 continue
             view = views.get(body["record_id"])

@@ -41,7 +41,7 @@ def check_reports(parts: Parts, connection: Connection, recorded: Recorded) -> I
 
 
 def _check(parts: Parts, connection: Connection, kept: StoredReport) -> None:
-    said = reports.read(_body(parts, connection, kept))
+    said = reports.read(told_in(parts, connection, kept.log, kept.seq, is_received=kept.about == LEDGER))
     if isinstance(said, Irregularity):
         told = (IRREGULARITY, said.code, said.text)
     elif isinstance(said, Treatment):
@@ -52,16 +52,14 @@ def _check(parts: Parts, connection: Connection, kept: StoredReport) -> None:
         raise Damaged(f"report {kept.report} is not kept as it was told")
 
 
-def _body(parts: Parts, connection: Connection, kept: StoredReport) -> Any:
-    """The notice, as it came or as it was sent."""
-    if kept.about == LEDGER:
-        return canonical.decode(
-            channels.told_behind(connection, kept.log, kept.seq, kept.seq + 1)[kept.seq]["body"]
-        )
-    [encoded] = logs.entries(connection, kept.log, kept.seq, kept.seq + 1)
-    entry, head = ChannelEntry.decode(encoded), logs.head(connection, kept.log)
+def told_in(parts: Parts, connection: Connection, log: int, seq: int, *, is_received: bool) -> Any:
+    """The notice in an entry of a channel, as it came or as it was sent."""
+    if is_received:
+        return canonical.decode(channels.told_behind(connection, log, seq, seq + 1)[seq]["body"])
+    [encoded] = logs.entries(connection, log, seq, seq + 1)
+    entry, head = ChannelEntry.decode(encoded), logs.head(connection, log)
     assert head is not None, "a channel is stored together with its log"
-    epoch = channels.epochs(connection, kept.log, [entry.epoch])[entry.epoch]
+    epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
     key = sealing.entry_key(outgoing.held_key(parts.keys.store, head.origin, epoch), entry.seq)
-    sealed, _ = channels.sealed_behind(connection, kept.log, kept.seq, kept.seq + 1)[kept.seq]
+    sealed, _ = channels.sealed_behind(connection, log, seq, seq + 1)[seq]
     return canonical.decode(sealing.unseal(key, sealed, entry.header()))

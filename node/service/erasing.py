@@ -29,6 +29,7 @@ from node.exchange import key_tree, notices, reports
 from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
+from node.exchange.reads import READS
 from node.ledger import canonical, moment
 from node.ledger.merkle import leaf_hash
 from node.records import identifiers
@@ -36,7 +37,7 @@ from node.service import forgetting
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
-from node.store import channels, erasures, logs, records
+from node.store import channels, erasures, logs, reads, records
 from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
@@ -105,11 +106,23 @@ class Erase:
 def _forget_reports(connection: Connection, record_id: str) -> dict[int, list[int]]:
     """Delete what partners reported of an own record; gives the entries that told it, by channel to us."""
     found = reported.about(connection, LEDGER, [record_id])
-    entries = reported.entries_about(found)
+    entries = _with_reads(connection, LEDGER, [record_id], reported.entries_about(found))
     for log, seqs in entries.items():
         reported.delete_received(connection, log, seqs)
     reported.delete_reports(connection, found)
+    reads.forget(connection, LEDGER, [record_id])
     return entries
+
+
+def _with_reads(
+    connection: Connection, about: int, record_ids: Sequence[str], entries: Mapping[int, Sequence[int]]
+) -> dict[int, list[int]]:
+    """{log: entries}: these, and those that tell how often records were read and have a body still."""
+    found = {log: set(seqs) for log, seqs in entries.items()}
+    for log, seqs in reads.entries_about(connection, about, record_ids).items():
+        gone = erasures.erased(connection, log, seqs[0], seqs[-1] + 1)
+        found.setdefault(log, set()).update(seq for seq in seqs if seq not in gone)
+    return {log: sorted(seqs) for log, seqs in found.items() if seqs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +265,9 @@ def _reports_in(connection: Connection, log: int, seqs: Sequence[int]) -> list[r
 
 
 def _is_asking(body: bytes) -> bool:
-    """Whether a notice is none about a single operator: it names nobody, and may have to be answered yet."""
+    """Whether a notice is none about operators: it names nobody, and may have to be answered yet."""
     content: Any = canonical.decode(body)
-    return content["notice"] not in reports.SUBJECTS
+    return content["notice"] not in (*reports.SUBJECTS, READS)
 
 
 def _erase_own_words(batch: Batch, channel: StoredChannel, ground: str, record_ids: Sequence[str]) -> None:
@@ -273,10 +286,11 @@ def _erase_own_words(batch: Batch, channel: StoredChannel, ground: str, record_i
         for part in erasures.parts_of(record_ids)
         for each in reported.decisions_on(connection, channel.log, part)
     ]
-    if not sent and not made:
-        return
     batch.flush()
-    entries = reported.entries_about(sent)
+    entries = _with_reads(connection, channel.log, record_ids, reported.entries_about(sent))
+    reads.forget(connection, channel.log, record_ids)
+    if not entries and not made:
+        return
     reported.delete_sent(connection, entries)
     if answers := sorted(each.answer_seq for each in sent if each.answer_seq is not None):
         reported.delete_received(connection, channel.log, answers)

@@ -25,7 +25,7 @@ from node.exchange.standing import Standing
 from node.ledger import moment, tiles
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT
-from node.service import accusing, erasing, reporting
+from node.service import accusing, erasing, reporting, telling_reads
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, records, witnessed
@@ -293,6 +293,7 @@ def _hear(
     """Note what notices ask, answer and report."""
     erasing.received(parts, connection, peer, channel, disclosed, time)
     reporting.received(parts, connection, peer, channel, disclosed, time)
+    telling_reads.received(parts, connection, peer, channel, disclosed, time)
 
 
 def _keep_heartbeat(connection: Connection, log: int, each: Checked) -> None:

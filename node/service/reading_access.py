@@ -4,12 +4,14 @@ Bodies are sealed, so whatever is no time, no kind and no record is looked for b
 number at a time: a page says where the next one begins, also where it found nothing.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from node.exchange import reads
 from node.ledger import moment
 from node.ledger.entry import AccessEntry
 from node.records import identifiers
@@ -28,6 +30,8 @@ SHOWN: Final = 20
 STEP: Final = 250
 
 Json = dict[str, Any]
+Counted = tuple[str, str, str]
+"""Record, kind of read, and the code of the purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +102,22 @@ def one(parts: Parts, connection: Connection, seq: int) -> Json | None:
     return told(connection, entry, body, None)
 
 
-def reads_about(
-    parts: Parts, connection: Connection, log: int, since: int, limit: int = LOOKED_AT
-) -> tuple[list[Json], int]:
-    """What was read of the records of one incoming channel from entry `since` on, without who read it.
+def reads_of(parts: Parts, connection: Connection, log: int, start: int, stop: int) -> Counter[Counted]:
+    """How often each record of one incoming channel was read, in which way and what for, by these entries.
 
-    For the issuer, where an agreement wants it: number, time, kind, purpose, reference and the records, of up
-    to `limit` entries; and the number to go on from. Nothing of the caller, nor of what was typed, nor of
-    other channels' records is in it.
+    For the issuer, where an agreement wants it. Nothing of the caller, nor of what was typed, nor of other
+    channels' records is in it.
     """
-    secrets, stop = secrets_of(parts, connection), min(logs_size(connection), since + limit)
-    found = list[Json]()
-    for entry, sealed in _entries(connection, range(since, stop)):
-        if sealed is None:
-            continue
-        body = asking.unseal(secrets, entry.commit, sealed)
-        about = sorted(record_id for of, record_id in body.about() if of == log)
-        if about:
-            stated = {name: body.head.get(name, "") for name in ("purpose", "reference")}
-            shown = {"seq": entry.seq, "time": body.head["at"], "kind": entry.kind, "records": about}
-            found.append(shown | stated)
-    return found, max(since, stop)
+    wanted = set(access_log.about_log(connection, log, start, stop))
+    secrets, counts = secrets_of(parts, connection), Counter[Counted]()
+    for at in sorted({seq - seq % STEP for seq in wanted}):
+        for entry, sealed in _entries(connection, range(max(at, start), min(at + STEP, stop))):
+            if entry.seq not in wanted or sealed is None or entry.kind not in reads.KINDS:
+                continue
+            body = asking.unseal(secrets, entry.commit, sealed)
+            purpose = reads.purpose_code(body.head.get("purpose", ""))
+            counts.update((record_id, entry.kind, purpose) for of, record_id in body.about() if of == log)
+    return counts
 
 
 def told(

@@ -139,6 +139,24 @@ def about(connection: Connection, keys: Iterable[Key], since: int = 0) -> list[i
     return sorted(found)
 
 
+def about_log(connection: Connection, log: int, start: int, stop: int) -> list[int]:
+    """The entries `start` up to, not including, `stop` that are about records of one log, oldest first."""
+    newest = connection.execute(select(STATE.c.block)).scalar_one()
+    since = select(BODY.c.block).where(BODY.c.seq >= start).order_by(BODY.c.seq).limit(1)
+    oldest = connection.execute(since).scalar()
+    found: set[int] = set()
+    for at in range(newest + 1 if oldest is None else oldest, newest + 1, PART):
+        of_these = (TOLD.c.block.in_(range(at, min(at + PART, newest + 1))), TOLD.c.log == log)
+        seqs = select(TOLD.c.seq).where(*of_these, TOLD.c.seq >= start, TOLD.c.seq < stop).distinct()
+        found.update(connection.execute(seqs).scalars())
+    return sorted(found)
+
+
+def first_body(connection: Connection) -> int | None:
+    """The oldest entry that has its body; None when none has."""
+    return connection.execute(select(func.min(BODY.c.seq))).scalar()
+
+
 def _about(connection: Connection, keys: Iterable[Key]) -> Iterator[tuple[ColumnElement[bool], ...]]:
     """The rows about records, some blocks at a time: each block is looked into, none is walked through."""
     newest = connection.execute(select(STATE.c.block)).scalar_one()

@@ -178,15 +178,17 @@ def delete_reports(connection: Connection, found: Sequence[StoredReport]) -> Non
 def delete_sent(connection: Connection, entries: Mapping[int, Sequence[int]]) -> None:
     """Delete what entries of outgoing channels carried."""
     for log, seqs in entries.items():
-        connection.execute(delete(BODY).where(BODY.c.log == log, BODY.c.seq.in_(seqs)))
+        for part in parts_of(seqs):
+            connection.execute(delete(BODY).where(BODY.c.log == log, BODY.c.seq.in_(part)))
 
 
 def delete_received(connection: Connection, log: int, seqs: Sequence[int]) -> None:
     """Delete what notices of an incoming channel said, each with its row of the change feed."""
-    of_these = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq.in_(seqs))
-    gone = MIRROR_VERSION.c.record_id.is_(None)
-    times = connection.execute(select(MIRROR_VERSION.c.received_at).where(*of_these, gone)).scalars().all()
-    connection.execute(delete(MIRROR_VERSION).where(*of_these, gone))
+    times, gone = list[str](), MIRROR_VERSION.c.record_id.is_(None)
+    for part in parts_of(seqs):
+        of_these = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq.in_(part))
+        times += connection.execute(select(MIRROR_VERSION.c.received_at).where(*of_these, gone)).scalars()
+        connection.execute(delete(MIRROR_VERSION).where(*of_these, gone))
     for time in times:
         alike = (CHANGE.c.log == log, CHANGE.c.kind == "notice", CHANGE.c.time == time)
         first = select(func.min(CHANGE.c.change)).where(*alike).scalar_subquery()

@@ -446,6 +446,47 @@ class LocalDecision(SQLModel, table=True):
     time: str
 
 
+class ReadsTold(SQLModel, table=True):
+    """A notice on the way back of a channel that tells how often its operators were read in a period.
+
+    `about`: whose operators, own (log 0) or those of that incoming channel. The period ends with the entry
+    `ledger_seq` of the reader's ledger, which commits to its access log; `size`: how many entries that had,
+    known to the reader only. `part` of `parts`.
+    """
+
+    __tablename__ = "reads_told"
+    __table_args__ = (UniqueConstraint("log", "seq"), {"sqlite_autoincrement": True})
+    told: int | None = Field(default=None, primary_key=True)
+    log: int
+    seq: int
+    about: int
+    since: str
+    until: str
+    ledger_seq: int
+    part: int
+    parts: int
+    time: str
+    size: int | None = None
+
+
+class ReadsCounted(SQLModel, table=True):
+    """How often one operator was read in one way, as a notice tells it; it goes with the record.
+
+    `entry`: the entry of the channel that told of the operator, by which the notice names it.
+    """
+
+    __tablename__ = "reads_counted"
+    __table_args__ = (Index("ix_reads_counted_about", "about", "record_id"),)
+    told: int = Field(primary_key=True)
+    entry: int = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    purpose: str = Field(primary_key=True)
+    about: int
+    record_id: str
+    tin: str
+    times: int
+
+
 class Token(SQLModel, table=True):
     """A bearer token, as the SHA-256 of its secret."""
 

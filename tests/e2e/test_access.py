@@ -38,6 +38,7 @@ PERMISSIONS = {
     f"{CHANNEL}/tile/entries/{{place}}": "look-up",
     f"{CHANNEL}/tile/{{level}}/{{place}}": "look-up",
     "GET /v1/access": "audit",
+    "GET /v1/access/partners": "audit",
     "GET /v1/access/{seq}": "audit",
     "GET /v1/agreements": "look-up",
     "GET /v1/agreements/{agreement}": "look-up",

@@ -440,17 +440,16 @@ def test_an_issuer_can_be_told_what_was_read_of_its_records_and_not_by_whom(worl
     with recording(world.uy) as log:
         ask(log, found(TIN, (3, RECORD)), found(SECOND, (4, OTHER)), kind="list", why=Why("risk", "7"))
         ask(log, found(UNKNOWN))
+        ask(log, found(TIN, (3, RECORD)), why=Why("Sra. Oculta asked me to"))
+        ask(log, found(TIN, (3, RECORD)), kind="access")
         ask(log, found(TIN, (3, RECORD)))
         log.take_over()
     with world.uy.parts.database.read() as connection:
-        told, place = reading_access.reads_about(world.uy.parts, connection, 3, 0)
-        rest, end = reading_access.reads_about(world.uy.parts, connection, 3, place)
-    assert [(each["kind"], each["purpose"], each["records"]) for each in told] == [
-        ("list", "risk", [RECORD]),
-        ("lookup", "", [RECORD]),
-    ]
-    assert not any(word in repr(told) for word in (OFFICER.label, OFFICER.token, TIN, OTHER))
-    assert (place, rest, end) == (3, [], 3)
+        told = [
+            reading_access.reads_of(world.uy.parts, connection, 3, *of) for of in ((0, 4), (4, 5), (5, 9))
+        ]
+    assert told[0] == {(RECORD, "list", "RISK"): 1, (RECORD, "lookup", "OTHER"): 1}
+    assert told[1:] == [{(RECORD, "lookup", "NONE"): 1}, {}]
 
 
 def test_the_log_is_read_with_a_store_key_that_came_after_it(world: World) -> None:

@@ -94,6 +94,7 @@ BROKEN = {
     "from no real day": ("terms/from", "2026-13-01", "terms.from"),
     "rank of nothing": ("terms/rank", 0, "terms.rank"),
     "rank as a flag": ("terms/rank", True, "terms.rank"),
+    "reads told in other words": ("terms/report_reads", "yes", "terms.report_reads"),
     "preconditions of another mode": ("terms/preconditions", {"pilot": []}, "terms.preconditions"),
     "no direction": ("terms/directions", {}, "terms.directions"),
     "direction to a stranger": ("terms/directions/BR-AR", {}, "terms.directions.BR-AR"),

@@ -38,6 +38,8 @@ def test_every_clause_that_can_be_agreed_has_words_and_a_row_on_the_page() -> No
         ("local_suspension", False, "neither side suspends"),
         ("joint_validation", True, "jointly"),
         ("rank", 3, "3: goes before"),
+        ("report_reads", True, "and not by whom"),
+        ("report_reads", False, "neither side tells"),
         (
             "preconditions",
             {"pilot": [], "operation": ["a", "b"]},

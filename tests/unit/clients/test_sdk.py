@@ -272,6 +272,7 @@ def test_every_documented_route_has_a_method(place: nodes.Node) -> None:
         newest = br.access(identifier=tin, kind="list")["entries"][0]
         assert (newest["purpose"], newest["reference"]) == ("inspection", "26BR1")
         assert br.access_entry(newest["seq"])["questions"] == newest["questions"]
+        assert list(br.told_reads(tin)) == []
         br.change_status(tin, "SUSPENDED")
         br.change_consent(tin, given=False)
         assert br.consents(tin)[-1]["consent"] != br.consents(tin)[0]["consent"]
