@@ -1,8 +1,9 @@
 """Two transcripts of one partner, compared: whatever is not named here must be the same, byte for byte.
 
-`MAY_DIFFER` is all that may differ: values made out of random bytes and of what is hidden. Of those are compared
-the kind, the length, and which of them is the same as which other, so that a value which comes again, or changes
-when it should not, is seen. That they are made out of random bytes is not taken on trust: see `stale`.
+`MAY_DIFFER` is all that may differ: values made out of random bytes and of what is hidden. Of those are
+compared the kind, the length, and which of them is the same as which other, so that a value which comes
+again, or changes when it should not, is seen. That they are made out of random bytes is not taken on trust:
+see `stale`.
 """
 
 import gzip

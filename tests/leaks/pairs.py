@@ -2,8 +2,8 @@
 
 A `Pair` is a list of steps, each with what is done at Brazil's node in the one world and in the other. Both
 do the same at the same time as far as Uruguay may see it. What is public must be the same too, or the two
-would differ by right: each step writes as many entries of the same types into Brazil's ledger in both worlds, and
-a list that is shown by element has its elements within one class.
+would differ by right: each step writes as many entries of the same types into Brazil's ledger in both
+worlds, and a list that is shown by element has its elements within one class.
 """
 
 from collections import Counter
@@ -153,7 +153,7 @@ OFFICERS = ("ana", "fiscal de plantão da delegacia regional")
 REASONS = ("", "denúncia", "auditoria posterior ao despacho, processo em sigilo")
 LISTS = ((True, False, True, False, False), (False, True), (True, False))
 """Which rows of a list Uruguay is told of."""
-UNHEARD = ("enter", "amend", "conceal")
+UNHEARD = ("enter", "enter", "amend", "enter", "conceal", "amend")
 ABROAD = ("suspend", "decline")
 QUIET = ("look_up", "nothing", "new_token", "hold", "incident", "nothing", "new_draft", "refused")
 QUIET += ("sign_abroad", "nothing")
@@ -258,7 +258,9 @@ class Making:
         """What is hidden of an operator changes."""
         for number in self._any(self.shown):
             if self.swaps and self.choose.one(EITHER):
-                self._add("conceal", *(self._changing(side, self.choose.one([*self.shown])) for side in SIDES))
+                self._add(
+                    "conceal", *(self._changing(side, self.choose.one([*self.shown])) for side in SIDES)
+                )
             else:
                 self._add("conceal", *(self._changing(side, number) for side in SIDES))
 
@@ -341,7 +343,9 @@ class Making:
         return fields
 
     def _erasing(self, number: int) -> Act:
-        return Act("erase", {"number": number, "reference": self.choose.one(REASONS) or "caso 1", "by": self._by()})
+        return Act(
+            "erase", {"number": number, "reference": self.choose.one(REASONS) or "caso 1", "by": self._by()}
+        )
 
     def _abroad(self, side: int) -> Act:
         if self.choose.one(ABROAD) == "suspend" and not self.is_suspended_abroad[side]:
@@ -397,7 +401,7 @@ class _Drawing:
 
 
 class _Planned:
-    """Takes the options of a table in turn, so that the worlds differ in each and all come; others by chance."""
+    """Takes the options of a table in turn, so that the worlds differ and all come; others by chance."""
 
     def __init__(self) -> None:
         self._random, self._taken = Random(5), Counter[int]()
@@ -417,7 +421,9 @@ def pairs(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Pair:
     return Making(_Drawing(draw), swaps=draw(st.booleans())).made(kinds)
 
 
-PLAN = "quietly admit elsewhere quietly conceal pause elsewhere pause bring_list leave let_swap conceal abroad"
+PLAN = (
+    "quietly admit elsewhere quietly conceal pause elsewhere pause bring_list leave let_swap conceal abroad"
+)
 PLAN += " quietly rename elsewhere elsewhere come_back leave erase_elsewhere day erase quietly abroad quietly"
 PLAN += " come_back elsewhere conceal admit leave rename"
 
@@ -427,7 +433,17 @@ def planned() -> Pair:
     return Making(_Planned(), swaps=False).made(PLAN.split())
 
 
+def leaving() -> Pair:
+    """One operator leaves the view and comes back again and again: for one cause, and for each other one."""
+    made = Making(_Planned())
+    for cause in CAUSES[1:]:
+        acts = (made._of(side, HELD, {}, each) for side, each in enumerate((CAUSES[0], cause)))
+        made._add("leave", *acts)
+        made._record("come_back", HELD)
+    return made.made([])
+
+
 def put_back() -> Pair:
-    """Brazil's store turns out to be an old one, by what others were shown: in each world of another channel."""
+    """Brazil's store turns out to be an old one: in each world it lacks entries of another channel."""
     acts = (Act("put_back", {"draft": draft, "ahead": 10 + draft}) for draft in (0, 1))
     return Pair((Step("put back", (*acts,)),), (*KNOWN, FIRST_UNSEEN - 1), NAMES)

@@ -1,10 +1,10 @@
 """One world as Uruguay can observe it: Brazil's node through its whole HTTP interface, and Uruguay's own.
 
-Both nodes are whole: real stores, keys, ledgers, channels and applications. Only what needs a clock or a network
-is done by hand: time is a number, random bytes are drawn out of a seed, anew for each step, so that what is done
-for others does not move what is drawn for Uruguay, and the one writer of each node takes its turns in the thread
-of whoever asks. Uruguay always has a request for news open, as a follower has, and notes after each step whether
-it was answered or still waits.
+Both nodes are whole: real stores, keys, ledgers, channels and applications. Only what needs a clock or a
+network is done by hand: time is a number, random bytes are drawn out of a seed, anew for each step, so that
+what is done for others does not move what is drawn for Uruguay, and the one writer of each node takes its
+turns in the thread of whoever asks. Uruguay always has a request for news open, as a follower has, and
+notes after each step whether it was answered or still waits.
 """
 
 import asyncio
@@ -250,7 +250,8 @@ class Run:
         """Brazil proposes to resume it, and Uruguay signs."""
         self._submit(Sign(self.template.shared, "resume", "BR", "UY"))
         self.come_to_rest("proposed")
-        self.uy.settle(Sign(self.template.shared, "resume", "BR", "UY"))
+        if not self.is_deaf:
+            self.uy.settle(Sign(self.template.shared, "resume", "BR", "UY"))
 
     def suspend_abroad(self, reason: str) -> None:
         """Brazil suspends the direction to Argentina."""
@@ -289,7 +290,9 @@ class Run:
 
     def refused(self, number: int) -> None:
         """A change that the rules refuse."""
-        self._try(AdmitOne(model.to_json(model.parse(operator(country="AR", tin=f"AR{number}"))), Author("ana")))
+        self._try(
+            AdmitOne(model.to_json(model.parse(operator(country="AR", tin=f"AR{number}"))), Author("ana"))
+        )
 
     def put_back(self, draft: int, ahead: int) -> None:
         """Somebody shows Brazil what it signed of a channel to Argentina, and has not in its store."""
@@ -339,7 +342,7 @@ class Run:
             each.begin(step)
 
     def _hear(self, what: str) -> bool:
-        """Whether Uruguay's open request for news was answered; it takes over what it was told, and asks again."""
+        """Whether Uruguay's open request for news was answered; it takes that over, and asks again."""
         heard = False
         for _ in range(ROUNDS):
             if self.is_deaf or not self.loop.run_until_complete(self._is_answered()):
@@ -383,7 +386,7 @@ class Run:
         *,
         signed: bool = False,
         body: bytes = b"",
-        headers: Mapping[str, str] = {},  # noqa: B006
+        headers: Mapping[str, str] = {},
     ) -> Heard:
         """The answer to one request; `signed`: by Uruguay's node."""
         url = self.world.br.parts.settings.address if country == "BR" else self.uy.parts.settings.address
@@ -435,7 +438,9 @@ class Run:
         after, known = 0, self.world.cursors(self.uy)
         for _ in range(500):
             channels = {self.template.shared: after, self.template.foreign: 0, "unknown": 3}
-            cursors = replace(known, card=1, rev=0, ledger=0 if not after else known.ledger, channels=channels)
+            cursors = replace(
+                known, card=1, rev=0, ledger=0 if not after else known.ledger, channels=channels
+            )
             path = self._news_path(cursors)
             heard = self._asked("BR", "GET", path, signed=True)
             self.seen.append((f"all again, behind {after}", self._news(heard, path)))
@@ -444,7 +449,11 @@ class Run:
             if not any(each["entries"] for each in pages):
                 break
         built.state.parts = parts
-        for path in ("/v1/peer/seen", "/v1/peer/held?ledger=0", f"/v1/peer/held?ledger=0&at={self.template.shared}:1"):
+        for path in (
+            "/v1/peer/seen",
+            "/v1/peer/held?ledger=0",
+            f"/v1/peer/held?ledger=0&at={self.template.shared}:1",
+        ):
             heard = self._asked("BR", "GET", path, signed=True)
             self.seen.append((path, self._news(heard, path)))
 
@@ -458,7 +467,7 @@ class Run:
         return told | {"opened": [self._opened(page, path) for page in pages]}
 
     def _opened(self, page: Json, path: str) -> Any:
-        """The bodies of a page, each with its length; those of the own channel that a partner holds as well."""
+        """The bodies of a page, each with its length; also of the own channel that a partner holds."""
         issuer, partner = (self.uy, self.br) if "held" in path else (self.br, self.uy)
         origin = channel_origin(issuer.parts.settings.name, page["agreement"], partner.country)
         keys = self._epochs.setdefault(origin, {})
@@ -545,7 +554,9 @@ class Run:
         mine = request(1, proof, uy.checkpoint)
         ar, foreign = "aeo.ar.example", self.template.foreign
         between = [channel_origin("aeo.br.example", foreign, "AR"), channel_origin(ar, foreign, "BR")]
-        others = [mine.replace(b"aeo.uy.example/ledger", each.encode()) for each in (*between, "x.example/ledger")]
+        others = [
+            mine.replace(b"aeo.uy.example/ledger", each.encode()) for each in (*between, "x.example/ledger")
+        ]
         for body in (mine, *others, b"old 0\n"):
             for signed in (False, True):
                 heard = self._asked("BR", "POST", "/witness/add-checkpoint", signed=signed, body=body)
@@ -556,7 +567,11 @@ class Run:
         shown = [tin_of(number) for number in pair.numbers]
         paths = [f"/v1/operators/{tin}" + part for tin in shown for part in ("", "/history", "/evidence")]
         paths += [f"/v1/search?name={quote(name)}" for name in (*pair.names, "Caatinga", "Marca")]
-        paths += [route for method, route in routes_of(self.apps["UY"].routes) if method == "GET" and "{" not in route]
+        paths += [
+            route
+            for method, route in routes_of(self.apps["UY"].routes)
+            if method == "GET" and "{" not in route
+        ]
         paths += [f"/v1/agreements/{self.template.shared}{part}" for part in ("", "/decisions")]
         for path in paths:
             if path != "/v1/changes" and not path.startswith("/v1/peer/"):
@@ -570,7 +585,13 @@ class Run:
         sent: list[bytes] = []
         self.uy.parts.bell.ring()
         header = (b"authorization", f"Bearer {self.template.tokens['UY']}".encode())
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/changes", "scheme": "http"}
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": "/v1/changes",
+            "scheme": "http",
+        }
         scope |= {"raw_path": b"/v1/changes", "query_string": b"after=0", "headers": [header]}
         bell = self.uy.parts.bell
         assert isinstance(bell, ToldBell)
@@ -617,7 +638,7 @@ def begun(template: Template, seed: int) -> Iterator[Run]:
 
 
 def leak(template: Template, pair: Pair) -> str | None:
-    """The first thing by which Uruguay can tell the two worlds of a pair apart; None where there is nothing."""
+    """The first thing by which Uruguay can tell the two worlds apart; None where there is nothing."""
     with begun(template, 1) as one, begun(template, 1) as other:
         if (found := next(_differences(pair, one, other), None)) is not None:
             return found

@@ -1,7 +1,7 @@
 """Deliberate leaks, one at a time: each puts into a running node what tells a partner more than it may know.
 
-Each is a function that changes one thing while it lasts, named after what it does; its first line says what leaks.
-`SEEDS` has all of them.
+Each is a function that changes one thing while it lasts, named after what it does; its first line says what
+leaks. `SEEDS` has all of them.
 """
 
 import re
@@ -17,8 +17,8 @@ from sqlalchemy import Connection, func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node import app
-from node.api import edge, exchange, logs, operators, system
-from node.errors import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
+from node.api import edge, logs, operators, system, witness
+from node.errors import Conflict, NotFound, Unauthenticated
 from node.exchange import notices, outgoing, sealing, serving, versions
 from node.exchange.outgoing import ChannelWriter, Line
 from node.exchange.versions import Draft, Version
@@ -28,11 +28,11 @@ from node.ledger.entry import commitment
 from node.ledger.witness import Rejected
 from node.records import credential
 from node.records.credential import Disclosure
-from node.service import admit, behind, erasing, holding, line, tokens, witnessing
+from node.service import admit, behind, erasing, holding, tokens
 from node.service.batch import Batch
 from node.service.erasing import Erase
 from node.service.line import Keeper
-from node.store import access, agreements, channels, erasures, incidents, records
+from node.store import access, agreements, channels, records
 from node.store import logs as stored_logs
 from node.store.database import table
 from node.store.tables import Hold, Idempotency, Incident, Record
@@ -232,9 +232,7 @@ def the_private_part_is_open() -> Iterator[None]:
 @seed
 def the_private_part_can_be_guessed() -> Iterator[None]:
     """Who entered a change is committed to under a salt that is no secret."""
-    with in_the_body(
-        lambda each: {"private": b64u(commitment(bytes(32), canonical.encode(each.private)))}
-    ):
+    with in_the_body(lambda each: {"private": b64u(commitment(bytes(32), canonical.encode(each.private)))}):
         yield
 
 
@@ -279,7 +277,9 @@ def record_id_out_of_the_tin() -> Iterator[None]:
 @seed
 def record_id_out_of_hidden_numbers() -> Iterator[None]:
     """The id names numbers that are not shared."""
-    with named(lambda batch, fields: f"{batch.next_seq}-{sha256(str(fields['identifiers']).encode()).hexdigest()}"):
+    with named(
+        lambda batch, fields: f"{batch.next_seq}-{sha256(str(fields['identifiers']).encode()).hexdigest()}"
+    ):
         yield
 
 
@@ -352,9 +352,11 @@ def a_tombstone_tells_its_cause() -> Iterator[None]:
     def made(_real: Any) -> Any:
         return lambda record_id: canonical.encode({"v": 1, "record_id": record_id, "why": cause[0]})
 
-    with deciding(lambda _, answer: cause.__setitem__(0, answer.reason or "")):
-        with changed((outgoing, "tombstone", made)):
-            yield
+    with (
+        deciding(lambda _, answer: cause.__setitem__(0, answer.reason or "")),
+        changed((outgoing, "tombstone", made)),
+    ):
+        yield
 
 
 def longer(count: Callable[[Version, Any], int]) -> AbstractContextManager[None]:
@@ -372,9 +374,11 @@ def longer(count: Callable[[Version, Any], int]) -> AbstractContextManager[None]
 
     @contextmanager
     def both() -> Iterator[None]:
-        with deciding(lambda version, answer: classes.__setitem__(0, count(version, answer))):
-            with changed((sealing, "seal_body", made)):
-                yield
+        with (
+            deciding(lambda version, answer: classes.__setitem__(0, count(version, answer))),
+            changed((sealing, "seal_body", made)),
+        ):
+            yield
 
     return both()
 
@@ -408,16 +412,7 @@ def a_new_epoch_for_a_hidden_change() -> Iterator[None]:
             _, stored = outgoing.new_epoch(log, head.origin, number, keys, partner, parts.entropy)
             channels.add_epoch(batch.connection, stored)
 
-    def kept(_real: Any) -> Any:
-        return lambda connection, log: _newest_epoch(connection, log)
-
-    newest = channels.newest_epoch
-
-    def _newest_epoch(connection: Connection, log: int) -> Any:
-        found = newest(connection, log)
-        return replace(found, epoch=max(found.epoch, 1)) if found else None
-
-    with watching(told), changed((channels, "newest_epoch", kept)):
+    with watching(told):
         yield
 
 
@@ -427,16 +422,20 @@ def the_time_of_an_entry_tells() -> Iterator[None]:
     fields = [0]
 
     def made(real: Any) -> Any:
-        def append(self: ChannelWriter, kind: str, body: bytes, now_ms: int, ledger_seq: int | None = None) -> int:
+        def append(
+            self: ChannelWriter, kind: str, body: bytes, now_ms: int, ledger_seq: int | None = None
+        ) -> int:
             late = fields[0] if kind == "disclosure" else 0
             seq: int = real(self, kind, body, now_ms + late, ledger_seq)
             return seq
 
         return append
 
-    with deciding(lambda version, _: fields.__setitem__(0, len(version.fields))):
-        with changed((ChannelWriter, "append", made)):
-            yield
+    with (
+        deciding(lambda version, _: fields.__setitem__(0, len(version.fields))),
+        changed((ChannelWriter, "append", made)),
+    ):
+        yield
 
 
 @seed
@@ -521,7 +520,9 @@ def what_is_withheld_is_of_another_type() -> Iterator[None]:
             lines = [at for at in self.lines() if at.carries_records]
             shared = any(at.decide(each.version.fields, self.today).shared for at in lines)
             append = self._append
-            with patch.object(self, "_append", lambda kind, commit: append(kind if shared else "member", commit)):
+            with patch.object(
+                self, "_append", lambda kind, commit: append(kind if shared else "member", commit)
+            ):
                 real(self, each)
 
         return store
@@ -632,7 +633,9 @@ def held_tells_acts_of_others() -> Iterator[None]:
     def made(real: Any) -> Any:
         def acts(connection: Connection, peer: Any, start: int) -> Any:
             others = [each.act for each in agreements.acts(connection)]
-            return real(connection, peer, start) + [{"entry": "", "salt": "", "body": {"act": each}} for each in others]
+            return real(connection, peer, start) + [
+                {"entry": "", "salt": "", "body": {"act": each}} for each in others
+            ]
 
         return acts
 
@@ -662,7 +665,9 @@ def seen_tells_channels_of_others() -> Iterator[None]:
     def made(real: Any) -> Any:
         def seen_of(connection: Connection, own: str, peer: Any) -> Any:
             heads = [stored_logs.head(connection, each.log) for each in channels.channels(connection)]
-            return real(connection, own, peer) + [head.checkpoint for head in heads if head and head.checkpoint]
+            return real(connection, own, peer) + [
+                head.checkpoint for head in heads if head and head.checkpoint
+            ]
 
         return seen_of
 
@@ -678,10 +683,14 @@ def a_refusal_tells_that_a_channel_is_there() -> Iterator[None]:
     """Whoever asks for a channel of others is told how much is in it."""
 
     def change(application: Any) -> None:
-        async def channel(request: Request, node: edge.Node, agreement: str, issuer: str, partner: str) -> None:
+        async def channel(
+            request: Request, node: edge.Node, agreement: str, issuer: str, partner: str
+        ) -> None:
             found = logs._channel(node, agreement, issuer, partner)
             try:
-                await logs.channel(request, node, agreement, issuer, partner, await edge.asking_country(request))
+                await logs.channel(
+                    request, node, agreement, issuer, partner, await edge.asking_country(request)
+                )
             except NotFound as refusal:
                 with node.database.glance() as connection:
                     head = stored_logs.head(connection, found.log) if found else None
@@ -698,7 +707,9 @@ def channels_of_others_can_be_read() -> Iterator[None]:
     """Any peer may read any channel's checkpoint and entries."""
 
     def change(application: Any) -> None:
-        async def channel(request: Request, node: edge.Node, agreement: str, issuer: str, partner: str) -> None:
+        async def channel(
+            request: Request, node: edge.Node, agreement: str, issuer: str, partner: str
+        ) -> None:
             await edge.asking_country(request)
             found = logs._channel(node, agreement, issuer, partner)
             if found is None:
@@ -797,7 +808,9 @@ def a_refusal_counts_tokens() -> Iterator[None]:
             try:
                 return real(connection, *given)
             except Unauthenticated as refusal:
-                raise Unauthenticated(refusal.what, why=f"{len(access.tokens(connection))} are known") from None
+                raise Unauthenticated(
+                    refusal.what, why=f"{len(access.tokens(connection))} are known"
+                ) from None
 
         return caller
 
@@ -820,15 +833,8 @@ def a_witness_tells_channels_of_others() -> Iterator[None]:
 
         return considered
 
-    with changed((exchange_witness(), "considered", made)):
+    with changed((witness, "considered", made)):
         yield
-
-
-def exchange_witness() -> Any:
-    """The module that has the witness's route."""
-    from node.api import witness
-
-    return witness
 
 
 class _Changed:
