@@ -32,6 +32,8 @@ MAY_DIFFER: Mapping[str, str] = {
     "rev": "the digest of what is told of agreements, with their random signatures",
 }
 """Members of JSON that may differ, where they are texts or numbers."""
+BY_DIGEST = "fields"
+"""What was disclosed of an operator, whose members a reader has in the order of their digests."""
 HASHES = ("consistency", "proof", "heartbeat_proof", "ledger_proof")
 """Members that are lists of hashes."""
 ISSUERS = ("aeo.br.example", "aeo.uy.example")
@@ -103,7 +105,8 @@ def structured(value: Any, name: str = "") -> Any:
             return _credential(value)
         if name == "epochs":
             return {number: Opaque("envelope", each) for number, each in value.items()}
-        return {key: structured(each, key) for key, each in value.items()}
+        members = sorted(value.items()) if name == BY_DIGEST else value.items()
+        return {key: structured(each, key) for key, each in members}
     if isinstance(value, list):
         if name in HASHES and all(isinstance(each, str) for each in value):
             return [Opaque("hash", each) for each in value]
@@ -234,7 +237,9 @@ class Comparison:
 
     def differences(self, one: Any, other: Any, where: str = "") -> Iterator[str]:
         """Where the two differ, and how."""
-        if isinstance(one, dict) and isinstance(other, dict) and list(one) == list(other):
+        if _both(one, other, dict) and list(one) != list(other):
+            yield f"{where}: {list(one)} | {list(other)}"
+        elif _both(one, other, dict):
             for name in one:
                 yield from self.differences(one[name], other[name], f"{where}/{name}")
         elif _both(one, other, (list, tuple)) and len(one) == len(other):

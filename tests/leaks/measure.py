@@ -20,8 +20,9 @@ from pathlib import Path
 import structlog
 from hypothesis import HealthCheck, Phase, given, settings
 
+from tests.leaks.nodes import Template, make_template
 from tests.leaks.pairs import Pair, leaving, pairs, planned, put_back
-from tests.leaks.partner import Template, leak, make_template
+from tests.leaks.partner import leak
 from tests.leaks.seeds import SEEDS
 
 REPORT = Path("build/leaks.json")

@@ -390,7 +390,7 @@ SEEN = ("admit", "rename", "leave", "come_back", "erase", "bring_list", "day", "
 HIDDEN_KINDS = ("conceal", "elsewhere", "erase_elsewhere", "abroad", "quietly")
 
 
-class _Drawing:
+class Drawing:
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self._draw = draw
 
@@ -400,7 +400,7 @@ class _Drawing:
         return found
 
 
-class _Planned:
+class Planned:
     """Takes the options of a table in turn, so that the worlds differ and all come; others by chance."""
 
     def __init__(self) -> None:
@@ -418,7 +418,7 @@ class _Planned:
 def pairs(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Pair:
     """Generated pairs."""
     kinds = draw(st.lists(st.sampled_from(SEEN + HIDDEN_KINDS), min_size=2, max_size=8))
-    return Making(_Drawing(draw), swaps=draw(st.booleans())).made(kinds)
+    return Making(Drawing(draw), swaps=draw(st.booleans())).made(kinds)
 
 
 PLAN = (
@@ -430,12 +430,12 @@ PLAN += " come_back elsewhere conceal admit leave rename"
 
 def planned() -> Pair:
     """A pair with every kind of step in it."""
-    return Making(_Planned(), swaps=False).made(PLAN.split())
+    return Making(Planned(), swaps=False).made(PLAN.split())
 
 
 def leaving() -> Pair:
     """One operator leaves the view and comes back again and again: for one cause, and for each other one."""
-    made = Making(_Planned())
+    made = Making(Planned())
     for cause in CAUSES[1:]:
         acts = (made._of(side, HELD, {}, each) for side, each in enumerate((CAUSES[0], cause)))
         made._add("leave", *acts)
