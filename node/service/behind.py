@@ -202,7 +202,7 @@ def told(parts: Parts, connection: Connection) -> str:
 
 
 def told_outside(parts: Parts, connection: Connection) -> str:
-    """The same for whoever asks: that a channel falls short, and never which, for others must not know of it."""
+    """The same for whoever asks: if a channel falls short not which, for others must not know of it."""
     why = told(parts, connection)
     return CHANNEL_SHORT if f"{parts.settings.name}/channel/" in why else why
 
