@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -13,15 +14,21 @@ from fastapi import FastAPI
 
 from contracts import rules, terms
 from node import app
+from node.errors import Busy
 from node.service import tokens
+from node.service.access_log import AccessLog, CommitHead
 from node.service.bell import Bell, Ticket
+from node.service.reporting import ReportIrregularity
 from node.service.sequencer import Sequencer, Work, _Item
 from node.service.signing import Draft
-from tests.leaks.pairs import FOREIGN_DRAFTS, KNOWN, with_argentina
-from tests.service.region import new_region
+from tests.leaks.pairs import FOREIGN_DRAFTS, KNOWN, Fields, tin_of, with_argentina
+from tests.service.region import Region, new_region, of
 from tests.service.world import Node, operator
 
-COUNTRIES = ("AR", "BR", "UY")
+COUNTRIES = ("AR", "BR", "PY", "UY")
+THREE = ("AR", "BR", "PY")
+ARGENTINE = str(of("AR")["tin"])
+"""An operator that Argentina told Brazil of."""
 
 
 # The world that every other begins as
@@ -29,39 +36,59 @@ COUNTRIES = ("AR", "BR", "UY")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Homes of nodes that have pinned each other; the agreements of Brazil with Uruguay and with Argentina,
-    drafts with Argentina, and a token of an administrator at each node."""
+    """Homes of nodes that have pinned each other; the agreements of Brazil with Uruguay, with Argentina, and
+    with Argentina and Paraguay, drafts with Argentina, and a token of an administrator at each node."""
 
     folder: Path
     shared: str
     foreign: str
+    three: str
     drafts: tuple[str, ...]
     tokens: Mapping[str, str]
     record_ids: frozenset[str]
 
 
 def make_template(folder: Path) -> Template:
-    """Brazil with two partners, who know three of its operators; one more is known to Argentina only."""
+    """Brazil with three partners, who know three of its operators; one more is known to others than Uruguay.
+
+    Argentina has told of an operator of its own, and has reported something of each of the three."""
     foreign_terms = with_argentina()
     with new_region(folder, COUNTRIES) as region:
         br = region.nodes["BR"]
         shared = region.agree("Brazil - Uruguay", terms.terms("br_uy"), "mra_v1")
         foreign = region.agree("Brazil - Argentina", foreign_terms, "mra_v1")
+        three = region.agree("Argentina - Brazil - Paraguay", of_three())
         drafts = [br.settle(foreign_draft(f"Draft {number}")) for number in range(FOREIGN_DRAFTS)]
         ids = [br.admit(operator(number)).record_id for number in KNOWN]
         br.admit(operator(4, mra_consent={"given": True, "scope": "GENERAL", "from": "2026-12-24"}))
+        region.nodes["AR"].admit(of("AR"))
         region.exchange()
+        _report(region, foreign)
         made = {
             country: tokens.create(
                 node.parts.database, "administrator", "chefe", None, region.clock(), node.parts.entropy
             )
             for country, node in region.nodes.items()
         }
-    return Template(folder, shared, foreign, tuple(drafts), made, frozenset(map(str, ids)))
+    return Template(folder, shared, foreign, three, tuple(drafts), made, frozenset(map(str, ids)))
 
 
-def foreign_draft(title: str) -> Draft:
-    return Draft(title, ("AR", "BR"), with_argentina(), rules.text("mra_v1"))
+def of_three() -> Fields:
+    """The terms of the four, between the three of them that are not Uruguay."""
+    clauses: Any = deepcopy(terms.terms("mercosur"))
+    kept = {name: each for name, each in clauses["directions"].items() if "UY" not in name}
+    return dict(clauses) | {"directions": kept}
+
+
+def _report(region: Region, foreign: str) -> None:
+    for number in KNOWN:
+        said = ("CARGO", f"seal {number} was broken", "inspector")
+        region.nodes["AR"].settle(ReportIrregularity(tin_of(number), *said, foreign))
+    region.exchange()
+
+
+def foreign_draft(title: str, supersedes: str = "") -> Draft:
+    return Draft(title, ("AR", "BR"), with_argentina(), rules.text("mra_v1"), supersedes)
 
 
 # What is done by hand
@@ -81,6 +108,26 @@ class ByHand(Sequencer):
     def is_alive(self) -> bool:
         """It is there whenever it is asked."""
         return True
+
+
+class ReadsByHand(AccessLog):
+    """What was asked of a node, taken over when it is said, and not by a thread."""
+
+    def _run(self) -> None:
+        """Nothing goes on by itself."""
+
+    def keep(self) -> None:
+        """Take over what was asked, and have the ledger commit to it if that is due."""
+        with suppress(Busy):  # a store that was put back takes nothing
+            self.take_over()
+            if self._is_due():
+                self._sequencer.submit(CommitHead())
+
+    def let_go(self) -> None:
+        """Close the files in which reads wait."""
+        self._put_away()
+        for each in self._full:
+            each.close()
 
 
 class Following:
@@ -135,9 +182,10 @@ class Entropy:
 
 def served(node: Node) -> FastAPI:
     """The application of a node."""
-    with patch.object(app, "Sequencer", ByHand):
+    with patch.object(app, "Sequencer", ByHand), patch.object(app, "AccessLog", ReadsByHand):
         built = app.build(node.parts)
     built.state.sequencer.has_looked_back = True
+    built.state.access.start()
     built.state.presence = built.state.replication = Following()
     return built
 

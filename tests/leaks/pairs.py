@@ -154,9 +154,16 @@ REASONS = ("", "denúncia", "auditoria posterior ao despacho, processo em sigilo
 LISTS = ((True, False, True, False, False), (False, True), (True, False))
 """Which rows of a list Uruguay is told of."""
 UNHEARD = ("enter", "enter", "amend", "enter", "conceal", "amend")
-ABROAD = ("suspend", "decline")
-QUIET = ("look_up", "nothing", "new_token", "hold", "incident", "nothing", "new_draft", "refused")
-QUIET += ("sign_abroad", "nothing")
+ABROAD = ("suspend_abroad", "decline_abroad", "decide_here", "leave_abroad")
+ONCE = ("suspend_abroad", "leave_abroad")
+QUIET = ("read", "nothing", "new_token", "hold", "incident", "nothing", "new_draft", "refused")
+QUIET += ("sign_abroad", "nothing", "read", "report_abroad", "acknowledge_abroad", "backup")
+QUIET += ("amend_abroad", "nothing")
+READS = ("{tin}?purpose=clearance&reference=26BR0000123", "{tin}/history", "{tin}/as-of", "{tin}/evidence")
+READS += ("{tin}/consents", "{tin}/disclosures")
+TEXTS = ("o lacre foi rompido", "a carga não confere com o declarado; ver o processo da delegacia")
+SCOPES = ((), ("MRA-BR-UY",), ("MRA-BR-AR", "MRA-BR-UY"))
+"""To what an operator may consent so that Uruguay sees it; none named: to everything."""
 DRAFTS = tuple(range(FOREIGN_DRAFTS))
 EITHER = (True, False)
 TRADER = ("kind", "country", "tin", "identifiers", "legal_name", "status", "status_since", "effective_at")
@@ -173,7 +180,10 @@ class Making:
     hidden: tuple[dict[int, Fields], dict[int, Fields]] = field(default_factory=lambda: ({}, {}))
     unseen: tuple[dict[int, Fields], dict[int, Fields]] = field(default_factory=lambda: ({}, {}))
     drafts: list[int] = field(default_factory=lambda: [0, 0])
-    is_suspended_abroad: list[bool] = field(default_factory=lambda: [False, False])
+    abroad_once: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    is_decided_here: list[bool] = field(default_factory=lambda: [False, False])
+    suspended_here: set[int] = field(default_factory=set)
+    withdrew: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
     is_paused: bool = False
     swaps: bool = True
     """Whether the two worlds may change what is hidden of different operators: not where all are shown anew
@@ -209,19 +219,39 @@ class Making:
         """An operator leaves Uruguay's view, in each world for a cause of its own."""
         for number in self._any(self.shown):
             seen = self.gone[number] = self.shown.pop(number)
-            self._add("leave", *(self._of(side, number, seen, self.choose.one(CAUSES)) for side in SIDES))
+            self._add("leave", *(self._leaving(side, number, seen) for side in SIDES))
 
     def come_back(self) -> None:
         """It comes back, the same in both worlds."""
         for number in self._any(self.gone):
-            self.shown[number] = self.gone.pop(number) | {"status": "ACTIVE"}
-            self._record("come_back", number)
+            seen = self.gone.pop(number)
+            self.shown[number] = seen | {"status": "ACTIVE"}
+            is_changed = seen.get("status", "ACTIVE") != "ACTIVE"
+            self._add("come_back", *(self._returning(side, number, is_changed) for side in SIDES))
 
     def erase(self) -> None:
-        """An operator that Uruguay was told of is erased."""
-        for number in self._any({each: seen for each, seen in self.shown.items() if each != HELD}):
-            del self.shown[number]
+        """An operator that Uruguay was told of is erased, in its view or not."""
+        known = self.shown | self.gone
+        for number in self._any({each: seen for each, seen in known.items() if each != HELD}):
+            self.shown.pop(number, None)
+            self.gone.pop(number, None)
             self._add("erase", *(self._erasing(number) for _ in SIDES))
+
+    def report(self) -> None:
+        """Uruguay reports something of an operator; it is acknowledged in the same words."""
+        for number in self._any(self.shown):
+            text = f"o lacre {len(self.steps)} foi rompido"
+            acts = (Act("report", {"number": number, "text": text, "by": self._by()}) for _ in SIDES)
+            self._add("report", *acts)
+
+    def suspend_here(self) -> None:
+        """Uruguay stops treating an operator as recognised."""
+        for number in self._any({each: seen for each, seen in self.shown.items() if self._may_decide(each)}):
+            self.suspended_here.add(number)
+            self._add("suspend_here", *(Act("suspend_here", {"number": number}) for _ in SIDES))
+
+    def _may_decide(self, number: int) -> bool:
+        return number not in self.suspended_here
 
     def bring_list(self) -> None:
         """A list with operators that Uruguay is told of, among others."""
@@ -292,10 +322,11 @@ class Making:
 
     def _record(self, what: str, number: int) -> None:
         """A version of an operator that is shown, with what is hidden of it drawn anew for each world."""
-        for side in SIDES:
-            self.hidden[side][number] = self._drawn()
-        acts = (self._recording(side, number, self.shown[number]) for side in SIDES)
-        self._add(what, *acts)
+        self._add(what, *(self._anew(side, number) for side in SIDES))
+
+    def _anew(self, side: int, number: int) -> Act:
+        self.hidden[side][number] = self._drawn()
+        return self._recording(side, number, self.shown[number])
 
     def _recording(self, side: int, number: int, seen: Fields) -> Act:
         return self._entering(self._full(side, number, seen))
@@ -314,8 +345,31 @@ class Making:
         """The act by which an operator has a cause to be out of view."""
         return self._entering(self._full(side, number, seen) | cause)
 
+    def _leaving(self, side: int, number: int, seen: Fields) -> Act:
+        cause = self.choose.one(CAUSES)
+        if cause == CAUSES[0] and self.choose.one(EITHER):
+            self.withdrew[side].add(number)
+            return self._consenting(number, False, ())
+        return self._of(side, number, seen, cause)
+
+    def _returning(self, side: int, number: int, is_changed: bool) -> Act:
+        """By a consent, where the withdrawal of one was all that was against it; else by a new version."""
+        is_consent = number in self.withdrew[side] and not is_changed
+        self.withdrew[side].discard(number)
+        if is_consent:
+            return self._consenting(number, True, self.choose.one(SCOPES))
+        return self._anew(side, number)
+
+    def _consenting(self, number: int, given: bool, scope: Sequence[str]) -> Act:
+        said = f"{self.choose.one(TEXTS)} {len(self.steps)}"
+        return Act(
+            "consent", {"number": number, "given": given, "scope": scope, "said": said, "by": self._by()}
+        )
+
     def _changing(self, side: int, number: int) -> Act:
         old = self.hidden[side].get(number, {})
+        if old and self.choose.one(EITHER):
+            return self._consenting(number, True, self.choose.one(SCOPES))
         new = self._drawn()
         new["mra_contact"] = f"{len(self.steps)}{new.get('mra_contact') or '@c.example'}"
         assert new != old
@@ -348,26 +402,40 @@ class Making:
         )
 
     def _abroad(self, side: int) -> Act:
-        if self.choose.one(ABROAD) == "suspend" and not self.is_suspended_abroad[side]:
-            self.is_suspended_abroad[side] = True
-            return Act("suspend_abroad", {"reason": self.choose.one(REASONS)})
+        kind, once = self.choose.one(ABROAD), self.abroad_once[side]
+        if kind == "decide_here":
+            self.is_decided_here[side] = not self.is_decided_here[side]
+            says = {"is_suspended": self.is_decided_here[side], "reason": self.choose.one(TEXTS)}
+            return Act(kind, says | {"by": self._by()})
+        if kind in ONCE and kind not in once:
+            once.add(kind)
+            return Act(kind, {"reason": self.choose.one(REASONS)})
         self.drafts[side] += 1
         return Act("decline_abroad", {"draft": self.drafts[side] - 1, "reason": self.choose.one(REASONS)})
 
     def _quiet(self, side: int) -> Act:
         number = self.choose.one([*self.shown, *self.unseen[side]] or [1])
-        says: Mapping[str, Fields] = {
-            "nothing": {},
-            "look_up": {"number": number},
-            "hold": {"number": HELD, "reason": self.choose.one(REASONS) or "ordem judicial"},
-            "new_token": {"label": self._by()},
-            "new_draft": {"title": self.choose.one(NAMES)},
-            "sign_abroad": {"draft": self.choose.one(DRAFTS)},
-            "incident": {"why": self.choose.one(NAMES)},
-            "refused": {"number": number},
+        tin = tin_of(number)
+        says: Mapping[str, Callable[[], Fields]] = {
+            "nothing": dict,
+            "read": lambda: {"path": f"/v1/operators/{self.choose.one(READS).format(tin=tin)}"},
+            "hold": lambda: {"number": HELD, "reason": self.choose.one(REASONS) or "ordem judicial"},
+            "new_token": lambda: {"label": self._by()},
+            "new_draft": lambda: {"title": self.choose.one(NAMES)},
+            "amend_abroad": lambda: {"title": self.choose.one(NAMES)},
+            "report_abroad": lambda: {"text": self.choose.one(TEXTS), "by": self._by()},
+            "acknowledge_abroad": lambda: {
+                "report": self.choose.one(KNOWN),
+                "text": self.choose.one(TEXTS),
+                "by": self._by(),
+            },
+            "backup": dict,
+            "sign_abroad": lambda: {"draft": self.choose.one(DRAFTS)},
+            "incident": lambda: {"why": self.choose.one(NAMES)},
+            "refused": lambda: {"number": number},
         }
         name = self.choose.one(QUIET)
-        return Act(name, says[name])
+        return Act(name, says[name]())
 
     def _author(self) -> Fields:
         return {"by": self._by(), "reason": self.choose.one(REASONS)}
@@ -387,6 +455,7 @@ class Making:
 
 
 SEEN = ("admit", "rename", "leave", "come_back", "erase", "bring_list", "day", "pause")
+SEEN += ("report", "suspend_here")
 HIDDEN_KINDS = ("conceal", "elsewhere", "erase_elsewhere", "abroad", "quietly")
 
 
@@ -424,8 +493,8 @@ def pairs(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Pair:
 PLAN = (
     "quietly admit elsewhere quietly conceal pause elsewhere pause bring_list leave let_swap conceal abroad"
 )
-PLAN += " quietly rename elsewhere elsewhere come_back leave erase_elsewhere day erase quietly abroad quietly"
-PLAN += " come_back elsewhere conceal admit leave rename"
+PLAN += " quietly rename elsewhere report come_back leave erase_elsewhere quietly day erase quietly abroad"
+PLAN += " quietly come_back conceal suspend_here quietly quietly abroad elsewhere admit leave rename report"
 
 
 def planned() -> Pair:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,17 @@ from node.ledger.entry import ChannelEntry
 from node.ledger.tiles import Tree
 from node.ledger.witness import request
 from node.records import model
-from node.service import behind, failures, tokens
+from node.service import backup, behind, consents, failures, reporting, tokens
 from node.service.admit import AdmitList, AdmitOne, Author
+from node.service.consents import ChangeConsent, Statement
 from node.service.erasing import Erase, HoldRecord
+from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
 from node.service.signing import Sign, Withdraw
 from node.store import logs
-from node.store.tables import LEDGER
+from node.store.tables import LARGEST, LEDGER
 from tests.leaks.comparing import Comparison, Drawn, Heard, stale, structured, text
-from tests.leaks.nodes import Entropy, Template, ToldBell, foreign_draft, routes_of, served
-from tests.leaks.pairs import Act, Fields, Pair, Step, tin_of
+from tests.leaks.nodes import ARGENTINE, Entropy, Template, ToldBell, foreign_draft, routes_of, served
+from tests.leaks.pairs import HELD, TODAY, Act, Fields, Pair, Step, tin_of
 from tests.service.world import LEIS, ROUNDS, World, open_world, opened, operator
 
 Json = dict[str, Any]
@@ -52,6 +55,8 @@ WAIT_S = 60
 SMALL_PAGE = 3
 """Entries in a page when all is read again, so that there are several."""
 BODY = b'{"given": true}'
+FAR_DAY = "2027-12-01"
+"""Behind every notice that terms ask for."""
 DRAWN_AGAIN = 8
 """The first steps of a world are lived through again with other random bytes."""
 
@@ -82,6 +87,7 @@ class Run:
         }
         self._waiting: asyncio.Task[Heard] | None = None
         self._epochs: dict[str, dict[int, bytes]] = {}
+        self.read(f"/v1/operators/{tin_of(HELD)}")  # before the first read the ledger commits to none
 
     # What is done: the acts of `pairs`
 
@@ -133,9 +139,57 @@ class Run:
         """Brazil drafts another agreement with Argentina."""
         self._submit(foreign_draft(title))
 
-    def look_up(self, number: int) -> None:
-        """An officer of Brazil looks an operator up."""
-        self._of_own("BR", f"/v1/operators/{tin_of(number)}")
+    def leave_abroad(self, reason: str) -> None:
+        """Brazil leaves the agreement with Argentina and Paraguay."""
+        self._submit(Sign(self.template.three, "leave", effective=FAR_DAY, reason=reason))
+
+    def decide_here(self, is_suspended: bool, reason: str, by: str) -> None:
+        """Brazil stops treating an operator of Argentina as recognised, or does so again."""
+        if is_suspended:
+            self._submit(SuspendHere(ARGENTINE, "SECURITY", reason, by, self.template.foreign))
+        else:
+            self._submit(ResumeHere(ARGENTINE, reason, by, self.template.foreign))
+
+    def amend_abroad(self, title: str) -> None:
+        """Brazil drafts what is to replace its agreement with Argentina, and signs it; Argentina does not."""
+        self._try(Sign(self._submit(foreign_draft(title, self.template.foreign)), "sign"))
+
+    def report_abroad(self, text: str, by: str) -> None:
+        """Brazil reports something of an operator of Argentina."""
+        self._try(ReportIrregularity(ARGENTINE, "CARGO", text, by, self.template.foreign))
+
+    def acknowledge_abroad(self, report: int, text: str, by: str) -> None:
+        """Brazil acknowledges what Argentina reported."""
+        self._try(Acknowledge(report, text, by))
+
+    def report(self, number: int, text: str, by: str) -> None:
+        """Uruguay reports something of an operator, and an officer of Brazil acknowledges it."""
+        self.uy.settle(ReportIrregularity(tin_of(number), "CARGO", text, "inspector"))
+        self.come_to_rest("reported")
+        with self.br.parts.database.read() as connection:
+            newest = reporting.listed(connection, LARGEST, 1)[0]["report"]
+        self._begin("acknowledged")
+        self._submit(Acknowledge(newest, "inspected", by))
+
+    def suspend_here(self, number: int) -> None:
+        """Uruguay stops treating an operator as recognised, by its own decision."""
+        self.uy.settle(SuspendHere(tin_of(number), "SECURITY", "caso 4711", "jefe"))
+
+    def consent(self, number: int, given: bool, scope: Sequence[str], said: str, by: str) -> None:
+        """An operator consents to being named, or withdraws that."""
+        scopes: consents.Scope = scope or "GENERAL"
+        statement = Statement(f"sócio {by}", said)
+        told = self._submit(ChangeConsent(tin_of(number), given, scopes, statement, Author(by, said)))
+        assert told.kind == "changed", told
+
+    def backup(self) -> None:
+        """Somebody at Brazil makes a backup."""
+        backup.write(self.br.parts, BytesIO(), lambda *_: None)
+
+    def read(self, path: str) -> None:
+        """An officer of Brazil asks its node."""
+        heard = self._of_own("BR", path)
+        assert heard.status in (200, 404), heard
 
     def hold(self, number: int, reason: str) -> None:
         """The law forbids to erase an operator."""
@@ -183,6 +237,9 @@ class Run:
         self._hear(f"{number}, before")
         self._begin(f"{number}")
         getattr(self, act.name)(**act.says)
+        self._begin(f"{number}, what was asked")
+        for application in self.apps.values():
+            application.state.access.keep()
         self.come_to_rest(f"{number}")
 
     def come_to_rest(self, what: str) -> None:
@@ -381,11 +438,13 @@ class Run:
         else:
             places = {"agreement": [shared, foreign, draft, unknown], "country": ["AR", "PY"]}
             places |= {"tin": [tin_of(number) for number in pair.numbers[:1] + pair.numbers[-3:]]}
-            places |= {"incident": ["1"], "seq": ["0", "1000000"]}
+            places |= {"incident": ["1"], "seq": ["0", "1000000"], "report": ["1"]}
             found = [route]
             for name in [name for name in places if f"{{{name}}}" in route]:
                 found = [path.replace(f"{{{name}}}", value) for path in found for value in places[name]]
-        return [path.replace("{level}", "0").replace("{place:path}", "000") for path in found]
+        found = [path.replace("{level}", "0").replace("{place:path}", "000") for path in found]
+        assert not any("{" in path for path in found), f"nothing is asked for in a place of {route}"
+        return found
 
     def _read_logs(self) -> None:
         """The ledger as anybody reads it, and the own channels as their parties do."""
@@ -431,7 +490,8 @@ class Run:
     def _ask_the_own_node(self, pair: Pair) -> None:
         """What Uruguay's officers see: lookups, search, history, evidence, the feed, and every list."""
         shown = [tin_of(number) for number in pair.numbers]
-        paths = [f"/v1/operators/{tin}" + part for tin in shown for part in ("", "/history", "/evidence")]
+        parts = ("", "/history", "/evidence", f"/as-of?effective={TODAY}", f"/as-of?known={TODAY}")
+        paths = [f"/v1/operators/{tin}{part}" for tin in shown for part in parts]
         paths += [f"/v1/search?name={quote(name)}" for name in (*pair.names, "Caatinga", "Marca")]
         paths += [
             route
@@ -441,7 +501,9 @@ class Run:
         paths += [f"/v1/agreements/{self.template.shared}{part}" for part in ("", "/decisions")]
         for path in paths:
             if path != "/v1/changes" and not path.startswith("/v1/peer/"):
-                self._note(f"own {path}", self._of_own("UY", path), path)
+                heard = self._of_own("UY", path)
+                assert heard.status < 500, "the own node answers"
+                self._note(f"own {path}", heard, path)
         wanted = orjson.dumps({"identifiers": shown})
         self._note("own list", self._of_own("UY", "/v1/operators/lookup", "POST", wanted), "")
         self.seen.append(("own feed", text(self._feed().decode())))
@@ -496,6 +558,8 @@ def begun(template: Template, seed: int) -> Iterator[Run]:
     finally:
         if run is not None:
             run.end_waiting()
+            for application in run.apps.values():
+                application.state.access.let_go()
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         for node in opened[first:]:

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from node import app
 from node.api import edge, logs, operators, system, witness
 from node.errors import Conflict, NotFound, Unauthenticated
-from node.exchange import notices, outgoing, sealing, serving, versions
+from node.exchange import notices, outgoing, reports, sealing, serving, versions
 from node.exchange.outgoing import ChannelWriter, Line
 from node.exchange.versions import Draft, Version
 from node.ledger import canonical
@@ -29,13 +29,16 @@ from node.ledger.witness import Rejected
 from node.records import credential
 from node.records.credential import Disclosure
 from node.service import admit, behind, erasing, holding, tokens
+from node.service.access_log import AccessLog, CommitHead
 from node.service.batch import Batch
 from node.service.erasing import Erase
 from node.service.line import Keeper
+from node.service.reporting import Acknowledge, ReportIrregularity, SuspendHere
+from node.service.signing import Sign
 from node.store import access, agreements, channels, records
 from node.store import logs as stored_logs
 from node.store.database import table
-from node.store.tables import Hold, Idempotency, Incident, Record
+from node.store.tables import AccessBody, Hold, Idempotency, Incident, Record
 
 Leak = Callable[[], AbstractContextManager[None]]
 Made = Callable[[Any], Any]
@@ -226,6 +229,13 @@ def in_the_body(told: Callable[[Version], dict[str, Any]]) -> AbstractContextMan
 def the_private_part_is_open() -> Iterator[None]:
     """Who entered a change and why stands in what opens its ledger entry."""
     with in_the_body(lambda version: {"private": version.private}):
+        yield
+
+
+@seed
+def the_words_of_a_consent_are_told() -> Iterator[None]:
+    """That an operator consented anew, and in which words, stands in what opens its ledger entry."""
+    with in_the_body(lambda version: {"said": version.private.get("statement")}):
         yield
 
 
@@ -512,6 +522,105 @@ def an_erasure_of_what_was_never_told() -> Iterator[None]:
 
 
 @seed
+def an_erasure_counts_channels() -> Iterator[None]:
+    """The notice of an erasure says in how many channels and reports the operator was."""
+    counts = [0]
+
+    def recording(real: Any) -> Any:
+        def record(ground: str, reference: str, entries: Any) -> Any:
+            counts[0] = len(entries)
+            return real(ground, reference, entries)
+
+        return record
+
+    def made(_real: Any) -> Any:
+        return lambda self: notices.notice(
+            notices.ERASURE, self.ground, {"entries": list(self.entries), "channels": counts[0]}
+        )
+
+    with changed((notices, "record_of_erasure", recording), (erasing.Erasure, "body", made)):
+        yield
+
+
+# Reports, own decisions, and what others left
+
+
+def and_to_all(owner: Any, told: Callable[[Any], bytes | None]) -> AbstractContextManager[None]:
+    """Behind such work, a notice to every partner."""
+
+    def made(real: Any) -> Any:
+        def run(self: Any, batch: Batch) -> Any:
+            answer, body = real(self, batch), told(self)
+            for each in batch.lines() if body else ():
+                batch.notice(each, body)
+            return answer
+
+        return run
+
+    return changed((owner, "run", made))
+
+
+@seed
+def a_report_is_told_to_all() -> Iterator[None]:
+    """What is reported to one partner of its operator is told to every other."""
+    with and_to_all(ReportIrregularity, lambda work: notices.notice("reported", f"{work.tin} {work.text}")):
+        yield
+
+
+@seed
+def an_acknowledgement_is_told_to_all() -> Iterator[None]:
+    """That one partner's report was acknowledged is told to every other."""
+    with and_to_all(Acknowledge, lambda work: notices.notice("acknowledged elsewhere", work.text)):
+        yield
+
+
+@seed
+def an_own_suspension_is_told_to_all() -> Iterator[None]:
+    """That the treatment of one partner's operator is suspended is told to every other."""
+    with and_to_all(SuspendHere, lambda work: notices.notice("suspended", work.tin)):
+        yield
+
+
+@seed
+def leaving_is_told_to_all() -> Iterator[None]:
+    """That an agreement was left is told to those too that it does not bind."""
+    with and_to_all(
+        Sign, lambda work: notices.notice("left", work.agreement) if work.act == "leave" else None
+    ):
+        yield
+
+
+@seed
+def an_acknowledgement_names_its_officer() -> Iterator[None]:
+    """Who acknowledged a report is told with it."""
+    officers = [""]
+
+    def running(real: Any) -> Any:
+        def run(self: Acknowledge, batch: Batch) -> Any:
+            officers[0] = self.by
+            return real(self, batch)
+
+        return run
+
+    def made(real: Any) -> Any:
+        return lambda self: real(replace(self, text=f"{self.text} ({officers[0]})"))
+
+    with changed((Acknowledge, "run", running), (reports.Acknowledged, "body", made)):
+        yield
+
+
+@seed
+def an_own_decision_is_of_another_type() -> Iterator[None]:
+    """The public ledger says of an entry that it is an own decision on an operator, and no act."""
+
+    def made(real: Any) -> Any:
+        return lambda self, kind, body: real(self, "member" if "local" in body else kind, body)
+
+    with changed((Batch, "append_body", made)):
+        yield
+
+
+@seed
 def what_is_withheld_is_of_another_type() -> Iterator[None]:
     """The public ledger says of each record entry whether it was disclosed to anybody."""
 
@@ -528,6 +637,54 @@ def what_is_withheld_is_of_another_type() -> Iterator[None]:
         return store
 
     with changed((Batch, "_store_version", made)):
+        yield
+
+
+# Reads
+
+
+@seed
+def the_ledger_commits_to_each_read() -> Iterator[None]:
+    """The ledger commits to the access log when something was asked, and not when its time has come."""
+
+    def made(real: Any) -> Any:
+        return lambda _self, batch: real(CommitHead(is_last=True), batch)
+
+    with changed((CommitHead, "run", made), (AccessLog, "_is_due", lambda _: lambda _self: True)):
+        yield
+
+
+@seed
+def health_counts_reads() -> Iterator[None]:
+    """`/healthz` says how much was asked."""
+    with healthy(lambda node, _: str(_count(node, AccessBody))):
+        yield
+
+
+@seed
+def health_tells_of_backups() -> Iterator[None]:
+    """`/healthz` says whether a backup was ever made."""
+    with healthy(lambda node, _: "kept" if node.backup_keys.path.exists() else "never kept"):
+        yield
+
+
+def healthy(told: Callable[[Any, Connection], str]) -> AbstractContextManager[None]:
+    """One line more in the answer of `/healthz`."""
+
+    def made(real: Any) -> Any:
+        def health(node: Any) -> str:
+            with node.database.glance() as connection:
+                return f"{real(node)}{told(node, connection)}\n"
+
+        return health
+
+    return changed((system, "_health", made))
+
+
+@seed
+def a_peer_reads_the_access_log() -> Iterator[None]:
+    """Who asked what is told to peers as well as to auditors."""
+    with open_to_peers("/v1/access", edge.Auditor.__metadata__[0].dependency):  # type: ignore[attr-defined]
         yield
 
 
@@ -725,15 +882,7 @@ def channels_of_others_can_be_read() -> Iterator[None]:
 @seed
 def health_counts_records() -> Iterator[None]:
     """`/healthz` says how many records there are."""
-
-    def made(real: Any) -> Any:
-        def health(node: Any) -> str:
-            with node.database.glance() as connection:
-                return f"{real(node)}records {records.count(connection)}\n"
-
-        return health
-
-    with changed((system, "_health", made)):
+    with healthy(lambda _, connection: f"records {records.count(connection)}"):
         yield
 
 
@@ -755,6 +904,13 @@ def a_peer_may_look_up_by_number() -> Iterator[None]:
 def a_peer_sees_the_decisions() -> Iterator[None]:
     """The view of how many records are withheld for which reason answers peers as well."""
     with open_to_peers("/decisions", edge.reader):
+        yield
+
+
+@seed
+def a_peer_sees_reports() -> Iterator[None]:
+    """The list of what partners reported, and were told, answers peers as well."""
+    with open_to_peers("/v1/reports", edge.reader):
         yield
 
 

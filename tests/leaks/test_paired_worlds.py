@@ -11,7 +11,19 @@ import pytest
 from tests.leaks.comparing import MAY_DIFFER, Comparison, Opaque, Unordered
 from tests.leaks.measure import generated
 from tests.leaks.nodes import Template, make_template
-from tests.leaks.pairs import FIRST_UNSEEN, KNOWN, NAMES, Act, Making, Pair, Planned, Step, record
+from tests.leaks.pairs import (
+    ABROAD,
+    FIRST_UNSEEN,
+    KNOWN,
+    NAMES,
+    QUIET,
+    Act,
+    Making,
+    Pair,
+    Planned,
+    Step,
+    record,
+)
 from tests.leaks.pairs import leaving as leaving_pair
 from tests.leaks.pairs import planned as planned_pair
 from tests.leaks.pairs import put_back as put_back_pair
@@ -25,8 +37,9 @@ QUICK = (
     "the_time_of_an_entry_tells",
     "a_header_counts_requests",
 )
-QUICK += ("a_tombstone_tells_its_cause", "the_order_follows_what_is_hidden")
-"""Leaks that are found in the first steps."""
+QUICK += ("a_tombstone_tells_its_cause", "the_order_follows_what_is_hidden", "a_peer_may_search")
+"""Leaks that are found in the first steps; and one that needs a node which answers officers."""
+SEEN_ACTS = {"record", "import_list", "erase", "days_pass", "suspend", "resume", "report", "suspend_here"}
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +50,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 @pytest.mark.timeout(300)
 def test_a_pair_with_every_kind_of_step_is_observed_alike(template: Template) -> None:
     assert leak(template, planned_pair()) is None
+
+
+def test_that_pair_has_everything_that_can_be_done() -> None:
+    done = {act.name for step in planned_pair().steps for act in step.acts}
+    assert done == SEEN_ACTS | {"consent"} | {*ABROAD, *QUIET}
 
 
 @pytest.mark.timeout(300)
