@@ -278,6 +278,11 @@ class Making:
         self.is_paused = not self.is_paused
         self._add("pause", *(Act(name, {}) for _ in SIDES))
 
+    def amend(self) -> None:
+        """The agreement with Uruguay is replaced: all that is shown is shown anew, under the new one."""
+        if not (self.swaps or self.is_paused):
+            self._add("amend", *(Act("amend", {}) for _ in SIDES))
+
     def let_swap(self) -> None:
         """From here on the worlds may change what is hidden of different operators."""
         self.swaps = not self.is_paused
@@ -455,7 +460,7 @@ class Making:
 
 
 SEEN = ("admit", "rename", "leave", "come_back", "erase", "bring_list", "day", "pause")
-SEEN += ("report", "suspend_here")
+SEEN += ("report", "suspend_here", "amend")
 HIDDEN_KINDS = ("conceal", "elsewhere", "erase_elsewhere", "abroad", "quietly")
 
 
@@ -500,6 +505,12 @@ PLAN += " quietly come_back conceal suspend_here quietly quietly abroad elsewher
 def planned() -> Pair:
     """A pair with every kind of step in it."""
     return Making(Planned(), swaps=False).made(PLAN.split())
+
+
+def replaced() -> Pair:
+    """The agreement with Uruguay is replaced, among what Uruguay does not see."""
+    plan = "admit conceal elsewhere leave abroad amend conceal rename report elsewhere come_back pause pause"
+    return Making(Planned(), swaps=False).made([*plan.split(), "erase"])
 
 
 def leaving() -> Pair:

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from contracts import rules, terms
 from node.errors import Malformed, Refusal
 from node.exchange import requests, sealing
 from node.exchange.card import channel_origin
@@ -39,13 +40,14 @@ from node.service.admit import AdmitList, AdmitOne, Author
 from node.service.consents import ChangeConsent, Statement
 from node.service.erasing import Erase, HoldRecord
 from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
-from node.service.signing import Sign, Withdraw
+from node.service.signing import Draft, Sign, Withdraw
+from node.store import channels as stored_channels
 from node.store import logs
 from node.store.tables import LARGEST, LEDGER
 from tests.leaks.comparing import Comparison, Drawn, Heard, stale, structured, text
 from tests.leaks.nodes import ARGENTINE, Entropy, Template, ToldBell, foreign_draft, routes_of, served
 from tests.leaks.pairs import HELD, TODAY, Act, Fields, Pair, Step, tin_of
-from tests.service.world import LEIS, ROUNDS, World, open_world, opened, operator
+from tests.service.world import LEIS, ROUNDS, Node, World, open_world, opened, operator
 
 Json = dict[str, Any]
 Seen = list[tuple[str, Any]]
@@ -87,7 +89,13 @@ class Run:
         }
         self._waiting: asyncio.Task[Heard] | None = None
         self._epochs: dict[str, dict[int, bytes]] = {}
+        self._agreements = [self.template.shared]
         self.read(f"/v1/operators/{tin_of(HELD)}")  # before the first read the ledger commits to none
+
+    @property
+    def shared(self) -> str:
+        """The agreement of the two that holds now."""
+        return self._agreements[-1]
 
     # What is done: the acts of `pairs`
 
@@ -114,14 +122,24 @@ class Run:
 
     def suspend(self) -> None:
         """Brazil suspends the direction to Uruguay."""
-        self._submit(Sign(self.template.shared, "suspend", "BR", "UY", reason="acordado"))
+        self._submit(Sign(self.shared, "suspend", "BR", "UY", reason="acordado"))
 
     def resume(self) -> None:
         """Brazil proposes to resume it, and Uruguay signs."""
-        self._submit(Sign(self.template.shared, "resume", "BR", "UY"))
+        self._submit(Sign(self.shared, "resume", "BR", "UY"))
         self.come_to_rest("proposed")
         if not self.is_deaf:
-            self.uy.settle(Sign(self.template.shared, "resume", "BR", "UY"))
+            self.uy.settle(Sign(self.shared, "resume", "BR", "UY"))
+
+    def amend(self) -> None:
+        """Brazil and Uruguay replace their agreement by one with the same terms."""
+        clauses, contract = terms.terms("br_uy"), rules.text("mra_v1")
+        new = self._submit(Draft("Anew", ("BR", "UY"), clauses, contract, self.shared))
+        self._submit(Sign(new, "sign"))
+        self.come_to_rest("drafted")
+        if not self.is_deaf:
+            self.uy.settle(Sign(new, "sign"))
+            self._agreements.append(new)
 
     def suspend_abroad(self, reason: str) -> None:
         """Brazil suspends the direction to Argentina."""
@@ -358,24 +376,23 @@ class Run:
         built.state.parts = replace(
             parts, settings=parts.settings.model_copy(update={"page_limit": SMALL_PAGE})
         )
-        after, known = 0, self.world.cursors(self.uy)
-        for _ in range(500):
-            channels = {self.template.shared: after, self.template.foreign: 0, "unknown": 3}
-            cursors = replace(
-                known, card=1, rev=0, ledger=0 if not after else known.ledger, channels=channels
-            )
+        after, known = dict.fromkeys(self._agreements, 0), self.world.cursors(self.uy)
+        for number in range(500):
+            channels = {**after, self.template.foreign: 0, "unknown": 3}
+            cursors = replace(known, card=1, rev=0, ledger=known.ledger if number else 0, channels=channels)
             path = self._news_path(cursors)
             heard = self._asked("BR", "GET", path, signed=True)
-            self.seen.append((f"all again, behind {after}", self._news(heard, path)))
-            pages = orjson.loads(heard.body).get("channels") or [{"entries": []}]
-            after += sum(len(each["entries"]) for each in pages)
+            self.seen.append((f"all again, {number}", self._news(heard, path)))
+            pages = orjson.loads(heard.body).get("channels", [])
+            for each in pages:
+                after[each["agreement"]] += len(each["entries"])
             if not any(each["entries"] for each in pages):
                 break
         built.state.parts = parts
         for path in (
             "/v1/peer/seen",
             "/v1/peer/held?ledger=0",
-            f"/v1/peer/held?ledger=0&at={self.template.shared}:1",
+            f"/v1/peer/held?ledger=0&at={self.shared}:1",
         ):
             heard = self._asked("BR", "GET", path, signed=True)
             self.seen.append((path, self._news(heard, path)))
@@ -429,7 +446,7 @@ class Run:
 
     def _filled(self, route: str, pair: Pair) -> list[str]:
         """The paths of a route, with what may be asked for in its places."""
-        shared, foreign, draft = self.template.shared, self.template.foreign, self.template.drafts[0]
+        shared, foreign, draft = self.shared, self.template.foreign, self.template.drafts[0]
         unknown = "A" * 43
         if "{issuer}" in route:
             ends = [(shared, "BR", "UY"), (shared, "BR", "AR"), (foreign, "BR", "AR"), (foreign, "AR", "BR")]
@@ -448,14 +465,14 @@ class Run:
 
     def _read_logs(self) -> None:
         """The ledger as anybody reads it, and the own channels as their parties do."""
-        shared = self.template.shared
         with self.br.parts.database.read() as connection:
             ledger = logs.head(connection, LEDGER)
         assert ledger is not None
         places = [("/log", ledger.size, False)]
-        for issuer, partner in (("BR", "UY"), ("UY", "BR")):
-            size = self.br.channel_size(issuer, partner) if issuer == "UY" else self._size_told()
-            places.append((f"/channel/{shared}/{issuer}/{partner}", size, True))
+        for agreement in self._agreements:
+            for reader, ends in ((self.uy, ("BR", "UY")), (self.br, ("UY", "BR"))):
+                size = _size_told(reader, agreement, *ends)
+                places.append((f"/channel/{agreement}/{'/'.join(ends)}", size, True))
         for place, size, signed in places:
             paths = [f"{place}/checkpoint"]
             width = min(size, tiles.TILE_WIDTH)
@@ -466,10 +483,6 @@ class Run:
                     headers = {"accept-encoding": encoding}
                     heard = self._asked("BR", "GET", path, signed=signed, headers=headers)
                     self._note(f"{encoding} {path}", heard, path)
-
-    def _size_told(self) -> int:
-        """How many entries of Brazil's channel Uruguay was told of."""
-        return self.uy.channel_size("BR", "UY") or 1
 
     def _ask_the_witness(self) -> None:
         """Cosignatures: on the own ledger, on a log of nobody, and on logs between Brazil and Argentina."""
@@ -498,7 +511,7 @@ class Run:
             for method, route in routes_of(self.apps["UY"].routes)
             if method == "GET" and "{" not in route
         ]
-        paths += [f"/v1/agreements/{self.template.shared}{part}" for part in ("", "/decisions")]
+        paths += [f"/v1/agreements/{self.shared}{part}" for part in ("", "/decisions")]
         for path in paths:
             if path != "/v1/changes" and not path.startswith("/v1/peer/"):
                 heard = self._of_own("UY", path)
@@ -598,6 +611,14 @@ def _parts(pair: Pair) -> Iterator[Callable[[Run, int], None]]:
 
 def _step(number: int, step: Step, run: Run, side: int) -> None:
     run.step(number, step.acts[side])
+
+
+def _size_told(reader: Node, agreement: str, issuer: str, partner: str) -> int:
+    """How many entries of a channel its reader was told of."""
+    with reader.parts.database.read() as connection:
+        channel = stored_channels.channel(connection, agreement, issuer, partner)
+        head = logs.head(connection, channel.log) if channel else None
+    return head.size if head and head.size else 1
 
 
 def _compared(walk: Comparison, one: Seen, other: Seen) -> Iterator[str]:

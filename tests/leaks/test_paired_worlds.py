@@ -27,6 +27,7 @@ from tests.leaks.pairs import (
 from tests.leaks.pairs import leaving as leaving_pair
 from tests.leaks.pairs import planned as planned_pair
 from tests.leaks.pairs import put_back as put_back_pair
+from tests.leaks.pairs import replaced as replaced_pair
 from tests.leaks.partner import leak
 from tests.leaks.seeds import SEEDS
 
@@ -69,6 +70,10 @@ def test_a_record_that_leaves_the_view_for_one_cause_is_observed_as_for_any_othe
 
 def test_a_node_that_was_put_back_tells_nobody_which_channel_falls_short(template: Template) -> None:
     assert leak(template, put_back_pair()) is None
+
+
+def test_an_agreement_that_is_replaced_shows_all_anew_alike(template: Template) -> None:
+    assert leak(template, replaced_pair()) is None
 
 
 @pytest.mark.parametrize("name", QUICK)
