@@ -182,16 +182,20 @@ class Run:
 
     def report(self, number: int, text: str, by: str) -> None:
         """Uruguay reports something of an operator, and an officer of Brazil acknowledges it."""
+        if self.is_deaf:
+            return
         self.uy.settle(ReportIrregularity(tin_of(number), "CARGO", text, "inspector"))
         self.come_to_rest("reported")
         with self.br.parts.database.read() as connection:
-            newest = reporting.listed(connection, LARGEST, 1)[0]["report"]
+            heard = [each for each in reporting.listed(connection, LARGEST, 10) if each["text"] == text]
         self._begin("acknowledged")
-        self._submit(Acknowledge(newest, "inspected", by))
+        for each in heard:  # none where Brazil refused what came, because of what leaks
+            self._submit(Acknowledge(each["report"], "inspected", by))
 
     def suspend_here(self, number: int) -> None:
         """Uruguay stops treating an operator as recognised, by its own decision."""
-        self.uy.settle(SuspendHere(tin_of(number), "SECURITY", "caso 4711", "jefe"))
+        if not self.is_deaf:
+            self.uy.settle(SuspendHere(tin_of(number), "SECURITY", "caso 4711", "jefe"))
 
     def consent(self, number: int, given: bool, scope: Sequence[str], said: str, by: str) -> None:
         """An operator consents to being named, or withdraws that."""
