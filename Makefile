@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-postgresql check bench bench-million cost profile lock clean
+.PHONY: help setup demo test test-postgresql check leaks bench bench-million cost profile lock clean
 
 help: ## List the tasks
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 15
@@ -46,6 +46,9 @@ check: $(STAMP) ## Style, types, import directions, purity, docs
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests/architecture tests/docs
+
+leaks: $(STAMP) ## Seed leaks one at a time and say how many are found: a table and build/leaks.json; about three minutes
+	@$(BIN)/python -m tests.leaks.measure
 
 bench: $(STAMP) ## Measure: a table, build/bench.json and build/bench.svg; under ten minutes
 	@$(BIN)/aeo bench

@@ -125,7 +125,7 @@ def _has_news(node: Parts, peer: Card, cursors: Cursors) -> bool:
 def _news(node: Parts, peer: Card, cursors: Cursors) -> dict[str, object]:
     with node.database.read() as connection:
         check_told(connection, peer)
-        if why := behind.told(node, connection):
+        if why := behind.told_outside(node, connection):
             raise Busy("this node has no news: its store is older than what it has signed", why=why)
         standings = node.standings.current(connection)
         return serving.news(

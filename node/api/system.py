@@ -41,7 +41,7 @@ async def health(request: Request, node: Node) -> Response:
 
 def _health(node: Parts) -> str:
     with node.database.glance() as connection:
-        head, why = logs.head(connection, LEDGER), behind.told(node, connection)
+        head, why = logs.head(connection, LEDGER), behind.told_outside(node, connection)
     size = head.size if head else 0
     return f"behind {size}\n{why}\n" if why else f"ok {size}\n"
 

@@ -50,9 +50,9 @@ async def add_checkpoint(request: Request, node: Node) -> Response:
 
 
 async def _written(node: Parts, turns: Turns, work: AddCheckpoint | KeepRefused) -> Answer:
-    """The writer's answer; its refusal is that of a witness which cannot cosign now."""
+    """The writer's answer; its refusal says only that a witness cannot cosign now."""
     try:
         answer: Answer = await durable(node, turns, work)
     except Refusal as refusal:
-        return Rejected(503, refusal.sentence())
+        return Rejected(503, refusal.what)
     return answer

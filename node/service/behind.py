@@ -38,6 +38,7 @@ LOOK_BACK_S: Final = 2.0
 """How long a node waits at its start for peers to say what they have seen of it."""
 NOTES_LIMIT: Final = 1_000
 """Most logs of ours that one peer tells of."""
+CHANNEL_SHORT: Final = "the store was put back: a channel has fewer entries, or others, than were signed"
 DO: Final = "keep both as they are; `aeo recover` says what is lost"
 
 log = structlog.get_logger()
@@ -198,6 +199,12 @@ def look_back_at(parts: Parts, peer: Card) -> None:
 def told(parts: Parts, connection: Connection) -> str:
     """Why nothing may be written here; empty as long as nothing shows that the store was put back."""
     return incidents.open_detail(connection, parts.settings.name, BEHIND)
+
+
+def told_outside(parts: Parts, connection: Connection) -> str:
+    """The same for whoever asks: if a channel falls short not which, for others must not know of it."""
+    why = told(parts, connection)
+    return CHANNEL_SHORT if f"{parts.settings.name}/channel/" in why else why
 
 
 def refusal(parts: Parts, connection: Connection) -> Conflict | None:

@@ -34,7 +34,7 @@ def considered(parts: Parts, body: bytes, sender: Card | None) -> "Answer | AddC
     `Accepted` is what is recorded already. Else it is what the writer does about it, and answers then.
     """
     with parts.database.read() as connection:
-        if why := behind.told(parts, connection):
+        if why := behind.told_outside(parts, connection):
             return Rejected(503, why)
         verdict = examine(body, _watch(parts, connection, sender))
         if isinstance(verdict, Rejected):

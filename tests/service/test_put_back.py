@@ -96,6 +96,17 @@ def test_a_node_that_was_put_back_cosigns_nothing(known: World) -> None:
     assert getattr(verdict, "status", None) == 503
 
 
+def test_what_is_told_outside_names_no_channel(known: World) -> None:
+    """Whoever asks for health, news or a cosignature must not learn of agreements with others."""
+    origin = f"aeo.br.example/channel/{known.agreement}/UY"
+    show(known, signed(known.br.parts, Checkpoint(origin, 900, bytes(32))))
+    assert known.agreement in why(known.br)
+    with known.br.parts.database.read() as connection:
+        outside = behind.told_outside(known.br.parts, connection)
+    verdict = considered(known.br.parts, b"", None)
+    assert outside == getattr(verdict, "why", None) == behind.CHANNEL_SHORT
+
+
 def test_it_ends_when_the_store_leads_up_to_what_was_signed(known: World) -> None:
     """The incident is in the store; what was missing there comes back beneath it."""
     before = known.br.ledger()
