@@ -21,7 +21,7 @@ import structlog
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.leaks.nodes import Template, make_template
-from tests.leaks.pairs import Pair, leaving, pairs, planned, put_back, replaced
+from tests.leaks.pairs import Pair, asking, leaving, pairs, planned, put_back, replaced
 from tests.leaks.partner import leak
 from tests.leaks.seeds import SEEDS
 
@@ -33,7 +33,7 @@ Found = tuple[int, str] | None
 
 def written() -> list[Pair]:
     """The pairs that were written out."""
-    return [planned(), put_back(), leaving(), replaced()]
+    return [planned(), put_back(), leaving(), replaced(), asking()]
 
 
 def generated(count: int) -> list[Pair]:

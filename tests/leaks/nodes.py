@@ -36,11 +36,13 @@ ARGENTINE = str(of("AR")["tin"])
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Homes of nodes that have pinned each other; the agreements of Brazil with Uruguay, with Argentina, and
-    with Argentina and Paraguay, drafts with Argentina, and a token of an administrator at each node."""
+    """Homes of nodes that have pinned each other; the agreements of Brazil with Uruguay (one by which records
+    are mirrored, one by which they are asked for), with Argentina, and with Argentina and Paraguay, drafts
+    with Argentina, and a token of an administrator at each node."""
 
     folder: Path
     shared: str
+    asked: str
     foreign: str
     three: str
     drafts: tuple[str, ...]
@@ -56,6 +58,7 @@ def make_template(folder: Path) -> Template:
     with new_region(folder, COUNTRIES) as region:
         br = region.nodes["BR"]
         shared = region.agree("Brazil - Uruguay", terms.terms("br_uy"), "mra_v1")
+        asked = region.agree("Brazil - Uruguay, on demand", on_demand(), "mra_v1")
         foreign = region.agree("Brazil - Argentina", foreign_terms, "mra_v1")
         three = region.agree("Argentina - Brazil - Paraguay", of_three())
         drafts = [br.settle(foreign_draft(f"Draft {number}")) for number in range(FOREIGN_DRAFTS)]
@@ -70,7 +73,14 @@ def make_template(folder: Path) -> Template:
             )
             for country, node in region.nodes.items()
         }
-    return Template(folder, shared, foreign, three, tuple(drafts), made, frozenset(map(str, ids)))
+    return Template(folder, shared, asked, foreign, three, tuple(drafts), made, frozenset(map(str, ids)))
+
+
+def on_demand() -> Fields:
+    """The terms with Uruguay by which Brazil tells what it is asked for."""
+    clauses: Any = deepcopy(terms.terms("br_uy"))
+    outward = clauses["directions"]["BR-UY"] | {"mode": "ON_DEMAND"}
+    return dict(clauses) | {"directions": {"BR-UY": outward}}
 
 
 def of_three() -> Fields:

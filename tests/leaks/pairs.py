@@ -244,6 +244,14 @@ class Making:
             acts = (Act("report", {"number": number, "text": text, "by": self._by()}) for _ in SIDES)
             self._add("report", *acts)
 
+    def ask(self) -> None:
+        """Uruguay asks about one operator: one that it may be told of, one of either world, or of none."""
+        numbers = [*self.shown, *self.gone, *self.unseen[0], *self.unseen[1], FIRST_UNSEEN - 1]
+        asked = ("TIN", tin_of(self.choose.one(numbers))), ("LEI", LEIS[self.choose.one([*range(1, 7)])])
+        scheme, identifier = self.choose.one(asked)
+        says = {"identifier": identifier, "scheme": self.choose.one(("", scheme))}
+        self._add("ask", *(Act("fetch", says) for _ in SIDES))
+
     def suspend_here(self) -> None:
         """Uruguay stops treating an operator as recognised."""
         for number in self._any({each: seen for each, seen in self.shown.items() if self._may_decide(each)}):
@@ -460,7 +468,7 @@ class Making:
 
 
 SEEN = ("admit", "rename", "leave", "come_back", "erase", "bring_list", "day", "pause")
-SEEN += ("report", "suspend_here", "amend")
+SEEN += ("report", "suspend_here", "amend", "ask")
 HIDDEN_KINDS = ("conceal", "elsewhere", "erase_elsewhere", "abroad", "quietly")
 
 
@@ -511,6 +519,18 @@ def replaced() -> Pair:
     """The agreement with Uruguay is replaced, among what Uruguay does not see."""
     plan = "admit conceal elsewhere leave abroad amend conceal rename report elsewhere come_back pause pause"
     return Making(Planned(), swaps=False).made([*plan.split(), "erase"])
+
+
+def asking() -> Pair:
+    """Uruguay asks about operators that are there in one world only, or hidden in different ways."""
+    plan = "ask elsewhere ask ask admit ask conceal ask conceal leave ask ask elsewhere ask come_back ask"
+    made = Making(Planned(), swaps=False)
+    made.made([*plan.split(), "conceal", "erase"])
+    for number in [*made.shown, *made.gone, *made.unseen[0], *made.unseen[1], FIRST_UNSEEN - 1]:
+        made._add("ask", *(Act("fetch", {"identifier": tin_of(number), "scheme": ""}) for _ in SIDES))
+    for lei in LEIS[1:]:
+        made._add("ask", *(Act("fetch", {"identifier": lei, "scheme": "LEI"}) for _ in SIDES))
+    return made.made(["conceal", "leave", "elsewhere", "ask", "erase_elsewhere", "day", "rename", "ask"])
 
 
 def leaving() -> Pair:

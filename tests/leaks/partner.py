@@ -90,6 +90,7 @@ class Run:
         self._waiting: asyncio.Task[Heard] | None = None
         self._epochs: dict[str, dict[int, bytes]] = {}
         self._agreements = [self.template.shared]
+        self._all = [self.template.shared, self.template.asked]
         self.read(f"/v1/operators/{tin_of(HELD)}")  # before the first read the ledger commits to none
 
     @property
@@ -140,6 +141,7 @@ class Run:
         if not self.is_deaf:
             self.uy.settle(Sign(new, "sign"))
             self._agreements.append(new)
+            self._all.append(new)
 
     def suspend_abroad(self, reason: str) -> None:
         """Brazil suspends the direction to Argentina."""
@@ -191,6 +193,15 @@ class Run:
         self._begin("acknowledged")
         for each in heard:  # none where Brazil refused what came, because of what leaks
             self._submit(Acknowledge(each["report"], "inspected", by))
+
+    def fetch(self, identifier: str, scheme: str) -> None:
+        """Uruguay asks about one operator."""
+        said = {"identifier": identifier, "scheme": scheme, "purpose": "clearance", "reference": "DUA 1"}
+        body = canonical.encode(said | {"agreement": self.template.asked, "reader": "UY"})
+        headers = {"content-type": "application/json"}
+        heard = self._asked("BR", "POST", "/v1/peer/fetch", signed=True, body=body, headers=headers)
+        assert heard.status in (200, 404), heard
+        self._note(f"asked for {scheme} {identifier}", heard, "")
 
     def suspend_here(self, number: int) -> None:
         """Uruguay stops treating an operator as recognised, by its own decision."""
@@ -380,7 +391,7 @@ class Run:
         built.state.parts = replace(
             parts, settings=parts.settings.model_copy(update={"page_limit": SMALL_PAGE})
         )
-        after, known = dict.fromkeys(self._agreements, 0), self.world.cursors(self.uy)
+        after, known = dict.fromkeys(self._all, 0), self.world.cursors(self.uy)
         for number in range(500):
             channels = {**after, self.template.foreign: 0, "unknown": 3}
             cursors = replace(known, card=1, rev=0, ledger=known.ledger if number else 0, channels=channels)

@@ -28,10 +28,11 @@ from node.ledger.entry import commitment
 from node.ledger.witness import Rejected
 from node.records import credential
 from node.records.credential import Disclosure
-from node.service import admit, behind, erasing, holding, tokens
+from node.service import admit, behind, erasing, fetching, holding, tokens
 from node.service.access_log import AccessLog, CommitHead
 from node.service.batch import Batch
 from node.service.erasing import Erase
+from node.service.fetching import Tell
 from node.service.line import Keeper
 from node.service.reporting import Acknowledge, ReportIrregularity, SuspendHere
 from node.service.signing import Sign
@@ -1139,4 +1140,69 @@ def the_realm_names_who_works_there() -> Iterator[None]:
 def whose_channel_falls_short() -> Iterator[None]:
     """A node that was put back tells everybody which of its channels it lost entries of."""
     with changed((behind, "told_outside", lambda _: behind.told)):
+        yield
+
+
+# What is asked for
+
+
+@seed
+def what_is_not_there_is_refused() -> Iterator[None]:
+    """A question about an operator that is not there is refused, one about a hidden operator answered."""
+
+    def made(real: Any) -> Any:
+        def run(self: Tell, batch: Batch) -> Any:
+            batch.flush()
+            if not fetching._own(batch.connection, self.question):
+                raise NotFound("no own operator has this identifier", where="", do="ask for another")
+            return real(self, batch)
+
+        return run
+
+    with changed((Tell, "run", made)):
+        yield
+
+
+@seed
+def a_hidden_number_finds() -> Iterator[None]:
+    """An operator is found by a number that the partner may not see."""
+    with changed((outgoing, "is_shown", lambda _: lambda *_: True)):
+        yield
+
+
+def told_of(change: Callable[[Batch, Line, Version | None, int], None]) -> AbstractContextManager[None]:
+    """Something more is done once a question is answered."""
+
+    def made(real: Any) -> Any:
+        def tell(self: Batch, line: Line, version: Version | None, *rest: Any) -> int:
+            seq: int = real(self, line, version, *rest)
+            change(self, line, version, seq)
+            return seq
+
+        return tell
+
+    return changed((Batch, "tell", made))
+
+
+@seed
+def why_it_is_not_told_is_told() -> Iterator[None]:
+    """Behind an answer that tells nothing stands why the contract withholds."""
+
+    def also_why(batch: Batch, line: Line, version: Version | None, seq: int) -> None:
+        if version is not None and (why := line.decide(version.fields, batch.today).reason):
+            batch.notice(line, notices.notice("why", why))
+
+    with told_of(also_why):
+        yield
+
+
+@seed
+def an_answer_that_tells_nothing_goes_with_its_record() -> Iterator[None]:
+    """When a hidden operator is erased, the partner is told to erase the answers that told it nothing."""
+
+    def rests(batch: Batch, line: Line, version: Version | None, seq: int) -> None:
+        if version is not None:
+            batch._writer(line).bodies[-1]["ledger_seq"] = version.ledger_seq
+
+    with told_of(rests):
         yield

@@ -24,6 +24,7 @@ from tests.leaks.pairs import (
     Step,
     record,
 )
+from tests.leaks.pairs import asking as asking_pair
 from tests.leaks.pairs import leaving as leaving_pair
 from tests.leaks.pairs import planned as planned_pair
 from tests.leaks.pairs import put_back as put_back_pair
@@ -66,6 +67,14 @@ def test_generated_pairs_are_observed_alike(template: Template) -> None:
 
 def test_a_record_that_leaves_the_view_for_one_cause_is_observed_as_for_any_other(template: Template) -> None:
     assert leak(template, leaving_pair()) is None
+
+
+def test_a_question_is_answered_alike_whatever_it_may_not_be_told(template: Template) -> None:
+    pair = asking_pair()
+    asked = [act.says for step in pair.steps for act in step.acts if act.name == "fetch"]
+    assert {len(each["scheme"]) for each in asked} >= {0, 3}
+    assert len(asked) > 40
+    assert leak(template, pair) is None
 
 
 def test_a_node_that_was_put_back_tells_nobody_which_channel_falls_short(template: Template) -> None:
