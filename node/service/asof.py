@@ -52,8 +52,7 @@ def as_of(parts: Parts, connection: Connection, tin: str, effective_ms: int, kno
     """
     at, known = moment.format(effective_ms), moment.format(known_ms)
     number = identifiers.plain(tin)
-    hits = [] if "\0" in number else records.find(connection, [number], "TIN")
-    by_log = {log: record_id for *_, log, record_id in hits}
+    by_log = {log: record_id for *_, log, record_id in records.find(connection, [number], "TIN")}
     answers = list[Row]()
     if LEDGER in by_log and (said := _own(parts, connection, by_log[LEDGER], known)):
         answers.append({"source": "own", "country": parts.country, "agreement": None} | _own_answer(said, at))

@@ -318,9 +318,7 @@ def _answer(batch: Batch, channel: StoredChannel, body: bytes, ledger_seq: int |
 
 def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
     """(log, record) of everything here that has a TIN."""
-    number = identifiers.plain(tin)
-    is_text = "\0" not in number  # PostgreSQL takes none such
-    hits = records.find(connection, [number], "TIN") if is_text else []
+    hits = records.find(connection, [identifiers.plain(tin)], "TIN")
     if not hits:
         raise NotFound("nothing is recorded here of this TIN, and nothing was disclosed to us", where=tin)
     return [(log, record_id) for *_, log, record_id in hits]

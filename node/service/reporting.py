@@ -230,7 +230,7 @@ def _known(batch: Batch, tin: str, agreement: str) -> list[Known]:
     batch.flush()
     connection, country = batch.connection, batch.parts.country
     number = identifiers.plain(tin)
-    hits = {} if "\0" in number else {log: of for *_, log, of in records.find(connection, [number], "TIN")}
+    hits = {log: record_id for *_, log, record_id in records.find(connection, [number], "TIN")}
     standings, found = batch.parts.standings.current(connection), list[Known]()
     for channel in channels.channels(connection):
         is_meant = channel.partner == country and agreement in ("", channel.agreement)
