@@ -26,22 +26,28 @@ from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, NotFound, Refusal, Unproven
 from node.exchange import key_tree, notices, reports
-from node.exchange.card import Card, ledger_origin
+from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
 from node.exchange.reads import READS
 from node.ledger import canonical, moment
-from node.ledger.merkle import leaf_hash
 from node.records import identifiers
 from node.service import forgetting
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
-from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
-from node.store import channels, erasures, logs, reads, records
+from node.service.ways import (
+    channel_of,
+    line_to,
+    notices_in,
+    origin_of,
+    own_way,
+    stands_in_ledger,
+    unfounded,
+)
+from node.store import channels, erasures, reads, records
 from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
-from node.store.logs import LeafAt
 from node.store.tables import LEDGER
 
 OVER_LIMIT = 2_000
@@ -336,7 +342,6 @@ def received(
     time: str,
 ) -> None:
     """Note what the notices of a channel ask or answer; what one says that is not so becomes an incident."""
-    leaf_at: LeafAt | None = None
     for each, body in notices_in(disclosed):
         with unfounded(connection, peer, channel, each, time):
             said = notices.read(body, each.seq)
@@ -345,8 +350,7 @@ def received(
             elif isinstance(said, Kept):
                 _kept(parts, connection, channel, said, time)
             elif isinstance(said, Erased):
-                leaf_at = leaf_at or _leaves_of(connection, peer)
-                _check_recorded(said, peer, leaf_at)
+                _check_recorded(connection, peer, said)
                 _erased(parts, connection, channel, said, time)
 
 
@@ -360,18 +364,12 @@ def asked_for(disclosed: Sequence[Disclosed]) -> set[int]:
     return found
 
 
-def _leaves_of(connection: Connection, peer: Card) -> LeafAt:
-    head = logs.head_of(connection, ledger_origin(peer.name))
-    assert head is not None, "a ledger's checkpoint is stored before its channels"
-    return logs.leaf_reader(connection, head)
-
-
-def _check_recorded(said: Erased, peer: Card, leaf_at: LeafAt) -> None:
+def _check_recorded(connection: Connection, peer: Card, said: Erased) -> None:
     """`Unproven` unless the partner's ledger, as we copy it, holds the erasure that it speaks of."""
     entry = said.entry
     if (entry.country, entry.type) != (peer.country, "erasure"):
         raise Unproven("an erasure is not recorded as one", where=f"{peer.name}, ledger entry {entry.seq}")
-    if leaf_at(entry.seq) != leaf_hash(entry.encode()):
+    if not stands_in_ledger(connection, peer, entry):
         why = "its ledger has another entry at this place"
         raise Unproven(
             "an erasure is not in the ledger of who claims it", where=f"entry {entry.seq}", why=why
@@ -404,7 +402,7 @@ def _told(connection: Connection, log: int, seq: int) -> erasures.Told:
     return told
 
 
-def status(parts: Parts, connection: Connection, before: int, limit: int) -> list[Mapping[str, Any]]:
+def status(connection: Connection, before: int, limit: int) -> list[Mapping[str, Any]]:
     """Each erasure, newest first: what was told to whom, who has answered what, and who has not."""
     known = {each.log: each for each in channels.channels(connection)}
     return [

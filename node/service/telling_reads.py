@@ -25,13 +25,20 @@ from node.exchange.incoming import Disclosed
 from node.exchange.reads import MOST_ROWS, Reads
 from node.ledger import canonical, moment
 from node.ledger.entry import ChannelEntry, LedgerEntry
-from node.ledger.merkle import leaf_hash
 from node.records import identifiers
 from node.service import reading_access
 from node.service.batch import Batch, SmallWork, open_body
 from node.service.parts import Parts
 from node.service.reading_access import Counted
-from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
+from node.service.ways import (
+    channel_of,
+    line_to,
+    notices_in,
+    origin_of,
+    own_way,
+    stands_in_ledger,
+    unfounded,
+)
 from node.store import channels, erasures, logs, records
 from node.store import reads as store
 from node.store.channels import StoredChannel
@@ -178,10 +185,7 @@ def _received(
 
 def _check_committed(connection: Connection, peer: Card, entry: LedgerEntry) -> None:
     """`Unproven` unless the partner's ledger, as we copy it, holds the entry that ends the period."""
-    head = logs.head_of(connection, ledger_origin(peer.name))
-    assert head is not None, "a ledger's checkpoint is stored before its channels"
-    is_there = entry.country == peer.country and entry.seq < head.size
-    if not is_there or logs.leaf_reader(connection, head)(entry.seq) != leaf_hash(entry.encode()):
+    if entry.country != peer.country or not stands_in_ledger(connection, peer, entry):
         what = "the period of reads does not end with an entry of the ledger of who tells them"
         raise Unproven(what, where=f"{peer.name}, ledger entry {entry.seq}")
 
@@ -254,7 +258,7 @@ def _shown(
         "to": told.until,
         "part": told.part,
         "parts": told.parts,
-        "follows": _follows(parts, connection, back, told),
+        "follows": _follows(connection, back, told),
         "told_at": told.time,
         "ledger": {"origin": ledger_origin(reader.name), "seq": told.ledger_seq},
         "access": None if is_received else _head(parts, connection, told.ledger_seq),
@@ -262,7 +266,7 @@ def _shown(
     }
 
 
-def _follows(parts: Parts, connection: Connection, back: StoredChannel, told: StoredReads) -> bool:
+def _follows(connection: Connection, back: StoredChannel, told: StoredReads) -> bool:
     """Whether nothing is missing between this and what was told before."""
     last = store.last(connection, told.log, told.seq)
     if last is not None and told.part > 1:

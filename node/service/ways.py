@@ -7,13 +7,16 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from node.errors import Refusal, Unproven
+from node.exchange import outgoing, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.outgoing import Line
 from node.ledger import canonical
+from node.ledger.entry import ChannelEntry, LedgerEntry
+from node.ledger.merkle import leaf_hash
 from node.service.batch import Batch
 from node.service.parts import Parts
-from node.store import channels, incidents
+from node.store import channels, incidents, logs
 from node.store.channels import StoredChannel
 from node.store.tables import LEDGER
 
@@ -35,6 +38,16 @@ def origin_of(batch: Batch, log: int) -> str:
     return channel_origin(standing.agreement.party(channel.issuer).name, channel.agreement, channel.partner)
 
 
+def told_in(parts: Parts, connection: Connection, log: int, seq: int) -> tuple[Any, int | None]:
+    """What an entry of a channel to a partner says, and the entry of the own ledger that it rests on."""
+    [encoded] = logs.entries(connection, log, seq, seq + 1)
+    entry = ChannelEntry.decode(encoded)
+    sealed, about = channels.sealed_behind(connection, log, seq, seq + 1)[seq]
+    epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
+    key = sealing.entry_key(outgoing.held_key(parts.keys.store, entry.channel, epoch), seq)
+    return canonical.decode(sealing.unseal(key, sealed, entry.header())), about
+
+
 def line_to(batch: Batch, agreement: str, partner: str) -> Line | None:
     """The way to a partner under an agreement; None when its node is gone, or has no channel yet."""
     pair = (agreement, partner)
@@ -49,6 +62,13 @@ def own_way(parts: Parts, connection: Connection, channel: StoredChannel, origin
     if own is None or origin != channel_origin(parts.settings.name, own.agreement, own.partner):
         raise Unproven("a notice is about a channel that is not between us", where=origin)
     return own.log
+
+
+def stands_in_ledger(connection: Connection, peer: Card, entry: LedgerEntry) -> bool:
+    """Whether a partner's ledger, as we copy it, holds this entry at its place."""
+    head = logs.head_of(connection, ledger_origin(peer.name))
+    assert head is not None, "a ledger's checkpoint is stored before its channels"
+    return logs.leaf_reader(connection, head)(entry.seq) == leaf_hash(entry.encode())
 
 
 def notices_in(disclosed: Sequence[Disclosed]) -> Iterator[tuple[Disclosed, Any]]:
