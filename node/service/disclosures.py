@@ -15,7 +15,10 @@ from node.store.channels import StoredChannel
 
 
 def report(parts: Parts, connection: Connection, tin: str) -> list[dict[str, Any]]:
-    """Each disclosure and tombstone about an own operator, oldest first; `NotFound` when there is none."""
+    """Each disclosure, tombstone and acknowledgement about an own operator, oldest first.
+
+    `NotFound` when there is none.
+    """
     found = records.newest_by_tin(connection, [tin])
     if tin not in found:
         raise NotFound("no own operator has this TIN", where=tin)
