@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, NotFound, Refusal, Unproven
-from node.exchange import key_tree, notices, reports
+from node.exchange import key_tree, notices, reports, versions
 from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
@@ -33,7 +33,7 @@ from node.exchange.reads import READS
 from node.ledger import canonical, moment
 from node.records import identifiers
 from node.service import forgetting
-from node.service.batch import Batch, SmallWork
+from node.service.batch import Batch, SmallWork, index_row
 from node.service.parts import Parts
 from node.service.ways import (
     channel_of,
@@ -85,7 +85,8 @@ class Erase:
             )
         batch.flush()
         entries = erasures.own_entries(batch.connection, current.record_id)
-        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id)
+        numbers = _numbers_of(batch, current.record_id)
+        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id, numbers)
         erasures.delete_own(batch.connection, current.record_id, entries)
         erasures.doom(batch.connection, [key_tree.name(f"{LEDGER}:{current.record_id}")])
         entries |= _forget_reports(batch.connection, current.record_id)
@@ -107,6 +108,16 @@ class Erase:
             "entries": sum(map(len, entries.values())),
             "partners": [lines[log].channel.partner for log in told],
         }
+
+
+def _numbers_of(batch: Batch, record_id: str) -> set[str]:
+    """Every number that an own record ever had; a version that does not open keeps no erasure up."""
+    found = set[str]()
+    for stored in records.versions(batch.connection, record_id):
+        with suppress(Refusal):
+            fields = versions.unseal(stored, batch.parts.keys.store).fields
+            found |= {number for _, number in index_row(fields)["identifiers"]}
+    return found
 
 
 def _forget_reports(connection: Connection, record_id: str) -> dict[int, list[int]]:
