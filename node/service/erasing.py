@@ -36,13 +36,13 @@ from node.service import forgetting
 from node.service.batch import Batch, SmallWork, index_row
 from node.service.parts import Parts
 from node.service.ways import (
+    Notice,
     channel_of,
     line_to,
     notices_in,
     origin_of,
     own_way,
     stands_in_ledger,
-    unfounded,
 )
 from node.store import channels, erasures, reads, records
 from node.store import reports as reported
@@ -345,24 +345,18 @@ def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
 
 
 def received(
-    parts: Parts,
-    connection: Connection,
-    peer: Card,
-    channel: StoredChannel,
-    disclosed: Sequence[Disclosed],
-    time: str,
+    parts: Parts, connection: Connection, peer: Card, channel: StoredChannel, notice: Notice, time: str
 ) -> None:
-    """Note what the notices of a channel ask or answer; what one says that is not so becomes an incident."""
-    for each, body in notices_in(disclosed):
-        with unfounded(connection, peer, channel, each, time):
-            said = notices.read(body, each.seq)
-            if isinstance(said, Erasure):
-                erasures.add_asked(connection, channel.log, each.seq)
-            elif isinstance(said, Kept):
-                _kept(parts, connection, channel, said, time)
-            elif isinstance(said, Erased):
-                _check_recorded(connection, peer, said)
-                _erased(parts, connection, channel, said, time)
+    """Note what a notice of a channel asks or answers; a `Refusal` where it says what is not so."""
+    each, body = notice
+    said = notices.read(body, each.seq)
+    if isinstance(said, Erasure):
+        erasures.add_asked(connection, channel.log, each.seq)
+    elif isinstance(said, Kept):
+        _kept(parts, connection, channel, said, time)
+    elif isinstance(said, Erased):
+        _check_recorded(connection, peer, said)
+        _erased(parts, connection, channel, said, time)
 
 
 def asked_for(disclosed: Sequence[Disclosed]) -> set[int]:

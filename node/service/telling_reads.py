@@ -21,7 +21,6 @@ from sqlalchemy import Connection
 from node.errors import Unproven
 from node.exchange import reads
 from node.exchange.card import Card, ledger_origin
-from node.exchange.incoming import Disclosed
 from node.exchange.reads import MOST_ROWS, Reads
 from node.ledger import canonical, moment
 from node.ledger.entry import ChannelEntry, LedgerEntry
@@ -30,15 +29,7 @@ from node.service import reading_access
 from node.service.batch import Batch, SmallWork, open_body
 from node.service.parts import Parts
 from node.service.reading_access import Counted
-from node.service.ways import (
-    channel_of,
-    line_to,
-    notices_in,
-    origin_of,
-    own_way,
-    stands_in_ledger,
-    unfounded,
-)
+from node.service.ways import Notice, channel_of, line_to, origin_of, own_way, stands_in_ledger
 from node.store import channels, erasures, logs, records
 from node.store import reads as store
 from node.store.channels import StoredChannel
@@ -144,25 +135,12 @@ def _kept(said: Reads, log: int, seq: int, about: int, time: str) -> Json:
 # What notices say
 
 
-def received(
-    parts: Parts,
-    connection: Connection,
-    peer: Card,
-    channel: StoredChannel,
-    disclosed: Sequence[Disclosed],
-    time: str,
-) -> None:
-    """Note what the notices of a channel tell of reads; what is not so becomes an incident."""
-    for each, body in notices_in(disclosed):
-        with unfounded(connection, peer, channel, each, time):
-            said = reads.read(body)
-            if said is not None:
-                _received(parts, connection, peer, channel, said, each)
-
-
-def _received(
-    parts: Parts, connection: Connection, peer: Card, back: StoredChannel, said: Reads, each: Disclosed
-) -> None:
+def received(parts: Parts, connection: Connection, peer: Card, back: StoredChannel, notice: Notice) -> None:
+    """Note what a notice of a channel tells of reads; a `Refusal` where it says what is not so."""
+    each, body = notice
+    said = reads.read(body)
+    if said is None:
+        return
     log = own_way(parts, connection, back, said.channel)
     if not _is_asked(parts, connection, back):
         raise Unproven("a partner tells of reads, which the terms do not ask for", where=f"entry {each.seq}")

@@ -1,12 +1,11 @@
 """The two ways between this node and a partner under one agreement, and the notices that travel on them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
-from node.errors import Refusal, Unproven
+from node.errors import Unproven
 from node.exchange import outgoing, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed
@@ -16,12 +15,9 @@ from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.merkle import leaf_hash
 from node.service.batch import Batch
 from node.service.parts import Parts
-from node.store import channels, incidents, logs
+from node.store import channels, logs
 from node.store.channels import StoredChannel
 from node.store.tables import LEDGER
-
-UNFOUNDED: Final = "unfounded"
-"""The kind of an incident: a notice says what is not so."""
 
 
 def channel_of(connection: Connection, log: int) -> StoredChannel:
@@ -71,20 +67,10 @@ def stands_in_ledger(connection: Connection, peer: Card, entry: LedgerEntry) -> 
     return logs.leaf_reader(connection, head)(entry.seq) == leaf_hash(entry.encode())
 
 
-def notices_in(disclosed: Sequence[Disclosed]) -> Iterator[tuple[Disclosed, Any]]:
+Notice = tuple[Disclosed, Any]
+"""The entry of a notice, and its body."""
+
+
+def notices_in(disclosed: Sequence[Disclosed]) -> Iterator[Notice]:
     """The notices among what a page said, each with its body."""
     return ((each, canonical.decode(each.body)) for each in disclosed if each.kind == "notice")
-
-
-@contextmanager
-def unfounded(
-    connection: Connection, peer: Card, channel: StoredChannel, each: Disclosed, time: str
-) -> Iterator[None]:
-    """What a notice says that is not so becomes an incident, and changes nothing."""
-    try:
-        yield
-    except Refusal as refusal:
-        why = refusal.sentence()
-        incidents.note(
-            connection, incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why, each.body, time)
-        )
