@@ -217,7 +217,8 @@ class Postgresql:
     scrubbed: ClassVar[tuple[str, ...]] = (
         *("record", "record_version", "operator_identifier", "operator_name", "decision", "change"),
         *("channel_body", "mirror", "mirror_version", "incident", "idempotency"),
-        *("ledger_body", "report", "local_decision"),
+        *("ledger_body", "report", "local_decision", "reads_counted", "channel_view", "hold"),
+        *("access_body", "access_told"),
     )
     scrub_limit_bytes = 1 << 28
     """The advisory locks of the writer and of the leader; locks are counted by database."""

@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from sqlmodel import SQLModel
+
 from clients.cli import suspensions
 from node.api import access
 from node.api import reports as routes
 from node.exchange import reports
 from node.ledger.entry import ACCESS_KINDS
+from node.store.engines import Postgresql
 
 PAGES = Path(__file__).resolve().parents[2] / "docs"
 
@@ -35,3 +38,12 @@ def test_the_access_log_has_the_same_kinds_everywhere() -> None:
         set(shown("operate/access-log.md", "access partners --identifier BR99000001000101 --home br"))
         == ACCESS_KINDS
     )
+
+
+def test_every_table_that_tells_of_a_record_is_made_free_of_what_was_erased() -> None:
+    tables = SQLModel.metadata.tables
+    naming = {name for name in tables if {"record_id", "tin"} & set(tables[name].columns.keys())}
+    assert {"record", "mirror", "reads_counted"} <= naming
+    page = (PAGES / "operate/postgresql.md").read_text(encoding="utf-8")
+    said = page.partition("run `VACUUM FULL` on")[2].partition(" in a quiet hour")[0]
+    assert naming <= set(Postgresql.scrubbed) == set(re.findall(r"`(\w+)`", said))
