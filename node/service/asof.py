@@ -94,9 +94,8 @@ def _told(
         clocks: Row = {"channel_seq": row["seq"], "told_at": row["time"], "received_at": row["received_at"]}
         fields, since = None, str(row["time"])
         if row["kind"] == "disclosure":
-            body = orjson.loads(row["body"])
-            seq = orjson.loads(body["ledger"]["entry"])["seq"]
-            fields = incoming.verify_credential(body["credential"], issuer, seq).fields
+            seq, shown = incoming.disclosed_in(orjson.loads(row["body"]), issuer)
+            fields = shown.fields
             clocks |= {name: fields.get(name) for name in ("effective_at", "recorded_at")}
             clocks["ledger_seq"] = seq
             since = str(fields.get("effective_at") or fields.get("status_since") or since)
