@@ -11,6 +11,7 @@ from node.api import access
 from node.api import reports as routes
 from node.exchange import reports
 from node.ledger.entry import ACCESS_KINDS
+from node.service import accusing, behind, mirror
 from node.store.engines import Postgresql
 
 PAGES = Path(__file__).resolve().parents[2] / "docs"
@@ -47,3 +48,18 @@ def test_every_table_that_tells_of_a_record_is_made_free_of_what_was_erased() ->
     page = (PAGES / "operate/postgresql.md").read_text(encoding="utf-8")
     said = page.partition("run `VACUUM FULL` on")[2].partition(" in a quiet hour")[0]
     assert naming <= set(Postgresql.scrubbed) == set(re.findall(r"`(\w+)`", said))
+
+
+def test_every_kind_of_incident_has_its_row() -> None:
+    kinds = {
+        *mirror.STRUCTURAL,
+        mirror.UNFOUNDED,
+        accusing.FORKED,
+        accusing.FROZEN,
+        accusing.UNPROVEN,
+        behind.BEHIND,
+    }
+    kinds |= {"invalid", "altered", "unaudited", "unannounced", "withdrawn"}
+    assert (
+        set(shown("operate/README.md", "once the newest proof is older than the agreement allows.")) >= kinds
+    )
