@@ -200,7 +200,7 @@ class Asked(TypedDict):
 
 
 class DisclosureMade(TypedDict):
-    """One entry of a channel about an operator: fields that were disclosed, or that it left the view."""
+    """One entry of a channel about an operator: fields disclosed, its leaving the view, or a notice."""
 
     time: str
     partner: str

@@ -555,7 +555,8 @@ class Node:
         Each is `{"agreement": id}` or `{"terms": {...}, "contract": text}`; None is no agreement at all.
         """
         body = {"old": old, "new": new, "after": after}
-        answer: Comparison = self._post("/v1/agreements/compare", body, repeatable=True)
+        asked: dict[str, Any] = {"body": body, "query": self._stated(), "repeatable": True}
+        answer: Comparison = _json(self._send("POST", "/v1/agreements/compare", **asked)[1], self.url)
         return answer
 
     def act(

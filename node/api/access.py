@@ -70,7 +70,7 @@ def list_reads(
     _taken_over(access)
     told = {"of": of, "kind": kind, "since": since, "until": until, "stated": stated, "before": before}
     with node.database.read() as connection:
-        asked = reading_access.question(node, connection, identifier)
+        asked = reading_access.question(connection, identifier)
         found = reading_access.page(node, connection, wanted, before, limit)
     access.record(caller, "access", why, asked, {name: each for name, each in told.items() if each})
     return json(found | {"waiting_bytes": access.waiting_bytes})
@@ -91,7 +91,7 @@ def list_told_reads(
 ) -> Response:
     """How often partners read the own operators, and this node theirs, as it was told; newest first."""
     with node.database.read() as connection:
-        asked = reading_access.question(node, connection, identifier)
+        asked = reading_access.question(connection, identifier)
         found = telling_reads.listed(node, connection, identifier, before, limit)
     access.record(caller, "access", why, asked, {"partners": True})
     return json({"notices": found, "next": found[-1]["notice"] if len(found) == limit else None})

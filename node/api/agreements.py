@@ -14,7 +14,17 @@ from starlette.responses import Response
 from node.agreements.document import Agreement
 from node.agreements.preview import proposed
 from node.api import schemas
-from node.api.edge import Administrator, Node, Previewer, Reader, durable, json, read_out
+from node.api.edge import (
+    Administrator,
+    For,
+    Node,
+    Previewer,
+    Reader,
+    Recorder,
+    durable,
+    json,
+    read_out,
+)
 from node.errors import Malformed, NotFound, problem
 from node.exchange import card
 from node.exchange.standing import HeldAct, Standing
@@ -25,6 +35,7 @@ from node.service.preview import PAGE, Comparison
 from node.service.signing import Draft, Sign, Withdraw
 from node.store import access, channels
 from node.store.database import Row
+from node.store.tables import LEDGER
 
 SHORTEST_ID = 6
 
@@ -92,13 +103,17 @@ async def draft(new: schemas.NewAgreement, request: Request, node: Node, _caller
 
 @router.post("/agreements/compare")
 @read_out
-def compare(asked: Compared, node: Node, _caller: Previewer) -> Response:
+def compare(asked: Compared, node: Node, caller: Previewer, why: For, access: Recorder) -> Response:
     """What an arrangement would let out of this node otherwise than another one, or none; changes nothing.
 
     Every own record of the page is decided under both, as of today and as if in operation.
     """
     old = None if asked.old is None else _arrangement(node, asked.old, "old")
-    return json(Comparison(node, old, _arrangement(node, asked.new, "new")).page(asked.after, asked.limit))
+    told = Comparison(node, old, _arrangement(node, asked.new, "new")).page(asked.after, asked.limit)
+    listed = [(LEDGER, each["record_id"]) for each in told["listed"]]
+    ends = list(dict.fromkeys([*listed[:1], *listed[-1:]]))
+    access.record(caller, "export", why, [(None, ends, False)], {"count": len(listed)})
+    return json(told)
 
 
 @router.get("/agreements/{agreement}")

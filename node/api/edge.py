@@ -23,6 +23,7 @@ from node.api import problems
 from node.errors import Busy, Damaged, Malformed, Refusal, TooMuch, problem
 from node.exchange import requests
 from node.exchange.card import Card
+from node.exchange.fetches import PURPOSE_LIMIT, REFERENCE_LIMIT
 from node.exchange.requests import Message, RememberedReplays, Replays
 from node.service.access_log import AccessLog
 from node.service.accusing import check_told
@@ -35,7 +36,6 @@ from node.store import access
 from node.store.database import Database
 
 WINDOW_S = 60
-PURPOSE_LIMIT, REFERENCE_LIMIT = 200, 100
 HOSTED = "hosted"
 """The role in the access log of an administration without a node that is served here."""
 BELIEVED = "aeo.caller"

@@ -105,5 +105,5 @@ def erasures(
 ) -> Response:
     """Every erasure that this ledger records, and who has answered what."""
     with node.database.read() as connection:
-        found: list[Any] = erasing.status(node, connection, before, limit)
+        found: list[Any] = erasing.status(connection, before, limit)
     return json({"erasures": found, "next": found[-1]["erasure"] if len(found) == limit else None})

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from node.api import schemas
 from node.api.edge import FromPeer, Node, Recorder, Told, durable, json, read_out
 from node.api.operators import records_of
-from node.errors import Refusal
 from node.exchange import fetches
 from node.exchange.fetches import (
     IDENTIFIER_LIMIT,
@@ -72,13 +71,10 @@ def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Told, acces
     fetches.question(question.to_json())
     why, detail = Why(wanted.purpose, wanted.reference), {"of": peer.country, "agreement": number}
     fetcher: Fetcher = request.app.state.fetcher
-    try:
-        found = fetcher.fetch(peer, question)
-    except Refusal:
-        access.record(caller, "fetch", why, [(wanted.identifier, [], False)], detail)
-        raise
+    access.record(caller, "fetch", why, [(wanted.identifier, [], False)], detail | {"asked": True})
+    found = fetcher.fetch(peer, question)
     keys = [] if found.record_id is None else [(found.log, found.record_id)]
-    access.record(caller, "fetch", why, [(wanted.identifier, keys, False)], detail)
+    access.record(caller, "fetch", why, [(wanted.identifier, keys, False)], detail | {"entry": found.entry})
     told = {"country": peer.country, "agreement": number, "entry": found.entry, "shared": bool(keys)}
     return json(told | {"operator": _told(request.app.state.answers, node, caller, found)})
 

@@ -91,12 +91,15 @@ class Asked(BaseModel):
 
 
 class DisclosureMade(BaseModel):
-    """One entry of a channel about the operator: a disclosure of fields, or that it left the view."""
+    """One entry of a channel about the operator: a disclosure of fields, or that it left the view.
+
+    Or a notice: the acknowledgement of what the partner reported of it.
+    """
 
     time: str
     partner: str
     agreement: str
-    kind: Literal["disclosure", "tombstone"]
+    kind: Literal["disclosure", "tombstone", "notice"]
     fields: list[str]
     asked: Asked | None = Field(description="What the partner asked for, where it is told on demand.")
     channel_seq: int

@@ -384,6 +384,12 @@ def verify_credential(packed: Any, peer: Card, seq: int) -> credential.Verified:
     return credential.verify_packed(packed, peer.credential_key(str(kid), seq), issuer=peer.name)
 
 
+def disclosed_in(body: Row, peer: Card) -> tuple[int, credential.Verified]:
+    """The entry of the issuer's ledger that a kept disclosure rests on, and what its credential shows."""
+    seq = LedgerEntry.decode(body["ledger"]["entry"].encode()).seq
+    return seq, verify_credential(body["credential"], peer, seq)
+
+
 def check_commitment(content: Row, peer: Card) -> LedgerEntry:
     """Checks 6 and 7: gives the issuer's ledger entry that commits to what a disclosure opens."""
     opening = content.get("ledger")

@@ -594,7 +594,6 @@ def _shown_then(body: Json, issuer: Card) -> Json:
     """What a disclosure said; a tombstone said nothing."""
     if "credential" not in body:
         return {}
-    seq = orjson.loads(body["ledger"]["entry"])["seq"]
-    shown = incoming.verify_credential(body["credential"], issuer, seq)
+    seq, shown = incoming.disclosed_in(body, issuer)
     presentation = credential.unpack(body["credential"], issuer=issuer.name)
     return {"ledger_seq": seq, "fields": shown.fields, "presentation": presentation}

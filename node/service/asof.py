@@ -52,8 +52,7 @@ def as_of(parts: Parts, connection: Connection, tin: str, effective_ms: int, kno
     """
     at, known = moment.format(effective_ms), moment.format(known_ms)
     number = identifiers.plain(tin)
-    hits = [] if "\0" in number else records.find(connection, [number], "TIN")
-    by_log = {log: record_id for *_, log, record_id in hits}
+    by_log = {log: record_id for *_, log, record_id in records.find(connection, [number], "TIN")}
     answers = list[Row]()
     if LEDGER in by_log and (said := _own(parts, connection, by_log[LEDGER], known)):
         answers.append({"source": "own", "country": parts.country, "agreement": None} | _own_answer(said, at))
@@ -95,9 +94,8 @@ def _told(
         clocks: Row = {"channel_seq": row["seq"], "told_at": row["time"], "received_at": row["received_at"]}
         fields, since = None, str(row["time"])
         if row["kind"] == "disclosure":
-            body = orjson.loads(row["body"])
-            seq = orjson.loads(body["ledger"]["entry"])["seq"]
-            fields = incoming.verify_credential(body["credential"], issuer, seq).fields
+            seq, shown = incoming.disclosed_in(orjson.loads(row["body"]), issuer)
+            fields = shown.fields
             clocks |= {name: fields.get(name) for name in ("effective_at", "recorded_at")}
             clocks["ledger_seq"] = seq
             since = str(fields.get("effective_at") or fields.get("status_since") or since)

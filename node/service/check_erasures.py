@@ -9,14 +9,13 @@ from node.service.check_logs import Recorded
 from node.service.findings import Finding
 from node.service.parts import Parts
 from node.store import erasures, logs
-
-ALL = 2**31 - 1
+from node.store.tables import LARGEST
 
 
 def check_erasures(parts: Parts, connection: Connection, recorded: Recorded) -> Iterator[Finding]:
     """Every erasure that is kept is one that the ledger records, and took exactly the entries named there."""
     origin = ledger_origin(parts.settings.name)
-    kept = {row["ledger_seq"] for row in erasures.erasures(connection, ALL, ALL)}
+    kept = {row["ledger_seq"] for row in erasures.erasures(connection, LARGEST, LARGEST)}
     for seq in sorted(kept ^ recorded.erasures.keys()):
         what = (
             "it records an erasure that is not kept"

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from node.errors import Damaged
 from node.exchange import reads
 from node.service import reading_access
-from node.service.check_reports import told_in
+from node.service.check_reports import notice_in
 from node.service.findings import Finding, guarded
 from node.service.parts import Parts
 from node.service.reading_access import Counted
@@ -43,7 +43,7 @@ def check_reads(parts: Parts, connection: Connection) -> Iterator[Finding]:
 def _check(parts: Parts, connection: Connection, kept: StoredReads) -> None:
     if kept.seq in erasures.erased(connection, kept.log, kept.seq, kept.seq + 1):
         return
-    said = reads.read(told_in(parts, connection, kept.log, kept.seq, is_received=kept.about == LEDGER))
+    said = reads.read(notice_in(parts, connection, kept.log, kept.seq, is_received=kept.about == LEDGER))
     if said is None:
         raise Damaged("a telling of reads is kept where none was")
     told = (said.since, said.until, said.entry.seq, said.part, said.of)

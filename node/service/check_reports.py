@@ -6,15 +6,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.errors import Damaged
-from node.exchange import outgoing, reports, sealing
+from node.exchange import reports
 from node.exchange.card import ledger_origin
 from node.exchange.reports import Irregularity, Treatment
 from node.ledger import canonical
-from node.ledger.entry import ChannelEntry
+from node.service import ways
 from node.service.check_logs import Recorded
 from node.service.findings import Finding, guarded
 from node.service.parts import Parts
-from node.store import channels, logs
+from node.store import channels
 from node.store import reports as store
 from node.store.reports import IRREGULARITY, StoredReport
 from node.store.tables import LEDGER
@@ -41,7 +41,7 @@ def check_reports(parts: Parts, connection: Connection, recorded: Recorded) -> I
 
 
 def _check(parts: Parts, connection: Connection, kept: StoredReport) -> None:
-    said = reports.read(told_in(parts, connection, kept.log, kept.seq, is_received=kept.about == LEDGER))
+    said = reports.read(notice_in(parts, connection, kept.log, kept.seq, is_received=kept.about == LEDGER))
     if isinstance(said, Irregularity):
         told = (IRREGULARITY, said.code, said.text)
     elif isinstance(said, Treatment):
@@ -52,14 +52,8 @@ def _check(parts: Parts, connection: Connection, kept: StoredReport) -> None:
         raise Damaged(f"report {kept.report} is not kept as it was told")
 
 
-def told_in(parts: Parts, connection: Connection, log: int, seq: int, *, is_received: bool) -> Any:
+def notice_in(parts: Parts, connection: Connection, log: int, seq: int, *, is_received: bool) -> Any:
     """The notice in an entry of a channel, as it came or as it was sent."""
     if is_received:
         return canonical.decode(channels.told_behind(connection, log, seq, seq + 1)[seq]["body"])
-    [encoded] = logs.entries(connection, log, seq, seq + 1)
-    entry, head = ChannelEntry.decode(encoded), logs.head(connection, log)
-    assert head is not None, "a channel is stored together with its log"
-    epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
-    key = sealing.entry_key(outgoing.held_key(parts.keys.store, head.origin, epoch), entry.seq)
-    sealed, _ = channels.sealed_behind(connection, log, seq, seq + 1)[seq]
-    return canonical.decode(sealing.unseal(key, sealed, entry.header()))
+    return ways.told_in(parts, connection, log, seq)[0]

@@ -5,17 +5,20 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.errors import NotFound
-from node.exchange import outgoing, sealing, versions
-from node.exchange.versions import Version
-from node.ledger import canonical, moment
+from node.exchange import outgoing, versions
+from node.ledger import moment
 from node.ledger.entry import ChannelEntry
 from node.service.parts import Parts
+from node.service.ways import told_in
 from node.store import channels, erasures, logs, records
 from node.store.channels import StoredChannel
 
 
 def report(parts: Parts, connection: Connection, tin: str) -> list[dict[str, Any]]:
-    """Each disclosure and tombstone about an own operator, oldest first; `NotFound` when there is none."""
+    """Each disclosure, tombstone and acknowledgement about an own operator, oldest first.
+
+    `NotFound` when there is none.
+    """
     found = records.newest_by_tin(connection, [tin])
     if tin not in found:
         raise NotFound("no own operator has this TIN", where=tin)
@@ -39,29 +42,18 @@ def _told(
 ) -> dict[str, Any]:
     [encoded] = logs.entries(connection, channel.log, seq, seq + 1)
     entry = ChannelEntry.decode(encoded)
-    sealed, about = channels.sealed_behind(connection, channel.log, seq, seq + 1)[seq]
-    fields: list[str] = []
-    asked = None
+    body, about = told_in(parts, connection, channel.log, seq)
+    fields = list[str]()
     if entry.kind == "disclosure" and about is not None:
         version = versions.unseal(known[about], parts.keys.store)
-        fields, asked = _shown(parts, connection, entry, channel.log, sealed, version)
+        fields = outgoing.shown_paths(version, body["credential"])
     return {
         "time": moment.format(entry.time),
         "partner": channel.partner,
         "agreement": channel.agreement,
         "kind": entry.kind,
         "fields": fields,
-        "asked": asked,
+        "asked": body.get("told") if entry.kind == "disclosure" else None,
         "channel_seq": seq,
         "ledger_seq": about,
     }
-
-
-def _shown(
-    parts: Parts, connection: Connection, entry: ChannelEntry, log: int, sealed: bytes, version: Version
-) -> tuple[list[str], dict[str, str] | None]:
-    """The fields that a disclosure opened, by their paths; and what the partner asked for, if it had to."""
-    epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
-    key = sealing.entry_key(outgoing.held_key(parts.keys.store, entry.channel, epoch), entry.seq)
-    body: Any = canonical.decode(sealing.unseal(key, sealed, entry.header()))
-    return outgoing.shown_paths(version, body["credential"]), body.get("told")

@@ -25,23 +25,29 @@ from sqlalchemy import Connection
 from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, NotFound, Refusal, Unproven
-from node.exchange import key_tree, notices, reports
-from node.exchange.card import Card, ledger_origin
+from node.exchange import key_tree, notices, reports, versions
+from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
 from node.exchange.reads import READS
 from node.ledger import canonical, moment
-from node.ledger.merkle import leaf_hash
 from node.records import identifiers
 from node.service import forgetting
-from node.service.batch import Batch, SmallWork
+from node.service.batch import Batch, SmallWork, index_row
 from node.service.parts import Parts
-from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
-from node.store import channels, erasures, logs, reads, records
+from node.service.ways import (
+    Notice,
+    channel_of,
+    line_to,
+    notices_in,
+    origin_of,
+    own_way,
+    stands_in_ledger,
+)
+from node.store import channels, erasures, reads, records
 from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
-from node.store.logs import LeafAt
 from node.store.tables import LEDGER
 
 OVER_LIMIT = 2_000
@@ -79,7 +85,8 @@ class Erase:
             )
         batch.flush()
         entries = erasures.own_entries(batch.connection, current.record_id)
-        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id)
+        numbers = _numbers_of(batch, current.record_id)
+        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id, numbers)
         erasures.delete_own(batch.connection, current.record_id, entries)
         erasures.doom(batch.connection, [key_tree.name(f"{LEDGER}:{current.record_id}")])
         entries |= _forget_reports(batch.connection, current.record_id)
@@ -101,6 +108,16 @@ class Erase:
             "entries": sum(map(len, entries.values())),
             "partners": [lines[log].channel.partner for log in told],
         }
+
+
+def _numbers_of(batch: Batch, record_id: str) -> set[str]:
+    """Every number that an own record ever had; a version that does not open keeps no erasure up."""
+    found = set[str]()
+    for stored in records.versions(batch.connection, record_id):
+        with suppress(Refusal):
+            fields = versions.unseal(stored, batch.parts.keys.store).fields
+            found |= {number for _, number in index_row(fields)["identifiers"]}
+    return found
 
 
 def _forget_reports(connection: Connection, record_id: str) -> dict[int, list[int]]:
@@ -318,9 +335,7 @@ def _answer(batch: Batch, channel: StoredChannel, body: bytes, ledger_seq: int |
 
 def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
     """(log, record) of everything here that has a TIN."""
-    number = identifiers.plain(tin)
-    is_text = "\0" not in number  # PostgreSQL takes none such
-    hits = records.find(connection, [number], "TIN") if is_text else []
+    hits = records.find(connection, [identifiers.plain(tin)], "TIN")
     if not hits:
         raise NotFound("nothing is recorded here of this TIN, and nothing was disclosed to us", where=tin)
     return [(log, record_id) for *_, log, record_id in hits]
@@ -330,26 +345,18 @@ def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
 
 
 def received(
-    parts: Parts,
-    connection: Connection,
-    peer: Card,
-    channel: StoredChannel,
-    disclosed: Sequence[Disclosed],
-    time: str,
+    parts: Parts, connection: Connection, peer: Card, channel: StoredChannel, notice: Notice, time: str
 ) -> None:
-    """Note what the notices of a channel ask or answer; what one says that is not so becomes an incident."""
-    leaf_at: LeafAt | None = None
-    for each, body in notices_in(disclosed):
-        with unfounded(connection, peer, channel, each, time):
-            said = notices.read(body, each.seq)
-            if isinstance(said, Erasure):
-                erasures.add_asked(connection, channel.log, each.seq)
-            elif isinstance(said, Kept):
-                _kept(parts, connection, channel, said, time)
-            elif isinstance(said, Erased):
-                leaf_at = leaf_at or _leaves_of(connection, peer)
-                _check_recorded(said, peer, leaf_at)
-                _erased(parts, connection, channel, said, time)
+    """Note what a notice of a channel asks or answers; a `Refusal` where it says what is not so."""
+    each, body = notice
+    said = notices.read(body, each.seq)
+    if isinstance(said, Erasure):
+        erasures.add_asked(connection, channel.log, each.seq)
+    elif isinstance(said, Kept):
+        _kept(parts, connection, channel, said, time)
+    elif isinstance(said, Erased):
+        _check_recorded(connection, peer, said)
+        _erased(parts, connection, channel, said, time)
 
 
 def asked_for(disclosed: Sequence[Disclosed]) -> set[int]:
@@ -362,18 +369,12 @@ def asked_for(disclosed: Sequence[Disclosed]) -> set[int]:
     return found
 
 
-def _leaves_of(connection: Connection, peer: Card) -> LeafAt:
-    head = logs.head_of(connection, ledger_origin(peer.name))
-    assert head is not None, "a ledger's checkpoint is stored before its channels"
-    return logs.leaf_reader(connection, head)
-
-
-def _check_recorded(said: Erased, peer: Card, leaf_at: LeafAt) -> None:
+def _check_recorded(connection: Connection, peer: Card, said: Erased) -> None:
     """`Unproven` unless the partner's ledger, as we copy it, holds the erasure that it speaks of."""
     entry = said.entry
     if (entry.country, entry.type) != (peer.country, "erasure"):
         raise Unproven("an erasure is not recorded as one", where=f"{peer.name}, ledger entry {entry.seq}")
-    if leaf_at(entry.seq) != leaf_hash(entry.encode()):
+    if not stands_in_ledger(connection, peer, entry):
         why = "its ledger has another entry at this place"
         raise Unproven(
             "an erasure is not in the ledger of who claims it", where=f"entry {entry.seq}", why=why
@@ -406,7 +407,7 @@ def _told(connection: Connection, log: int, seq: int) -> erasures.Told:
     return told
 
 
-def status(parts: Parts, connection: Connection, before: int, limit: int) -> list[Mapping[str, Any]]:
+def status(connection: Connection, before: int, limit: int) -> list[Mapping[str, Any]]:
     """Each erasure, newest first: what was told to whom, who has answered what, and who has not."""
     known = {each.log: each for each in channels.channels(connection)}
     return [

@@ -318,9 +318,7 @@ def _answer(
     if row["kind"] == "tombstone":
         read, reasons = recognition.NOT_SHARED, recognition.unshared(now)
     else:
-        body = json.loads(row["body"])
-        seq = LedgerEntry.decode(body["ledger"]["entry"].encode()).seq
-        shown = incoming.verify_credential(body["credential"], issuer, seq).fields
+        shown = incoming.disclosed_in(json.loads(row["body"]), issuer)[1].fields
         terms = direction_terms(found.standing.agreement, issuer.country, parts.country, now)
         read = status.as_read(_text(shown, "status"), _text(shown, "valid_to") or None, day)
         programme, scope = _text(shown, "programme") or None, [str(each) for each in _list(shown, "scope")]

@@ -66,8 +66,7 @@ class Tell(SmallWork):
 
 def _own(connection: Connection, question: Question) -> list[tuple[str, str]]:
     """(scheme, record) of every own record that carries the identifier of a question."""
-    number = identifiers.plain(question.identifier)
-    hits = [] if "\0" in number else records.find(connection, [number], question.scheme or None)
+    hits = records.find(connection, [identifiers.plain(question.identifier)], question.scheme or None)
     return [(scheme, record_id) for _, scheme, log, record_id in hits if log == LEDGER]
 
 

@@ -26,19 +26,19 @@ NAMED_LIMIT: Final = 10_000
 
 
 def forget(
-    parts: Parts, connection: Connection, log: int, record_id: str, numbers: Collection[str] | None = None
+    parts: Parts, connection: Connection, log: int, record_id: str, numbers: Collection[str] = ()
 ) -> int:
     """Remove every trace of a record from the access log, within a transaction; gives from how many reads.
 
     The record as in the index: log 0 for an own one, else the incoming channel. Gone are that it was told,
     what was typed when it was told, and that its numbers or its name were asked for and not found. `numbers`:
-    by which it was found, where they stand in the index no more. What was read before, and comes into the log
-    only later, is forgotten then. Who asked, when, why, and what else was told in the same answer stay.
+    by which it was found once, and is no more. What was read before, and comes into the log only later, is
+    forgotten then. Who asked, when, why, and what else was told in the same answer stay.
     """
     if access_log.state(connection) is None:
         return 0
     secrets = secrets_of(parts, connection)
-    keys = traces(connection, secrets, log, record_id) | {secrets.unfound(each) for each in numbers or ()}
+    keys = traces(connection, secrets, log, record_id) | {secrets.unfound(each) for each in numbers}
     access_log.forget(connection, keys, parts.now_ms())
     return remove(parts, connection, secrets, keys)
 

@@ -13,7 +13,7 @@ import orjson
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms, is_on_demand
-from node.errors import Conflict, Unproven
+from node.errors import Conflict, Refusal, Unproven
 from node.exchange import incoming, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Reading
@@ -28,6 +28,7 @@ from node.ledger.merkle import EMPTY_ROOT
 from node.service import accusing, erasing, reporting, telling_reads
 from node.service.batch import index_row
 from node.service.parts import Parts
+from node.service.ways import notices_in
 from node.store import channels, incidents, logs, records, witnessed
 from node.store.channels import Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
@@ -36,6 +37,8 @@ from node.store.logs import Head, LeafAt
 from node.store.tables import Change
 
 STRUCTURAL = ("missing", "replaced", "late")
+UNFOUNDED = "unfounded"
+"""The kind of an incident: a notice says what is not so."""
 HEARTBEAT_S = 3600
 """One checkpoint of a channel is kept in so long, or twice in the time that a proof may be old."""
 NOT_BEGUN = -1
@@ -290,10 +293,16 @@ def _hear(
     disclosed: Sequence[Disclosed],
     time: str,
 ) -> None:
-    """Note what notices ask, answer and report."""
-    erasing.received(parts, connection, peer, channel, disclosed, time)
-    reporting.received(parts, connection, peer, channel, disclosed, time)
-    telling_reads.received(parts, connection, peer, channel, disclosed, time)
+    """Note what notices ask, answer and report; one that says what is not so is an incident, and no more."""
+    for each, body in notices_in(disclosed):
+        try:
+            erasing.received(parts, connection, peer, channel, (each, body), time)
+            reporting.received(parts, connection, channel, (each, body))
+            telling_reads.received(parts, connection, peer, channel, (each, body))
+        except Refusal as refusal:
+            why = refusal.sentence()
+            row = incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why, each.body, time)
+            incidents.note(connection, row)
 
 
 def _keep_heartbeat(connection: Connection, log: int, each: Checked) -> None:

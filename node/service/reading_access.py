@@ -179,7 +179,7 @@ def _entries(connection: Connection, seqs: range) -> Found:
         yield AccessEntry.decode(each), sealed.get(seq)
 
 
-def question(parts: Parts, connection: Connection, identifier: str) -> list[asking.Question]:
+def question(connection: Connection, identifier: str) -> list[asking.Question]:
     """How it is recorded that an auditor looked for reads about a number."""
     if not identifier:
         return []

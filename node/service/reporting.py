@@ -21,7 +21,6 @@ from sqlalchemy import Connection
 from node.agreements.state import TERMINATED
 from node.errors import Conflict, NotFound, Unproven, problem
 from node.exchange import reports
-from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
 from node.exchange.outgoing import Line
 from node.exchange.reports import RESUMED, SUSPENDED, Acknowledged, Irregularity, Report, Treatment
@@ -31,7 +30,7 @@ from node.ledger.entry import ChannelEntry
 from node.records import identifiers
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
-from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
+from node.service.ways import Notice, channel_of, line_to, origin_of, own_way
 from node.store import channels, erasures, logs, records
 from node.store import reports as store
 from node.store.channels import StoredChannel
@@ -230,7 +229,7 @@ def _known(batch: Batch, tin: str, agreement: str) -> list[Known]:
     batch.flush()
     connection, country = batch.connection, batch.parts.country
     number = identifiers.plain(tin)
-    hits = {} if "\0" in number else {log: of for *_, log, of in records.find(connection, [number], "TIN")}
+    hits = {log: record_id for *_, log, record_id in records.find(connection, [number], "TIN")}
     standings, found = batch.parts.standings.current(connection), list[Known]()
     for channel in channels.channels(connection):
         is_meant = channel.partner == country and agreement in ("", channel.agreement)
@@ -274,22 +273,14 @@ def _line(batch: Batch, agreement: str, partner: str) -> Line:
 # What notices say
 
 
-def received(
-    parts: Parts,
-    connection: Connection,
-    peer: Card,
-    channel: StoredChannel,
-    disclosed: Sequence[Disclosed],
-    time: str,
-) -> None:
-    """Note what the notices of a channel report; what one says that is not so becomes an incident."""
-    for each, body in notices_in(disclosed):
-        with unfounded(connection, peer, channel, each, time):
-            said = reports.read(body)
-            if isinstance(said, Acknowledged):
-                _acknowledged(parts, connection, channel, said, each)
-            elif said is not None:
-                _reported(parts, connection, channel, said, each)
+def received(parts: Parts, connection: Connection, channel: StoredChannel, notice: Notice) -> None:
+    """Note what a notice of a channel reports; a `Refusal` where it says what is not so."""
+    each, body = notice
+    said = reports.read(body)
+    if isinstance(said, Acknowledged):
+        _acknowledged(parts, connection, channel, said, each)
+    elif said is not None:
+        _reported(parts, connection, channel, said, each)
 
 
 def _reported(

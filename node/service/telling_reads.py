@@ -21,17 +21,15 @@ from sqlalchemy import Connection
 from node.errors import Unproven
 from node.exchange import reads
 from node.exchange.card import Card, ledger_origin
-from node.exchange.incoming import Disclosed
 from node.exchange.reads import MOST_ROWS, Reads
 from node.ledger import canonical, moment
 from node.ledger.entry import ChannelEntry, LedgerEntry
-from node.ledger.merkle import leaf_hash
 from node.records import identifiers
 from node.service import reading_access
 from node.service.batch import Batch, SmallWork, open_body
 from node.service.parts import Parts
 from node.service.reading_access import Counted
-from node.service.ways import channel_of, line_to, notices_in, origin_of, own_way, unfounded
+from node.service.ways import Notice, channel_of, line_to, origin_of, own_way, stands_in_ledger
 from node.store import channels, erasures, logs, records
 from node.store import reads as store
 from node.store.channels import StoredChannel
@@ -137,25 +135,12 @@ def _kept(said: Reads, log: int, seq: int, about: int, time: str) -> Json:
 # What notices say
 
 
-def received(
-    parts: Parts,
-    connection: Connection,
-    peer: Card,
-    channel: StoredChannel,
-    disclosed: Sequence[Disclosed],
-    time: str,
-) -> None:
-    """Note what the notices of a channel tell of reads; what is not so becomes an incident."""
-    for each, body in notices_in(disclosed):
-        with unfounded(connection, peer, channel, each, time):
-            said = reads.read(body)
-            if said is not None:
-                _received(parts, connection, peer, channel, said, each)
-
-
-def _received(
-    parts: Parts, connection: Connection, peer: Card, back: StoredChannel, said: Reads, each: Disclosed
-) -> None:
+def received(parts: Parts, connection: Connection, peer: Card, back: StoredChannel, notice: Notice) -> None:
+    """Note what a notice of a channel tells of reads; a `Refusal` where it says what is not so."""
+    each, body = notice
+    said = reads.read(body)
+    if said is None:
+        return
     log = own_way(parts, connection, back, said.channel)
     if not _is_asked(parts, connection, back):
         raise Unproven("a partner tells of reads, which the terms do not ask for", where=f"entry {each.seq}")
@@ -178,10 +163,7 @@ def _received(
 
 def _check_committed(connection: Connection, peer: Card, entry: LedgerEntry) -> None:
     """`Unproven` unless the partner's ledger, as we copy it, holds the entry that ends the period."""
-    head = logs.head_of(connection, ledger_origin(peer.name))
-    assert head is not None, "a ledger's checkpoint is stored before its channels"
-    is_there = entry.country == peer.country and entry.seq < head.size
-    if not is_there or logs.leaf_reader(connection, head)(entry.seq) != leaf_hash(entry.encode()):
+    if entry.country != peer.country or not stands_in_ledger(connection, peer, entry):
         what = "the period of reads does not end with an entry of the ledger of who tells them"
         raise Unproven(what, where=f"{peer.name}, ledger entry {entry.seq}")
 
@@ -254,7 +236,7 @@ def _shown(
         "to": told.until,
         "part": told.part,
         "parts": told.parts,
-        "follows": _follows(parts, connection, back, told),
+        "follows": _follows(connection, back, told),
         "told_at": told.time,
         "ledger": {"origin": ledger_origin(reader.name), "seq": told.ledger_seq},
         "access": None if is_received else _head(parts, connection, told.ledger_seq),
@@ -262,7 +244,7 @@ def _shown(
     }
 
 
-def _follows(parts: Parts, connection: Connection, back: StoredChannel, told: StoredReads) -> bool:
+def _follows(connection: Connection, back: StoredChannel, told: StoredReads) -> bool:
     """Whether nothing is missing between this and what was told before."""
     last = store.last(connection, told.log, told.seq)
     if last is not None and told.part > 1:

@@ -1,24 +1,23 @@
 """The two ways between this node and a partner under one agreement, and the notices that travel on them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
-from node.errors import Refusal, Unproven
+from node.errors import Unproven
+from node.exchange import outgoing, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.outgoing import Line
 from node.ledger import canonical
+from node.ledger.entry import ChannelEntry, LedgerEntry
+from node.ledger.merkle import leaf_hash
 from node.service.batch import Batch
 from node.service.parts import Parts
-from node.store import channels, incidents
+from node.store import channels, logs
 from node.store.channels import StoredChannel
 from node.store.tables import LEDGER
-
-UNFOUNDED: Final = "unfounded"
-"""The kind of an incident: a notice says what is not so."""
 
 
 def channel_of(connection: Connection, log: int) -> StoredChannel:
@@ -33,6 +32,16 @@ def origin_of(batch: Batch, log: int) -> str:
     channel = channel_of(batch.connection, log)
     standing = batch.parts.standings.current(batch.connection)[channel.agreement]
     return channel_origin(standing.agreement.party(channel.issuer).name, channel.agreement, channel.partner)
+
+
+def told_in(parts: Parts, connection: Connection, log: int, seq: int) -> tuple[Any, int | None]:
+    """What an entry of a channel to a partner says, and the entry of the own ledger that it rests on."""
+    [encoded] = logs.entries(connection, log, seq, seq + 1)
+    entry = ChannelEntry.decode(encoded)
+    sealed, about = channels.sealed_behind(connection, log, seq, seq + 1)[seq]
+    epoch = channels.epochs(connection, log, [entry.epoch])[entry.epoch]
+    key = sealing.entry_key(outgoing.held_key(parts.keys.store, entry.channel, epoch), seq)
+    return canonical.decode(sealing.unseal(key, sealed, entry.header())), about
 
 
 def line_to(batch: Batch, agreement: str, partner: str) -> Line | None:
@@ -51,20 +60,17 @@ def own_way(parts: Parts, connection: Connection, channel: StoredChannel, origin
     return own.log
 
 
-def notices_in(disclosed: Sequence[Disclosed]) -> Iterator[tuple[Disclosed, Any]]:
+def stands_in_ledger(connection: Connection, peer: Card, entry: LedgerEntry) -> bool:
+    """Whether a partner's ledger, as we copy it, holds this entry at its place."""
+    head = logs.head_of(connection, ledger_origin(peer.name))
+    assert head is not None, "a ledger's checkpoint is stored before its channels"
+    return logs.leaf_reader(connection, head)(entry.seq) == leaf_hash(entry.encode())
+
+
+Notice = tuple[Disclosed, Any]
+"""The entry of a notice, and its body."""
+
+
+def notices_in(disclosed: Sequence[Disclosed]) -> Iterator[Notice]:
     """The notices among what a page said, each with its body."""
     return ((each, canonical.decode(each.body)) for each in disclosed if each.kind == "notice")
-
-
-@contextmanager
-def unfounded(
-    connection: Connection, peer: Card, channel: StoredChannel, each: Disclosed, time: str
-) -> Iterator[None]:
-    """What a notice says that is not so becomes an incident, and changes nothing."""
-    try:
-        yield
-    except Refusal as refusal:
-        why = refusal.sentence()
-        incidents.note(
-            connection, incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why, each.body, time)
-        )

@@ -214,13 +214,15 @@ class Postgresql:
     glancing: ClassVar[Options] = {"isolation_level": "AUTOCOMMIT"}
     writing: ClassVar[Options] = {}
     turn, lead = 0x41454F00, 0x41454F01
+    """The advisory locks of the writer and of the leader; locks are counted by database."""
     scrubbed: ClassVar[tuple[str, ...]] = (
         *("record", "record_version", "operator_identifier", "operator_name", "decision", "change"),
         *("channel_body", "mirror", "mirror_version", "incident", "idempotency"),
-        *("ledger_body", "report", "local_decision"),
+        *("ledger_body", "report", "local_decision", "reads_counted", "channel_view", "hold"),
+        *("access_body", "access_told"),
     )
+    """The tables that may have held what was erased."""
     scrub_limit_bytes = 1 << 28
-    """The advisory locks of the writer and of the leader; locks are counted by database."""
     bell = "aeo_bell"
     wait_ms, stall_ms = 10_000, 5_000
     connect_s = 5

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, func, select
 from node.store.database import Row, add, table
 from node.store.erasures import parts_of
 from node.store.tables import (
+    LARGEST,
     ChannelBody,
     MirrorVersion,
     ReadsCounted,
@@ -57,7 +58,7 @@ def keep(connection: Connection, notice: Row, counted: Sequence[Row]) -> None:
     add(connection, ReadsCounted, [each | about for each in counted])
 
 
-def last(connection: Connection, log: int, before: int = 2**31 - 1) -> StoredReads | None:
+def last(connection: Connection, log: int, before: int = LARGEST) -> StoredReads | None:
     """The newest notice of a channel before one of its entries."""
     found = select(TOLD).where(TOLD.c.log == log, TOLD.c.seq < before).order_by(TOLD.c.seq.desc()).limit(1)
     row = connection.execute(found).first()

@@ -180,7 +180,8 @@ def find(
     connection: Connection, values: Sequence[str], scheme: str | None = None
 ) -> list[tuple[str, str, int, str]]:
     """(value, scheme, log, record_id) of every operator that carries one of these identifiers."""
-    found = select(IDENTIFIER).where(IDENTIFIER.c.value.in_(values))
+    wanted = [value for value in values if "\0" not in value + (scheme or "")]  # PostgreSQL takes none such
+    found = select(IDENTIFIER).where(IDENTIFIER.c.value.in_(wanted))
     if scheme:
         found = found.where(IDENTIFIER.c.scheme == scheme)
     return [tuple(row) for row in connection.execute(found)]

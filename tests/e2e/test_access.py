@@ -31,7 +31,7 @@ OPEN = {
     "GET /log/tile/{level}/{place}",
     "POST /witness/add-checkpoint",
 }
-SIGNED = {"GET /v1/peer/news", "GET /v1/peer/seen", "GET /v1/peer/held"}
+SIGNED = {"GET /v1/peer/news", "GET /v1/peer/seen", "GET /v1/peer/held", "POST /v1/peer/fetch"}
 CHANNEL = "GET /channel/{agreement}/{issuer}/{partner}"
 PERMISSIONS = {
     f"{CHANNEL}/checkpoint": "look-up",
@@ -66,6 +66,7 @@ PERMISSIONS = {
     "POST /v1/agreements/compare": "preview",
     "POST /v1/agreements/{agreement}/acts": "administer",
     "POST /v1/agreements/{agreement}/withdraw": "administer",
+    "POST /v1/fetches": "look-up",
     "POST /v1/incidents/{incident}/close": "administer",
     "POST /v1/operators": "change",
     "POST /v1/operators/import": "change",
@@ -567,6 +568,14 @@ def good_bodies(partner: Partner) -> dict[str, dict[str, Any]]:
         "POST /v1/operators/{tin}/resume-here": {"reason": "x", "agreement": "x"},
         "POST /v1/operators/{tin}/irregularities": {"class": "CARGO", "text": "x", "agreement": "x"},
         "POST /v1/reports/{report}/acknowledge": {"text": "x"},
+        "POST /v1/fetches": {
+            "identifier": "x",
+            "scheme": "CNPJ",
+            "country": "UY",
+            "agreement": "x",
+            "purpose": "x",
+            "reference": "x",
+        },
         "POST /v1/agreements": {"title": "T", "countries": ["BR", "UY"], "terms": {}, "contract": "x"},
         "POST /v1/agreements/compare": {
             "old": {"terms": terms.terms(), "contract": rules.text()},

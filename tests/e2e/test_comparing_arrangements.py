@@ -135,3 +135,6 @@ def test_a_draft_is_compared_by_its_id_and_pages_are_added_up(tmp_path: Path) ->
             after = page["next"]
             sizes.append(page["looked_at"])
         assert sizes == [3, 3, 1]
+        [last, *_] = br.get("/v1/access", kind="export")["entries"]
+        listed = {each["record_id"] for each in page["listed"]}
+        assert {each["record_id"] for each in last["questions"][0]["told"]} == listed

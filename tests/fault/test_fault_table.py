@@ -28,13 +28,14 @@ from contracts import rules, terms
 from node import keys, service
 from node.errors import Refusal, Unproven
 from node.exchange import card, page
+from node.exchange.fetches import Asked, Question
 from node.exchange.versions import Signatory
 from node.ledger import merkle, policy, tiles
 from node.ledger.proof import TlogProof
 from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
-from node.service import access_log, access_writing, mirror, submissions
+from node.service import access_log, access_writing, mirror, submissions, telling_reads
 from node.service import asking as asking_log
 from node.service.access_log import CommitHead
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
@@ -43,6 +44,7 @@ from node.service.bell import Bell
 from node.service.consents import ChangeConsent, Statement
 from node.service.erasing import CarryOut, Erase, HoldRecord, ReleaseRecord
 from node.service.failures import CloseIncident
+from node.service.fetching import Tell
 from node.service.introduction import Introduce, NoteHeld
 from node.service.merging import Merge
 from node.service.receipts import Receipt, Receipts
@@ -50,9 +52,10 @@ from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, 
 from node.service.sequencer import Sequencer, Work
 from node.service.signing import Draft, Sign, Withdraw
 from node.service.submissions import Submissions
+from node.service.telling_reads import TellReads
 from node.service.witnessing import AddCheckpoint, KeepRefused, considered
 from node.service.workshop import Workshop
-from node.store import logs
+from node.store import channels, logs
 from node.store.database import Database
 from node.store.tables import LEDGER
 from tests.service import stores
@@ -537,6 +540,8 @@ REPEATED = (
     Repeated(ReportIrregularity, 0, 0, "conflict: it is reported already"),
     Repeated(Acknowledge, 0, 0, "conflict: it is acknowledged already"),
     Repeated(CommitHead, 1, 0, "committed: it is already"),
+    Repeated(Tell, 0, 0, "answered: in another entry of the channel, as it was asked again"),
+    Repeated(TellReads, 0, 0, "nothing: it is told already"),
 )
 
 
@@ -606,7 +611,9 @@ def answered(sequencer: Sequencer, work: Any) -> str:
     told |= {RenewPeer: "pinned", NoteHeld: "noted", Freeze: "frozen", CarryOut: "carried out"}
     told |= {Erase: "erased", HoldRecord: "held", ReleaseRecord: "released"}
     told |= {SuspendHere: "decided", ResumeHere: "decided", ReportIrregularity: "told", Acknowledge: "told"}
-    told |= {CommitHead: "committed"}
+    told |= {CommitHead: "committed", Tell: "answered"}
+    if isinstance(work, TellReads):
+        return "told" if answer else "nothing"
     if isinstance(work, AddCheckpoint):
         return "cosigned" if isinstance(answer, Accepted) else str(answer.status)
     outcomes = answer if isinstance(answer, list) else [answer]
@@ -649,6 +656,20 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
     if kind is CommitHead:
         _asked(br)
         return "br", CommitHead(is_last=True)
+    if kind is Tell:
+        directions = terms.terms("br_uy")["directions"]
+        _agreed(world, directions=directions | {"BR-UY": directions["BR-UY"] | {"mode": "ON_DEMAND"}})
+        return "br", Tell("UY", Question(world.agreement, ONE, "", Asked("clearance", "case 1", "UY")))
+    if kind is TellReads:
+        _agreed(world, report_reads=True)
+        world.days_pass()
+        world.exchange()
+        with uy.parts.database.read() as connection:
+            channel = channels.channel(connection, world.agreement, "BR", "UY")
+        assert channel is not None
+        _asked(uy, (channel.log, uy.look_up(ONE)["record_id"]))
+        [work] = telling_reads.due(uy.parts, uy.settle(CommitHead(is_last=True)))
+        return "uy", work
     if kind is AdmitPeer:
         moved = _moved(uy)
         return "br", AdmitPeer(moved.text, moved.fingerprint)
@@ -686,13 +707,22 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
     return "br", made[kind]()
 
 
-def _asked(node: Node) -> None:
-    """Somebody asked this node something."""
+def _agreed(world: World, **changed: Any) -> None:
+    """A second agreement in operation, which is that of the world from here on."""
+    world.agreement = world.draft(**changed)
+    world.both("sign")
+    for issuer, partner in (("BR", "UY"), ("UY", "BR")):
+        world.both("start", issuer, partner, mode="operation")
+    world.exchange()
+
+
+def _asked(node: Node, *told: tuple[int, str]) -> None:
+    """Somebody asked this node something, and was told of these records."""
     access_writing.begin(node.parts)
     with node.parts.database.write() as connection:
         secrets = access_writing.secrets_of(node.parts, connection)
         asked = asking_log.Asked(
-            node.parts.now_ms(), "lookup", None, asking_log.Why(), [(ONE, [], False)], {}
+            node.parts.now_ms(), "lookup", None, asking_log.Why(), [(ONE, told, False)], {}
         )
         made = asking_log.make(asked, secrets, node.parts.entropy)
         access_log.write_reads(node.parts, connection, secrets, [made])

@@ -22,6 +22,7 @@ from node.service.access_log import AccessLog, CommitHead
 from node.service.access_writing import secrets_of
 from node.service.asking import Question, Why
 from node.service.check import check
+from node.service.erasing import Erase
 from node.service.reading_access import Filter
 from node.service.sequencer import Sequencer
 from node.service.tokens import Caller
@@ -206,6 +207,21 @@ def test_what_was_asked_before_an_erasure_and_taken_over_behind_it_is_forgotten_
         ask(log, found(CNPJS[1], gone))
         log.take_over()
         assert answer["record_id"].encode() in bodies(node)
+    assert node.findings() == []
+
+
+def test_a_number_that_an_erased_operator_had_once_is_forgotten_too(known: World) -> None:
+    node, tin = known.br, f"BR{CNPJS[1]}"
+    node.amend(tin, identifiers=[{"scheme": "CNPJ", "value": CNPJS[5]}])
+    assert node.find([CNPJS[1]]) == {CNPJS[1]: []}
+    with recording(node) as log:
+        ask(log, found(CNPJS[1]))
+        log.take_over()
+        with node.parts.database.read() as connection:
+            former = secrets_of(node.parts, connection).unfound(CNPJS[1])[1].encode()
+        assert former in bodies(node)
+        node.settle(Erase(tin, "NOT_NEEDED", "case 1", "officer"))
+        assert former not in bodies(node)
     assert node.findings() == []
 
 

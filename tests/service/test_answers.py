@@ -296,6 +296,8 @@ def test_own_operators_come_first_and_those_not_recognised_last(known: World) ->
 def test_a_text_with_a_zero_byte_finds_nothing(known: World) -> None:
     assert known.uy.find([f"{ONE}\0", f"{ONE}\0x"]) == {f"{ONE}\0": [], f"{ONE}\0x": []}
     assert known.uy.find([f"{ONE}\0"]) == {f"{ONE}\0": []}
+    with asking(known.uy) as (connection, answers), pytest.raises(NotFound):
+        answers.history(connection, answers.tellers(), f"{ONE}\0")
 
 
 @pytest.mark.parametrize(

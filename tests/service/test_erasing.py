@@ -24,7 +24,7 @@ NEEDLES = (TIN, CNPJS[1], LEIS[1], NAMES[1], "Marca oculta 1", "oculto1@", "ADE 
 
 def status(node: Node) -> list[Any]:
     with node.parts.database.read() as connection:
-        return list(erasing.status(node.parts, connection, 2**31 - 1, 100))
+        return list(erasing.status(connection, 2**31 - 1, 100))
 
 
 def told(node: Node) -> list[tuple[str, str | None]]:

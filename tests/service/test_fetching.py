@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk.signed import public_jwk
 from contracts import terms
-from node.errors import Conflict, Malformed, NotFound, Unproven
-from node.exchange import fetches, incoming
+from node.errors import Conflict, Malformed, NotFound
+from node.exchange import fetches
 from node.exchange.fetches import Asked, Question
+from node.exchange.outgoing import Line
 from node.ledger import canonical
 from node.service import fetching
 from node.service.asof import as_of
@@ -239,11 +240,34 @@ def test_a_question_out_of_form_is_refused(name: str, value: object) -> None:
             fetches.question(good | {name: value})
 
 
-def test_a_record_that_is_pushed_where_it_should_be_fetched_is_set_apart(world: World) -> None:
-    """An issuer that mirrors in spite of the terms, or says that it was asked where it is to mirror."""
-    for is_on_demand, body in ((True, {}), (False, {"told": ASKED.to_json()})):
-        with pytest.raises(Unproven, match="another mode"):
-            incoming._check_asked(body, "a record", is_on_demand=is_on_demand)
+def test_a_record_that_is_pushed_where_it_should_be_fetched_is_set_apart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An issuer that mirrors in spite of the terms."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Line, "is_on_demand", False)
+        world.br.admit(operator(3))
+        world.exchange()
+    assert_set_apart(world, f"BR{CNPJS[3]}")
+
+
+def test_a_record_that_is_told_as_asked_for_where_it_should_be_mirrored_is_set_apart(
+    strangers: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strangers.operate()
+    with monkeypatch.context() as patched:
+        patched.setattr(Line, "is_on_demand", True)
+        strangers.br.admit(operator(1))
+        strangers.br.settle(Tell("UY", Question(strangers.agreement, TIN, "", ASKED)))
+        strangers.exchange()
+    assert_set_apart(strangers, TIN)
+
+
+def assert_set_apart(world: World, tin: str) -> None:
+    """UY keeps one incident, and knows nothing of the operator."""
+    [incident] = world.uy.incidents()
+    assert (incident["kind"], "another mode" in incident["detail"]) == ("invalid", True)
+    assert world.uy.find([tin]) == {tin: []}
 
 
 def told(world: World, start: int, count: int) -> list[Json]:

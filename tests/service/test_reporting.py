@@ -11,7 +11,7 @@ from node.exchange import notices, page, reports
 from node.exchange.reports import Acknowledged, Irregularity, Treatment
 from node.ledger import canonical
 from node.ledger.entry import LedgerEntry
-from node.service import erasing, mirror, reporting
+from node.service import disclosures, erasing, mirror, reporting
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
 from node.store import logs
@@ -175,6 +175,9 @@ def test_an_irregularity_is_reported_shown_acknowledged_and_shown(known: World) 
     assert alert == f"irregularity {received['report']}: UY reports CARGO: {WHY}"
     known.clock.ms += 60_000
     known.br.settle(Acknowledge(received["report"], "inspected, seal replaced", "officer of br"))
+    with known.br.parts.database.read() as connection:
+        told = disclosures.report(known.br.parts, connection, received["tin"])
+    assert [(each["kind"], each["asked"]) for each in told] == [("disclosure", None), ("notice", None)]
     assert known.br.look_up(TIN)["alerts"] == []
     known.exchange()
     [sent] = listed(known.uy)
