@@ -39,6 +39,8 @@ from node.store.logs import Head
 KIND = "aeo-evidence/v1"
 ACTS = ("sign", "start", "suspend", "resume", "terminate", "leave")
 DAY_MS = 86_400_000
+CATCHING_UP_MS = 60_000
+"""For so long we wait for what an issuer has shown us as a witness, and not told us yet."""
 TOLD = ("disclosure", "tombstone")
 Recorded = tuple[HeldAct, dict[str, Any]]
 """An act, and its issuer's receipt: what opens the entry of the issuer's ledger that has it."""
@@ -231,7 +233,12 @@ def _ledger(parts: Parts, connection: Connection, issuer: Card) -> Copy:
     seen = witnessed.seen(connection, head.origin)
     is_largest = seen is None or seen.size <= head.size
     is_cosigned = any(each.name == own for each in read_note(copy.note)[1])
-    if is_cosigned or not is_largest or is_stopped(connection, issuer):
+    if is_cosigned or is_stopped(connection, issuer):
+        return copy
+    if seen is not None and not is_largest:
+        if parts.now_ms() - moment.parse(seen.time) < CATCHING_UP_MS:
+            do = "ask again in a moment: then this node vouches for it too"
+            raise Busy("the issuer's ledger has grown beyond our copy just now", where=issuer.name, do=do)
         return copy
     return Copy(copy.note + parts.witness(copy.signed.text()), copy.signed, copy.tree)
 

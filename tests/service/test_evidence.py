@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk import verifier
 from node.agreements import recognition
-from node.errors import Malformed, NotFound, Unproven
+from node.errors import Busy, Malformed, NotFound, Unproven
 from node.exchange import sealing
 from node.exchange.trust import policy_of
 from node.ledger import canonical, moment
@@ -30,8 +30,8 @@ from node.service.signing import Sign
 from node.store import channels, logs, witnessed
 from node.store.tables import LEDGER
 from tests.service.test_incoming import ONE, TWO, Liar
-from tests.service.test_witnessing import lie, refused, seen_size
-from tests.service.world import DAY_MS, Json, World
+from tests.service.test_witnessing import add, lie, refused, seen_size, truth
+from tests.service.world import DAY_MS, Json, World, operator
 
 VERIFIER = Path(verifier.__file__)
 
@@ -99,6 +99,20 @@ def test_the_file_opens_what_was_told_of_one_operator_and_no_other_entry(known: 
                 assert "mra_contact" not in shown.fields
     assert opened == {seq: {seq} for seq in keys}
     assert len(opened) == 2
+
+
+def test_evidence_waits_for_what_the_issuer_has_just_shown_us_as_a_witness(known: World) -> None:
+    """Or it would lack our own cosignature, and not hold against a policy that asks for it."""
+    known.br.admit(operator(4))
+    history, old = truth(known), seen_size(known.uy)
+    assert isinstance(add(known.uy, history.body(old, len(history.leaves))), str)
+    with pytest.raises(Busy, match="grown beyond our copy"):
+        of(known)
+    known.clock.ms += 61_000
+    results = verifier.verify(of(known), policy(known))
+    assert failed(results) == [3], "an issuer that keeps it back cannot keep the evidence back"
+    known.exchange()
+    assert_holds(known, of(known))
 
 
 def test_each_moment_has_its_own_answer(known: World) -> None:
