@@ -14,12 +14,13 @@ If a process dies before a transaction commits, nothing of it happened. What was
 from the moment it was proven, and is done by whoever writes next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms, is_on_demand
@@ -27,13 +28,14 @@ from node.agreements.state import TERMINATED
 from node.errors import Conflict, NotFound, Refusal, Unproven
 from node.exchange import key_tree, notices, reports, versions
 from node.exchange.card import Card
-from node.exchange.incoming import Disclosed
+from node.exchange.incoming import BROKEN, Disclosed, disclosed_in
 from node.exchange.notices import Erased, Erasure, Kept
 from node.exchange.reads import READS
+from node.exchange.versions import Fields
 from node.ledger import canonical, moment
 from node.records import identifiers
 from node.service import forgetting
-from node.service.batch import Batch, SmallWork, index_row
+from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.service.ways import (
     Notice,
@@ -85,8 +87,8 @@ class Erase:
             )
         batch.flush()
         entries = erasures.own_entries(batch.connection, current.record_id)
-        numbers = _numbers_of(batch, current.record_id)
-        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id, numbers)
+        known = _own_fields(batch, current.record_id)
+        forgetting.forget(batch.parts, batch.connection, LEDGER, current.record_id, known)
         erasures.delete_own(batch.connection, current.record_id, entries)
         erasures.doom(batch.connection, [key_tree.name(f"{LEDGER}:{current.record_id}")])
         entries |= _forget_reports(batch.connection, current.record_id)
@@ -110,14 +112,20 @@ class Erase:
         }
 
 
-def _numbers_of(batch: Batch, record_id: str) -> set[str]:
-    """Every number that an own record ever had; a version that does not open keeps no erasure up."""
-    found = set[str]()
+def _own_fields(batch: Batch, record_id: str) -> Iterator[Fields]:
+    """What an own record ever said; a version that does not open keeps no erasure up."""
     for stored in records.versions(batch.connection, record_id):
         with suppress(Refusal):
-            fields = versions.unseal(stored, batch.parts.keys.store).fields
-            found |= {number for _, number in index_row(fields)["identifiers"]}
-    return found
+            yield versions.unseal(stored, batch.parts.keys.store).fields
+
+
+def _told_fields(batch: Batch, channel: StoredChannel, record_id: str) -> Iterator[Fields]:
+    """What a partner ever told of a record; a disclosure that does not hold any more keeps no erasure up."""
+    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
+    issuer = batch.parts.cards(batch.connection)[standing.agreement.party(channel.issuer).name]
+    for row in channels.mirror_history(batch.connection, channel.log, record_id):
+        with suppress(*BROKEN):
+            yield disclosed_in(orjson.loads(row["body"]), issuer)[1].fields
 
 
 def _forget_reports(connection: Connection, record_id: str) -> dict[int, list[int]]:
@@ -257,7 +265,8 @@ def _erase_disclosed(
     """Delete what entries of a partner's channel said, record it in the own ledger, and tell the partner."""
     batch.flush()
     for each in erasures.left_with_nothing(batch.connection, channel.log, seqs, record_ids):
-        forgetting.forget(batch.parts, batch.connection, channel.log, each)
+        known = _told_fields(batch, channel, each)
+        forgetting.forget(batch.parts, batch.connection, channel.log, each, known)
     said = reported.notices_among(batch.connection, channel.log, seqs)
     kept = {seq for seq, body in said.items() if _is_asking(body)}  # what is asked for must stay to be done
     reported.delete_received(batch.connection, channel.log, sorted(said.keys() - kept))

@@ -4,12 +4,13 @@ The entries stay, and so does what each commits to; an entry of kind `forgotten`
 bodies, or which items of them, are gone, so that `aeo fsck` can tell it from what somebody took away.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from node.exchange import sealing
+from node.exchange.versions import Fields
 from node.ledger.entry import AccessEntry
 from node.service import asking
 from node.service.access_writing import Writing, secrets_of
@@ -26,19 +27,20 @@ NAMED_LIMIT: Final = 10_000
 
 
 def forget(
-    parts: Parts, connection: Connection, log: int, record_id: str, numbers: Collection[str] = ()
+    parts: Parts, connection: Connection, log: int, record_id: str, known: Iterable[Fields] = ()
 ) -> int:
     """Remove every trace of a record from the access log, within a transaction; gives from how many reads.
 
     The record as in the index: log 0 for an own one, else the incoming channel. Gone are that it was told,
-    what was typed when it was told, and that its numbers or its name were asked for and not found. `numbers`:
-    by which it was found once, and is no more. What was read before, and comes into the log only later, is
-    forgotten then. Who asked, when, why, and what else was told in the same answer stay.
+    what was typed when it was told, and that its numbers or its name were asked for and not found. `known`:
+    the fields of all its versions, for those that it had once. What was read before, and comes into the log
+    only later, is forgotten then. Who asked, when, why, and what else was told in the same answer stay.
     """
     if access_log.state(connection) is None:
         return 0
     secrets = secrets_of(parts, connection)
-    keys = traces(connection, secrets, log, record_id) | {secrets.unfound(each) for each in numbers}
+    keys = traces(connection, secrets, log, record_id)
+    keys |= {key for fields in known for key in _unfound(secrets, fields)}
     access_log.forget(connection, keys, parts.now_ms())
     return remove(parts, connection, secrets, keys)
 
@@ -48,6 +50,16 @@ def traces(connection: Connection, secrets: Secrets, log: int, record_id: str) -
     carried, named = records.indexed(connection, log, [record_id])[record_id]
     keys = {(log, record_id), *(secrets.unfound(number) for _, number in carried)}
     return keys | ({secrets.unfound(named[0], is_name=True)} if named else set())
+
+
+def _unfound(secrets: Secrets, fields: Fields) -> Iterator[Key]:
+    """What the access log keeps of the numbers and names of a version where they found nothing."""
+    for each in (fields.get("tin"), *(item["value"] for item in fields.get("identifiers", ()))):
+        if each:
+            yield secrets.unfound(each)
+    for each in (fields.get("legal_name"), fields.get("legal_name_latin"), *fields.get("trade_names", ())):
+        if each:
+            yield secrets.unfound(each, is_name=True)
 
 
 def remove(

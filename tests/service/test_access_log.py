@@ -210,18 +210,26 @@ def test_what_was_asked_before_an_erasure_and_taken_over_behind_it_is_forgotten_
     assert node.findings() == []
 
 
-def test_a_number_that_an_erased_operator_had_once_is_forgotten_too(known: World) -> None:
-    node, tin = known.br, f"BR{CNPJS[1]}"
-    node.amend(tin, identifiers=[{"scheme": "CNPJ", "value": CNPJS[5]}])
+@pytest.mark.parametrize("country", ["BR", "UY"])
+def test_a_number_and_a_name_that_an_erased_operator_had_once_are_forgotten_too(
+    known: World, country: str
+) -> None:
+    node, tin = {each.country: each for each in known.nodes}[country], f"BR{CNPJS[1]}"
+    name = node.look_up(tin)["fields"]["legal_name"]
+    known.br.amend(tin, identifiers=[{"scheme": "CNPJ", "value": CNPJS[5]}], legal_name="Nome Novo S/A")
+    known.exchange()
     assert node.find([CNPJS[1]]) == {CNPJS[1]: []}
     with recording(node) as log:
         ask(log, found(CNPJS[1]))
+        ask(log, [(name, [], True)])
         log.take_over()
         with node.parts.database.read() as connection:
-            former = secrets_of(node.parts, connection).unfound(CNPJS[1])[1].encode()
-        assert former in bodies(node)
-        node.settle(Erase(tin, "NOT_NEEDED", "case 1", "officer"))
-        assert former not in bodies(node)
+            secrets = secrets_of(node.parts, connection)
+        former = [secrets.unfound(CNPJS[1])[1], secrets.unfound(name, is_name=True)[1]]
+        assert all(each.encode() in bodies(node) for each in former)
+        known.br.settle(Erase(tin, "NOT_NEEDED", "case 1", "officer"))
+        known.exchange()
+        assert not any(each.encode() in bodies(node) for each in former)
     assert node.findings() == []
 
 
