@@ -221,7 +221,7 @@ def test_a_number_and_a_name_that_an_erased_operator_had_once_are_forgotten_too(
     assert node.find([CNPJS[1]]) == {CNPJS[1]: []}
     with recording(node) as log:
         ask(log, found(CNPJS[1]))
-        ask(log, [(name, [], True)])
+        ask(log, (name, [], True))
         log.take_over()
         with node.parts.database.read() as connection:
             secrets = secrets_of(node.parts, connection)
