@@ -246,7 +246,7 @@ def register(
     """
     with node.database.read() as connection:
         tins = records.tins_after(connection, after, limit, kind)
-        ends = list(dict.fromkeys(key for tin in (*tins[:1], *tins[-1:]) for key in _own(connection, tin)))
+        ends = [key for key in ends_of(connection, tins) if key[0] == LEDGER]
         access.record(caller, "register", why, [(None, ends, False)], {"count": len(tins), "of": kind})
         return json(
             {
@@ -439,8 +439,10 @@ def records_of(connection: Connection, identifier: str, scheme: str | None = Non
     return [(log, record_id) for _, _, log, record_id in hits]
 
 
-def _own(connection: Connection, tin: str) -> list[Key]:
-    return [key for key in records_of(connection, tin, "TIN") if key[0] == LEDGER]
+def ends_of(connection: Connection, tins: Sequence[str]) -> list[Key]:
+    """The records of the first and the last of a list, which stand for it in the access log."""
+    ends = (*tins[:1], *tins[-1:])
+    return list(dict.fromkeys(key for tin in ends for key in records_of(connection, tin, "TIN")))
 
 
 def _tins_of(connection: Connection, identifier: str) -> list[str]:

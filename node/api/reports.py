@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from node.api import schemas
-from node.api.edge import Node, Officer, Reader, durable, json, read_out
+from node.api.edge import For, Node, Officer, Reader, Recorder, durable, json, read_out
+from node.api.operators import ends_of
 from node.service import reporting
 from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
 from node.store.tables import LARGEST
@@ -136,10 +137,13 @@ async def resume_here(
 
 @router.get("/suspended-here", response_model=AllSuspendedHere)
 @read_out
-def suspended_here(node: Node, _caller: Reader) -> Response:
+def suspended_here(node: Node, caller: Reader, why: For, access: Recorder) -> Response:
     """Every partner's operator whose treatment is suspended here, with why, by whom, and since when."""
     with node.database.read() as connection:
-        return json({"suspended": reporting.suspended(connection)})
+        found = reporting.suspended(connection)
+        ends = ends_of(connection, [each["tin"] for each in found])
+    access.record(caller, "export", why, [(None, ends, False)], {"count": len(found), "of": "suspensions"})
+    return json({"suspended": found})
 
 
 @router.post("/operators/{tin}/irregularities", response_model=Reported)
@@ -155,13 +159,17 @@ async def report_irregularity(
 @read_out
 def reports(
     node: Node,
-    _caller: Reader,
+    caller: Reader,
+    why: For,
+    access: Recorder,
     before: Annotated[int, Query(ge=0, le=LARGEST)] = LARGEST,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """What partners reported of our operators, and we of theirs, with the acknowledgements; newest first."""
     with node.database.read() as connection:
         found: list[Any] = reporting.listed(connection, before, limit)
+        ends = ends_of(connection, [each["tin"] for each in found])
+    access.record(caller, "export", why, [(None, ends, False)], {"count": len(found), "of": "reports"})
     return json({"reports": found, "next": found[-1]["report"] if len(found) == limit else None})
 
 
