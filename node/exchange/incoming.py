@@ -22,6 +22,7 @@ same; that trees begin with copies is checked where copies are written (`LogWrit
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,6 +53,8 @@ NEVER = moment.format(0)
 """The time of a copy that nothing was proven of yet."""
 NEVER_SHOWN = -1
 """The ledger position of a record of which no entry has held yet."""
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As canonical JSON writes it: behind an even number of backslashes."""
 BROKEN = (Refusal, TypeError, ValueError, KeyError, AttributeError)
 
 
@@ -318,6 +321,10 @@ def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
     content = canonical.decode(body)
     if not isinstance(content, dict) or content.get("v") != 1:
         raise Malformed("a body is not of version 1")
+    if NUL.search(body):
+        raise Malformed(
+            "a body has a NUL in it", why="no text of this model has one, and PostgreSQL holds none"
+        )
     record_id = _text(content, "record_id") if "record_id" in content else None
     return Opened(entry, item, body, content, record_id)
 

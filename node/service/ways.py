@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from node.errors import Refusal, Unproven
+from node.errors import Unproven
 from node.exchange.card import Card, channel_origin, ledger_origin
-from node.exchange.incoming import Disclosed
+from node.exchange.incoming import BROKEN, Disclosed, why
 from node.exchange.outgoing import Line
 from node.ledger import canonical
 from node.service.batch import Batch
@@ -63,8 +63,6 @@ def unfounded(
     """What a notice says that is not so becomes an incident, and changes nothing."""
     try:
         yield
-    except Refusal as refusal:
-        why = refusal.sentence()
-        incidents.note(
-            connection, incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why, each.body, time)
-        )
+    except BROKEN as error:
+        row = incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why(error), each.body, time)
+        incidents.note(connection, row)

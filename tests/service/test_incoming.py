@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from contracts.evaluation import Answer
 from node.errors import Malformed, Refusal, Unproven
-from node.exchange import outgoing, sealing, versions
+from node.exchange import notices, outgoing, sealing, versions
 from node.exchange.card import ledger_origin
 from node.exchange.outgoing import Line
 from node.exchange.versions import Version
@@ -627,6 +627,25 @@ def test_a_record_whose_ledger_entry_is_not_in_the_ledger_is_not_recognised(
     liar.misplace(ONE, seq)
     known.carry(known.uy)
     is_doubted(known, "failed verification", "not the one that stands in the ledger")
+
+
+@pytest.mark.parametrize("kind", ["tombstone", "notice"])
+def test_what_a_store_cannot_hold_is_set_apart_and_holds_up_nothing(
+    known: World, liar: Liar, kind: str
+) -> None:
+    """PostgreSQL holds no NUL: a page with one in it would fail whenever it is taken."""
+    told = {"kept": "a\0b"} if kind == "notice" else {}
+    body = notices.notice("kept", "a\0b", told) if told else outgoing.tombstone("a\0b")
+    liar.say(kind, body)
+    liar.say("notice", notices.notice("hello", "a\\u0000b: a backslash and what follows, no NUL"))
+    known.exchange()
+    [incident] = known.uy.incidents()
+    assert (incident["kind"], incident["seq"]) == ("invalid", known.br.channel_size("BR", "UY") - 2)
+    assert "NUL" in incident["detail"]
+
+
+def test_the_words_of_an_incident_can_be_stored_anywhere() -> None:
+    assert incidents.row("peer", 1, 1, "invalid", "a\0b", b"", "now")["detail"] == "a\ufffdb"
 
 
 def test_a_field_beyond_the_terms_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,6 +286,7 @@ def channel(world: World, issuer: str = "br", partner: str = "UY") -> str:
         lambda world: Irregularity(channel(world), 2, "CARGO", "two\nlines").body(),
         lambda world: Irregularity(channel(world), -1, "CARGO", WHY).body(),
         lambda world: Treatment(channel(world), 2, "CARGO", "ABOLISHED").body(),
+        lambda world: Treatment(channel(world), 2, ["CARGO"], "SUSPENDED").body(),  # type: ignore[arg-type]
         lambda world: notices.notice("irregularity", "CARGO", {"channel": channel(world), "tin": TIN}),
         lambda world: notices.notice("irregularity", "CARGO"),
         lambda world: Acknowledged(channel(world), 2, "thanks").body(),
@@ -293,7 +294,8 @@ def channel(world: World, issuer: str = "br", partner: str = "UY") -> str:
     ],
     ids=[
         "a notice", "no entry", "the other channel", "a stranger's", "no class", "too long", "two lines",
-        "below nothing", "no decision", "by its TIN", "nothing told", "what was no report", "of its own",
+        "below nothing", "no decision", "a list of classes", "by its TIN", "nothing told",
+        "what was no report", "of its own",
     ],
 )  # fmt: skip
 def test_a_report_that_does_not_hold_changes_nothing(body: Callable[[World], bytes], known: World) -> None:
