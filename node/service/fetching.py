@@ -55,13 +55,12 @@ class Tell(SmallWork):
         if reader not in {self.partner} | hosted:
             why = "it is neither the partner nor one whom the agreement names as served by it (`readers`)"
             raise Conflict("this administration is not told anything here", where=reader, why=why)
-        hits = _own(batch.connection, self.question)
-        [*found] = {record_id for _, record_id in hits}
-        version = None
-        if len(found) == 1:
-            [stored] = records.newest(batch.connection, found)
-            version = versions.unseal(stored, batch.parts.keys.store)
-        return batch.tell(line, version, {scheme for scheme, _ in hits}, self.question.asked)
+        schemes: dict[str, set[str]] = {}
+        for scheme, record_id in _own(batch.connection, self.question):
+            schemes.setdefault(record_id, set()).add(scheme)
+        found = records.newest(batch.connection, sorted(schemes))
+        opened = [(versions.unseal(each, batch.parts.keys.store), schemes[each.record_id]) for each in found]
+        return batch.tell(line, opened, self.question.asked)
 
 
 def _own(connection: Connection, question: Question) -> list[tuple[str, str]]:
@@ -174,6 +173,8 @@ class Fetcher:
             channel = channels.channel(connection, question.agreement, peer.country, self._parts.country)
             assert channel is not None, "it has entries"
             row = channels.opened(connection, channel.log, seq)
+            record_id = row["record_id"] if row else None
+            is_meant = record_id is None or _carries(connection, channel.log, record_id, question)
         where = f"{peer.name}, entry {seq}"
         if row is None:
             do = "see `aeo incidents --open`; ask again once it is settled"
@@ -181,7 +182,16 @@ class Fetcher:
         if _asked(row["kind"], row["body"]) != question.asked:
             do = "ask again; if it comes back, ask whoever runs the partner's node"
             raise Unproven("what arrived is no answer to this question", where=where, do=do)
-        return Fetched(channel.log, seq, row["record_id"])
+        if not is_meant:
+            do = "do not rely on it; ask whoever runs the partner's node"
+            raise Unproven("what arrived is about another operator than was asked for", where=where, do=do)
+        return Fetched(channel.log, seq, record_id)
+
+
+def _carries(connection: Connection, log: int, record_id: str, question: Question) -> bool:
+    """Whether a record that was told shows the identifier it was asked for by: it is found by no other."""
+    hits = records.find(connection, [identifiers.plain(question.identifier)], question.scheme or None)
+    return (log, record_id) in {(each, of) for *_, each, of in hits}
 
 
 def _entry(answer: bytes) -> int:

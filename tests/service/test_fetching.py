@@ -14,7 +14,8 @@ from node.exchange.fetches import Asked, Question
 from node.ledger import canonical
 from node.service import fetching
 from node.service.asof import as_of
-from node.service.fetching import Tell
+from node.service.evidence import evidence
+from node.service.fetching import Fetcher, Tell
 from node.store import channels
 from tests.service.test_erasing import history, sound
 from tests.service.test_evidence import answered, assert_holds, of
@@ -94,6 +95,57 @@ def test_by_an_identifier_that_is_not_shown_nothing_is_found(world: World) -> No
 
 
 def test_a_change_is_told_when_it_is_asked_for_again_and_not_before(world: World) -> None:
+def test_a_hidden_record_with_the_same_identifier_shows_in_nothing(world: World) -> None:
+    """Or asking for one that is shared would tell that another carries its number."""
+    world.br.amend(OTHER, mra_consent=withdrawn("2026-11-22"))
+    world.br.amend(OTHER, identifiers=[{"scheme": "CNPJ", "value": CNPJS[1]}])
+    answer = fetch(world, CNPJS[1], "CNPJ")
+    assert answer is not None
+    assert answer["tin"] == TIN
+    world.br.amend(OTHER, mra_consent={"given": True, "scope": "GENERAL", "from": "2026-11-22"})
+    assert fetch(world, CNPJS[1], "CNPJ") is None, "which of the two is meant nobody can say"
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_by_an_identifier_that_is_not_shown_nothing_leaves_the_view(world: World) -> None:
+    """The day on which a record leaves the view may have begun and the sweep not: asking must not tell."""
+    world.br.amend(TIN, valid_to="2026-11-22")
+    assert fetch(world, TIN) is not None
+    world.days_pass()
+    size = world.br.channel_size("BR", "UY")
+    world.br.settle(Tell("UY", Question(world.agreement, LEIS[1], "", ASKED)))
+    assert world.br.channel_size("BR", "UY") == size + 1
+    world.br.settle(Tell("UY", Question(world.agreement, TIN, "", ASKED)))
+    assert world.br.channel_size("BR", "UY") == size + 3
+
+
+class Wire:
+    """The wire to BR, which answers every question as if it had been this one."""
+
+    def __init__(self, world: World, question: Question) -> None:
+        self._world, self._question = world, question
+
+    def post(self, _path: str, _body: bytes) -> bytes:
+        seq = self._world.br.settle(Tell("UY", self._question))
+        self._world.exchange()
+        return canonical.encode({"v": 1, "entry": seq})
+
+
+@pytest.mark.parametrize(("identifier", "is_answered"), [(TIN, True), (CNPJS[1], True), (OTHER, False)])
+def test_an_answer_about_another_operator_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, identifier: str, is_answered: bool
+) -> None:
+    fetcher = Fetcher(world.uy.parts)
+    wire = Wire(world, Question(world.agreement, TIN, "", ASKED))
+    monkeypatch.setattr(fetcher, "_client", lambda _peer: wire)
+    question = Question(world.agreement, identifier, "", ASKED)
+    if is_answered:
+        assert fetcher.fetch(world.pinned(world.uy), question).record_id is not None
+    else:
+        with pytest.raises(Unproven, match="another operator"):
+            fetcher.fetch(world.pinned(world.uy), question)
+
+
     fetch(world, TIN)
     size = world.br.channel_size("BR", "UY")
     world.br.amend(TIN, legal_name="Nome Novo S/A")
