@@ -1,5 +1,6 @@
 """Records that are fetched one by one: decided by the contract, told in the channel, as new as the answer."""
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -94,7 +95,6 @@ def test_by_an_identifier_that_is_not_shown_nothing_is_found(world: World) -> No
     assert (world.br.findings(), world.uy.findings()) == ([], [])
 
 
-def test_a_change_is_told_when_it_is_asked_for_again_and_not_before(world: World) -> None:
 def test_a_hidden_record_with_the_same_identifier_shows_in_nothing(world: World) -> None:
     """Or asking for one that is shared would tell that another carries its number."""
     world.br.amend(OTHER, mra_consent=withdrawn("2026-11-22"))
@@ -146,6 +146,7 @@ def test_an_answer_about_another_operator_is_none(
             fetcher.fetch(world.pinned(world.uy), question)
 
 
+def test_a_change_is_told_when_it_is_asked_for_again_and_not_before(world: World) -> None:
     fetch(world, TIN)
     size = world.br.channel_size("BR", "UY")
     world.br.amend(TIN, legal_name="Nome Novo S/A")
@@ -262,7 +263,17 @@ def test_a_reader_that_the_partner_hosts_is_told_as_such(strangers: World) -> No
     strangers.operate(directions=on_demand(readers=[reader]))
     strangers.br.admit(operator(1))
     strangers.exchange()
+    uy = strangers.uy.parts
+    assert fetch(strangers, TIN, asked=Asked("secret of the host", "DUA 9", "UY")) is not None
+    with uy.database.read() as connection, pytest.raises(NotFound):
+        evidence(uy, connection, TIN, strangers.clock.ms, "", [strangers.uy.log_of("BR", "UY")], "PY")
     assert fetch(strangers, TIN, asked=Asked("why", "DI 1", "PY")) is not None
+    with uy.database.read() as connection:
+        only = [strangers.uy.log_of("BR", "UY")]
+        file = evidence(uy, connection, TIN, strangers.clock.ms, "", only, "PY")
+    assert_holds(strangers, file)
+    assert len(json.loads(file)["told"]) == 1, "what the host asked for, and why, is the host's"
+    assert len(json.loads(of(strangers, TIN))["told"]) == 2
     assert (strangers.br.findings(), strangers.uy.findings()) == ([], [])
 
 
