@@ -245,7 +245,7 @@ def _erase_disclosed(
     kept = {seq for seq, body in said.items() if _is_asking(body)}  # what is asked for must stay to be done
     reported.delete_received(batch.connection, channel.log, sorted(said.keys() - kept))
     reported.delete_reports(batch.connection, _reports_in(batch.connection, channel.log, seqs))
-    told = [seq for seq in seqs if seq not in said]
+    told = [seq for seq in seqs if seq not in kept]  # a notice that did not hold stands among the incidents
     gone = erasures.delete_disclosed(batch.connection, channel.log, told, record_ids)
     erasures.doom(batch.connection, [key_tree.name(f"{channel.log}:{each}") for each in gone])
     origin = origin_of(batch, channel.log)

@@ -341,6 +341,23 @@ def test_reports_that_the_terms_do_not_ask_for_change_nothing(strangers: World) 
     assert listed(strangers.br) == []
 
 
+def test_what_a_report_said_that_did_not_hold_is_erased_with_its_entry(strangers: World) -> None:
+    """It stands among the incidents, as evidence, where nothing says whom it is about."""
+    strangers.operate(irregularity_notice=False)
+    strangers.br.admit(operator(1))
+    strangers.exchange()
+    say(strangers.uy, Irregularity(channel(strangers), 2, "CARGO", WHY).body())
+    strangers.exchange()
+    said = strangers.uy.channel_size("UY", "BR") - 1
+    assert [each["seq"] for each in unfounded(strangers.br)] == [said]
+    say(strangers.uy, notices.Erasure("UNLAWFUL", (said,)).body())
+    strangers.exchange()
+    assert unfounded(strangers.br) == []
+    if not stores.ON_POSTGRESQL:
+        assert erasing.scrub(strangers.br.parts)
+        assert remains(strangers.br.home, (WHY,)) == set()
+
+
 def test_every_body_is_read_as_it_is_made() -> None:
     told = Irregularity("c", 3, "CARGO", "why"), Treatment("c", 3, "OTHER", "RESUMED")
     for each in (*told, Acknowledged("c", 4, "ok")):
