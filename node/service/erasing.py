@@ -14,7 +14,7 @@ If a process dies before a transaction commits, nothing of it happened. What was
 from the moment it was proven, and is done by whoever writes next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -29,6 +29,7 @@ from node.exchange import key_tree, notices, reports
 from node.exchange.card import Card, ledger_origin
 from node.exchange.incoming import Disclosed
 from node.exchange.notices import Erased, Erasure, Kept
+from node.exchange.outgoing import Line
 from node.exchange.reads import READS
 from node.ledger import canonical, moment
 from node.ledger.merkle import leaf_hash
@@ -85,22 +86,34 @@ class Erase:
         entries |= _forget_reports(batch.connection, current.record_id)
         batch.forget_record(self.tin, current.record_id)
         lines = {line.channel.log: line for line in batch.lines()}
-        origins = {log: origin_of(batch, log) for log in entries}
-        body = notices.record_of_erasure(
-            self.ground, self.reference, {origins[log]: seqs for log, seqs in entries.items()}
-        )
+        numbers = [self._record(batch, lines, part) for part in _at_a_time(entries)]
+        return {
+            "erasure": numbers[0],
+            "entries": sum(map(len, entries.values())),
+            "partners": [lines[log].channel.partner for log in entries if log in lines],
+        }
+
+    def _record(self, batch: Batch, lines: Mapping[int, Line], entries: Mapping[int, Sequence[int]]) -> int:
+        """Record that these entries have nothing behind them now, and tell partners; gives the ledger's entry."""
+        named = {origin_of(batch, log): list(seqs) for log, seqs in entries.items()}
+        body = notices.record_of_erasure(self.ground, self.reference, named)
         number = batch.append_body("erasure", body | {"by": self.by})
         erasures.add_erasure(batch.connection, number, batch.time, entries)
-        told = [log for log in entries if log in lines]
-        for log in told:
+        for log in (log for log in entries if log in lines):
             notice = Erasure(self.ground, tuple(entries[log])).body()
             erasures.add_told(batch.connection, log, batch.notice(lines[log], notice), number)
         batch.change(LEDGER, "", "", "erased")
-        return {
-            "erasure": number,
-            "entries": sum(map(len, entries.values())),
-            "partners": [lines[log].channel.partner for log in told],
-        }
+        return number
+
+
+def _at_a_time(entries: Mapping[int, Sequence[int]]) -> Iterator[dict[int, list[int]]]:
+    """These entries, at most `MOST_ENTRIES` at a time: one that is asked for daily has many in a channel."""
+    flat = [(log, seq) for log, seqs in entries.items() for seq in seqs]
+    for at in range(0, len(flat), notices.MOST_ENTRIES):
+        part: dict[int, list[int]] = {}
+        for log, seq in flat[at : at + notices.MOST_ENTRIES]:
+            part.setdefault(log, []).append(seq)
+        yield part
 
 
 def _forget_reports(connection: Connection, record_id: str) -> dict[int, list[int]]:
