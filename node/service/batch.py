@@ -295,7 +295,7 @@ class Batch:
         channels.add_channel(self.connection, new)
         standing = self.parts.standings.current(self.connection)[agreement]
         stored = channels.channels(self.connection)
-        self.lines().append(line_of(standing, new, stored, self.today))
+        self.lines().append(line_of(self.connection, standing, new, stored, self.today))
 
     def forget_lines(self) -> None:
         """Work the directions out again: an act in this batch changed one."""

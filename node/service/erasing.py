@@ -94,7 +94,7 @@ class Erase:
         }
 
     def _record(self, batch: Batch, lines: Mapping[int, Line], entries: Mapping[int, Sequence[int]]) -> int:
-        """Record that these entries have nothing behind them now, and tell partners; gives the ledger's entry."""
+        """Record that these entries have nothing behind them now, and tell partners; gives the own entry."""
         named = {origin_of(batch, log): list(seqs) for log, seqs in entries.items()}
         body = notices.record_of_erasure(self.ground, self.reference, named)
         number = batch.append_body("erasure", body | {"by": self.by})
