@@ -10,8 +10,10 @@ Nothing else is told where a direction is on demand, but that a record which was
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 from sqlalchemy import Connection
@@ -31,9 +33,14 @@ from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.service.ways import line_to
 from node.store import channels, logs, records
+from node.store.database import Bound
 from node.store.tables import LEDGER
 
 FETCH = "/v1/peer/fetch"
+AT_ONCE: Final = 8
+"""Questions that wait for an answer at a time, in threads of their own: they hold up no other request."""
+AT_ONCE_OF_ONE: Final = 4
+"""Of these, so many that wait for one partner: one that is silent holds up no question to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +134,27 @@ class Fetcher:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lock, self._clients = threading.Lock(), dict[str, PeerClient]()
+        self._waiting = Counter[str]()
+        self.bound = Bound(AT_ONCE)
 
     def fetch(self, peer: Card, question: Question) -> Fetched:
         """Ask, and wait until the answer is proven here.
 
-        `Busy` when the partner cannot be reached, or its answer does not arrive in time; `Unproven` when what
-        arrives is no answer to this question.
+        `Busy` when the partner cannot be reached, its answer does not arrive in time, or `AT_ONCE_OF_ONE`
+        questions wait for it already; `Unproven` when what arrives is no answer to this question.
         """
+        with self._lock:
+            if self._waiting[peer.country] >= AT_ONCE_OF_ONE:
+                do = "ask again in a moment"
+                raise Busy("this partner is to answer other questions first", where=peer.name, do=do)
+            self._waiting[peer.country] += 1
+        try:
+            return self._fetch(peer, question)
+        finally:
+            with self._lock:
+                self._waiting[peer.country] -= 1
+
+    def _fetch(self, peer: Card, question: Question) -> Fetched:
         parts, end_s = self._parts, time.monotonic() + self._parts.settings.request_timeout_s
         known = self._size(question.agreement, peer)
         seq = _entry(self._client(peer).post(FETCH, canonical.encode(question.to_json())))

@@ -1,7 +1,10 @@
 """Records that are fetched one by one: decided by the contract, told in the channel, as new as the answer."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk.signed import public_jwk
 from contracts import terms
-from node.errors import Conflict, Malformed, NotFound, Unproven
+from node.errors import Busy, Conflict, Malformed, NotFound, Unproven
 from node.exchange import fetches, incoming
 from node.exchange.fetches import Asked, Question
 from node.ledger import canonical
@@ -144,6 +147,36 @@ def test_an_answer_about_another_operator_is_none(
     else:
         with pytest.raises(Unproven, match="another operator"):
             fetcher.fetch(world.pinned(world.uy), question)
+
+
+def test_a_partner_that_is_silent_takes_up_no_more_than_its_share(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher, peer, gone = Fetcher(world.uy.parts), world.pinned(world.uy), Event()
+    arrived = Semaphore(0)
+
+    class Silent:
+        def post(self, _path: str, _body: bytes) -> bytes:
+            arrived.release()
+            gone.wait()
+            raise Busy("it is away")
+
+    monkeypatch.setattr(fetcher, "_client", lambda _peer: Silent())
+    question = Question(world.agreement, TIN, "", ASKED)
+    with ThreadPoolExecutor() as pool:
+        try:
+            waiting = [pool.submit(fetcher.fetch, peer, question) for _ in range(fetching.AT_ONCE_OF_ONE)]
+            for _ in waiting:
+                assert arrived.acquire(timeout=30)
+            with pytest.raises(Busy, match="other questions first"):
+                fetcher.fetch(peer, question)
+            waiting.append(pool.submit(fetcher.fetch, replace(peer, country="AR"), question))
+            assert arrived.acquire(timeout=30), "another partner is asked"
+        finally:
+            gone.set()
+        assert {str(each.exception()) for each in waiting} == {"it is away"}
+    with pytest.raises(Busy, match="it is away"):
+        fetcher.fetch(peer, question)
 
 
 def test_a_change_is_told_when_it_is_asked_for_again_and_not_before(world: World) -> None:
