@@ -4,8 +4,9 @@ An agreement counts at each party when that party has the proof of all, which is
 issuer begins the new channel when the agreement counts here, and goes on telling the partner on the old one,
 by the old terms and in the state of the new, until the partner has begun its own new channel (so that the
 agreement counts there too) and the new channel to it is in line. Then the old one ends with a notice and
-tombstones, for good. A partner that does not begin its own, though it has signed, is not told on the old one for
-longer than `MOST_DAYS`: it could else go on for ever under terms that were replaced. The reader answers by the newest channel that tells of a record: see `answers`.
+tombstones, for good. A partner that does not begin its own, though it has signed, is not told on the old one
+for longer than `MOST_DAYS`: it could else go on for ever under terms that were replaced. The reader answers
+by the newest channel that tells of a record: see `answers`.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +16,6 @@ from typing import Final
 from node.agreements.state import TERMINATED
 from node.exchange.standing import Standing
 from node.store.channels import StoredChannel
-
 
 MOST_DAYS: Final = 7
 

@@ -185,8 +185,10 @@ def test_who_reads_late_sees_the_new_channel_whole_before_the_old_one_ends(made:
     of_brazil(uy)
 
 
-def test_a_partner_that_does_not_begin_its_channel_is_not_told_by_the_old_terms_for_ever(world: World) -> None:
-    """It signed the narrower terms, so that they count at the issuer, and would go on under the wider ones."""
+def test_a_partner_that_does_not_begin_its_channel_is_not_told_by_the_old_terms_for_ever(
+    world: World,
+) -> None:
+    """It signed the narrower terms, so that they count at the issuer, and goes on under the wider ones."""
     br, uy, (one, two, three) = world.br, world.uy, (f"BR{CNPJS[number]}" for number in (1, 2, 3))
     clauses: Any = deepcopy(terms.terms("br_uy"))
     clauses["directions"]["BR-UY"]["fields"].remove("address")
