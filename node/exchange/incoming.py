@@ -270,7 +270,7 @@ def _examined(entry: ChannelEntry, item: EntryPart, by: Reading) -> Examined:
         record_id = each.record_id
         return Examined(is_open, _checked(each, by))
     except BROKEN as error:
-        return Examined(is_open, _apart(entry, item, record_id, error))
+        return Examined(is_open, apart(entry, item, record_id, error))
 
 
 def read(
@@ -309,10 +309,10 @@ def _in_order(
         return replace(found, ledger_seq=newest)
     if leaf_at(found.ledger_seq) != found.leaf:
         what = "the record's ledger entry is not the one that stands in the ledger at its place"
-        return _apart(entry, item, found.record_id, Unproven(what, where=f"ledger entry {found.ledger_seq}"))
+        return apart(entry, item, found.record_id, Unproven(what, where=f"ledger entry {found.ledger_seq}"))
     if found.ledger_seq < newest:
         what = "an older version of a record was disclosed after a newer one"
-        return _apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
+        return apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
     shown[found.record_id] = found.ledger_seq
     return found
 
@@ -329,7 +329,8 @@ def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
     return Opened(entry, item, body, content, record_id)
 
 
-def _apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
+def apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
+    """An entry that is set apart, with the reason and the evidence."""
     evidence = canonical.encode({"entry": item.entry, "body": item.body})
     return SetApart(entry.seq, record_id, why(error)[:REASON_LIMIT], evidence)
 
