@@ -653,6 +653,11 @@ def _act(case: Case, given: Json, agreement: Json, signing: dict[str, list[Json]
     act = parsed(unb64u(payload))
     digest = b64u(sha256(canonical(agreement)).digest())
     need(act["agreement"] == digest, "an act on this agreement", act["agreement"])
+    issuer, partner, whole = act["issuer"], act["partner"], act["issuer"] is None and act["partner"] is None
+    named = isinstance(issuer, str) and isinstance(partner, str) and issuer != partner
+    alone = isinstance(issuer, str) and partner is None
+    forms = {"sign": whole, "terminate": whole or named, "leave": alone}
+    need(forms.get(act["act"], named), "an act in its form", f"{act['act']} of {issuer}, {partner}")
     party = {each["country"]: each for each in agreement["parties"]}
     signed = set()
     for each in signatures:
@@ -1034,7 +1039,16 @@ def verify(encoded: bytes, policy_text: str) -> list[Result]:
     return _run([(title, lambda function=function: function(case)) for title, function in STEPS])  # type: ignore[misc]
 
 
-BROKEN: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError)
+BROKEN: Final = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    OSError,
+    RecursionError,
+)
 
 
 def _run(steps: Sequence[tuple[str, Callable[[], str]]]) -> list[Result]:

@@ -1,6 +1,7 @@
 """The routes of what is fetched one by one: an officer's question, and a partner's."""
 
 from collections.abc import Collection
+from functools import partial
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -8,7 +9,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from node.api import schemas
-from node.api.edge import FromPeer, Node, Recorder, Told, durable, json, read_out
+from node.api.edge import FromPeer, Node, Recorder, Told, durable, json
 from node.api.operators import records_of
 from node.exchange import fetches
 from node.exchange.fetches import (
@@ -21,6 +22,7 @@ from node.exchange.fetches import (
 )
 from node.ledger import canonical
 from node.service import fetching
+from node.service.access_log import AccessLog
 from node.service.answers import Answers
 from node.service.asking import Why
 from node.service.fetching import Fetched, Fetcher, Tell
@@ -59,9 +61,20 @@ class FetchedAnswer(BaseModel):
 
 
 @router.post("/fetches", response_model=FetchedAnswer)
-@read_out
-def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Told, access: Recorder) -> Response:
+async def fetch(
+    wanted: FetchWanted, request: Request, node: Node, caller: Told, access: Recorder
+) -> Response:
     """Ask a partner about one operator, where the agreement has it fetched; answered once proven."""
+    fetcher: Fetcher = request.app.state.fetcher
+    answers: Answers = request.app.state.answers
+    asked = partial(_fetch, wanted, fetcher, answers, node, caller, access)
+    limit_s = node.settings.request_timeout_s + node.settings.peer_timeout_s
+    return await fetcher.bound.answer(asked, limit_s)
+
+
+def _fetch(
+    wanted: FetchWanted, fetcher: Fetcher, answers: Answers, node: Parts, caller: Caller, access: AccessLog
+) -> Response:
     with node.database.read() as connection:
         among = None if caller.channels is None else _agreements(connection, caller.channels)
         standing, peer = fetching.source(node, connection, wanted.country, wanted.agreement, among)
@@ -70,13 +83,12 @@ def fetch(wanted: FetchWanted, request: Request, node: Node, caller: Told, acces
     question = Question(number, wanted.identifier, wanted.scheme, asked)
     fetches.question(question.to_json())
     why, detail = Why(wanted.purpose, wanted.reference), {"of": peer.country, "agreement": number}
-    fetcher: Fetcher = request.app.state.fetcher
     access.record(caller, "fetch", why, [(wanted.identifier, [], False)], detail | {"asked": True})
     found = fetcher.fetch(peer, question)
     keys = [] if found.record_id is None else [(found.log, found.record_id)]
     access.record(caller, "fetch", why, [(wanted.identifier, keys, False)], detail | {"entry": found.entry})
     told = {"country": peer.country, "agreement": number, "entry": found.entry, "shared": bool(keys)}
-    return json(told | {"operator": _told(request.app.state.answers, node, caller, found)})
+    return json(told | {"operator": _told(answers, node, caller, found)})
 
 
 def _agreements(connection: Connection, logs: Collection[int]) -> set[str]:

@@ -189,7 +189,7 @@ def show_evidence(
         told = [key for key in records_of(connection, asked, "TIN") if _is_told(caller, key)]
         detail = {"at": moment.format(at_ms), "agreement": agreement}
         access.record(caller, "evidence", why, [(asked, told, False)], detail)
-        file = evidence(node, connection, asked, at_ms, agreement, caller.channels)
+        file = evidence(node, connection, asked, at_ms, agreement, caller.channels, caller.country)
         return Response(file, 200, UNKEPT, "application/json")
 
 

@@ -22,6 +22,7 @@ same; that trees begin with copies is checked where copies are written (`LogWrit
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,6 +53,8 @@ NEVER = moment.format(0)
 """The time of a copy that nothing was proven of yet."""
 NEVER_SHOWN = -1
 """The ledger position of a record of which no entry has held yet."""
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As canonical JSON writes it: behind an even number of backslashes."""
 BROKEN = (Refusal, TypeError, ValueError, KeyError, AttributeError)
 
 
@@ -267,7 +270,7 @@ def _examined(entry: ChannelEntry, item: EntryPart, by: Reading) -> Examined:
         record_id = each.record_id
         return Examined(is_open, _checked(each, by))
     except BROKEN as error:
-        return Examined(is_open, _apart(entry, item, record_id, error))
+        return Examined(is_open, apart(entry, item, record_id, error))
 
 
 def read(
@@ -306,10 +309,10 @@ def _in_order(
         return replace(found, ledger_seq=newest)
     if leaf_at(found.ledger_seq) != found.leaf:
         what = "the record's ledger entry is not the one that stands in the ledger at its place"
-        return _apart(entry, item, found.record_id, Unproven(what, where=f"ledger entry {found.ledger_seq}"))
+        return apart(entry, item, found.record_id, Unproven(what, where=f"ledger entry {found.ledger_seq}"))
     if found.ledger_seq < newest:
         what = "an older version of a record was disclosed after a newer one"
-        return _apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
+        return apart(entry, item, found.record_id, Unproven(what, where=found.record_id))
     shown[found.record_id] = found.ledger_seq
     return found
 
@@ -318,11 +321,16 @@ def _opened(entry: ChannelEntry, item: EntryPart, body: bytes) -> Opened:
     content = canonical.decode(body)
     if not isinstance(content, dict) or content.get("v") != 1:
         raise Malformed("a body is not of version 1")
+    if NUL.search(body):
+        raise Malformed(
+            "a body has a NUL in it", why="no text of this model has one, and PostgreSQL holds none"
+        )
     record_id = _text(content, "record_id") if "record_id" in content else None
     return Opened(entry, item, body, content, record_id)
 
 
-def _apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
+def apart(entry: ChannelEntry, item: EntryPart, record_id: str | None, error: Exception) -> SetApart:
+    """An entry that is set apart, with the reason and the evidence."""
     evidence = canonical.encode({"entry": item.entry, "body": item.body})
     return SetApart(entry.seq, record_id, why(error)[:REASON_LIMIT], evidence)
 

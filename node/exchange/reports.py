@@ -96,7 +96,7 @@ def read(body: Json) -> Report | None:
     if subject == ACKNOWLEDGED:
         return Acknowledged(told["channel"], entry, _line(subject, detail))
     code = detail if subject == IRREGULARITY else told["class"]
-    if code not in CLASSES:
+    if not isinstance(code, str) or code not in CLASSES:
         raise _malformed(subject, f"its class must be one of {', '.join(CLASSES)}")
     if subject == IRREGULARITY:
         return Irregularity(told["channel"], entry, code, _line(subject, told["text"]))

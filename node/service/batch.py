@@ -255,23 +255,28 @@ class Batch:
         elif seen and not answer.shared:
             self._see(line, record_id, outgoing.tombstone(record_id), None, version.ledger_seq)
 
-    def tell(self, line: Line, version: Version | None, schemes: Collection[str], asked: Asked) -> int:
-        """Answer what a partner asks for on demand: the record, if there is one and the contract shares it.
+    def tell(self, line: Line, found: Sequence[tuple[Version, Collection[str]]], asked: Asked) -> int:
+        """Answer what a partner asks for on demand: the one record that the contract shares with it.
 
-        `schemes`: those of the identifier by which it was found; by one that the partner may not see nothing
-        is. Gives the number of the entry that answers. A record that was told before, and may not be told any
-        more, leaves the partner's view first.
+        `found`: the records that carry the identifier, each with its schemes there; by one that the partner
+        may not see none is found, and one that is hidden does not stand in the way of another. Gives the
+        number of the entry that answers. A record that was told before, and may not be told any more, leaves
+        the partner's view first, if the terms show it the identifier.
         """
         self._sign_drafts()
-        if version is not None:
+        shown = list[tuple[Version, Answer]]()
+        for version, schemes in found:
             answer = self._decide(line, version, b64u(canonical.digest(version.fields)))
             if answer.shared and outgoing.is_shown(schemes, answer.fields):
-                digest = outgoing.view_digest(version.fields, answer.fields)
-                entry = self._entry(version.ledger_seq)
-                body = outgoing.disclosure(version, answer.fields, entry, asked)
-                return self._see(line, version.record_id, body, digest, version.ledger_seq)
-            self._bring_in_line(line, version, answer)
-        return self.notice(line, asked.withheld())
+                shown.append((version, answer))
+            elif outgoing.is_shown(schemes, line.terms["direction"]["fields"]):
+                self._bring_in_line(line, version, answer)
+        if len(shown) != 1:
+            return self.notice(line, asked.withheld())
+        [(version, answer)] = shown
+        digest = outgoing.view_digest(version.fields, answer.fields)
+        body = outgoing.disclosure(version, answer.fields, self._entry(version.ledger_seq), asked)
+        return self._see(line, version.record_id, body, digest, version.ledger_seq)
 
     def notice(self, line: Line, body: bytes, ledger_seq: int | None = None) -> int:
         """Tell a partner something it must know; gives the number of the entry that does.
@@ -290,7 +295,7 @@ class Batch:
         channels.add_channel(self.connection, new)
         standing = self.parts.standings.current(self.connection)[agreement]
         stored = channels.channels(self.connection)
-        self.lines().append(line_of(standing, new, stored, self.today))
+        self.lines().append(line_of(self.connection, standing, new, stored, self.today))
 
     def forget_lines(self) -> None:
         """Work the directions out again: an act in this batch changed one."""

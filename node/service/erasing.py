@@ -30,6 +30,7 @@ from node.exchange import key_tree, notices, reports, versions
 from node.exchange.card import Card
 from node.exchange.incoming import BROKEN, Disclosed, disclosed_in
 from node.exchange.notices import Erased, Erasure, Kept
+from node.exchange.outgoing import Line
 from node.exchange.reads import READS
 from node.exchange.versions import Fields
 from node.ledger import canonical, moment
@@ -94,22 +95,34 @@ class Erase:
         entries |= _forget_reports(batch.connection, current.record_id)
         batch.forget_record(self.tin, current.record_id)
         lines = {line.channel.log: line for line in batch.lines()}
-        origins = {log: origin_of(batch, log) for log in entries}
-        body = notices.record_of_erasure(
-            self.ground, self.reference, {origins[log]: seqs for log, seqs in entries.items()}
-        )
+        numbers = [self._record(batch, lines, part) for part in _at_a_time(entries)]
+        return {
+            "erasure": numbers[0],
+            "entries": sum(map(len, entries.values())),
+            "partners": [lines[log].channel.partner for log in entries if log in lines],
+        }
+
+    def _record(self, batch: Batch, lines: Mapping[int, Line], entries: Mapping[int, Sequence[int]]) -> int:
+        """Record that these entries have nothing behind them now, and tell partners; gives the own entry."""
+        named = {origin_of(batch, log): list(seqs) for log, seqs in entries.items()}
+        body = notices.record_of_erasure(self.ground, self.reference, named)
         number = batch.append_body("erasure", body | {"by": self.by})
         erasures.add_erasure(batch.connection, number, batch.time, entries)
-        told = [log for log in entries if log in lines]
-        for log in told:
+        for log in (log for log in entries if log in lines):
             notice = Erasure(self.ground, tuple(entries[log])).body()
             erasures.add_told(batch.connection, log, batch.notice(lines[log], notice), number)
         batch.change(LEDGER, "", "", "erased")
-        return {
-            "erasure": number,
-            "entries": sum(map(len, entries.values())),
-            "partners": [lines[log].channel.partner for log in told],
-        }
+        return number
+
+
+def _at_a_time(entries: Mapping[int, Sequence[int]]) -> Iterator[dict[int, list[int]]]:
+    """These entries, at most `MOST_ENTRIES` at a time: one that is asked for daily has many in a channel."""
+    flat = [(log, seq) for log, seqs in entries.items() for seq in seqs]
+    for at in range(0, len(flat), notices.MOST_ENTRIES):
+        part: dict[int, list[int]] = {}
+        for log, seq in flat[at : at + notices.MOST_ENTRIES]:
+            part.setdefault(log, []).append(seq)
+        yield part
 
 
 def _own_fields(batch: Batch, record_id: str) -> Iterator[Fields]:
@@ -271,7 +284,7 @@ def _erase_disclosed(
     kept = {seq for seq, body in said.items() if _is_asking(body)}  # what is asked for must stay to be done
     reported.delete_received(batch.connection, channel.log, sorted(said.keys() - kept))
     reported.delete_reports(batch.connection, _reports_in(batch.connection, channel.log, seqs))
-    told = [seq for seq in seqs if seq not in said]
+    told = [seq for seq in seqs if seq not in kept]  # a notice that did not hold stands among the incidents
     gone = erasures.delete_disclosed(batch.connection, channel.log, told, record_ids)
     erasures.doom(batch.connection, [key_tree.name(f"{channel.log}:{each}") for each in gone])
     origin = origin_of(batch, channel.log)

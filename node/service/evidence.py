@@ -76,10 +76,12 @@ def evidence(
     at_ms: int,
     agreement: str = "",
     only: Collection[int] | None = None,
+    reader: str = "",
 ) -> bytes:
     """The evidence about a partner's operator as of a moment, as canonical JSON.
 
-    `only`: the channels of a hosted reader.
+    `only`, `reader`: the channels of a hosted reader, and its country: what others fetched, which says what
+    for, is not in its evidence.
     `NotFound` when nothing had been told by then, `Conflict` when several agreements cover the operator and
     none is named, `Busy` while our copy of the issuer's log is being completed.
     """
@@ -92,8 +94,9 @@ def evidence(
         row
         for row in channels.mirror_history(connection, head.log, found.record_id)
         if row["kind"] in TOLD and moment.parse(row["received_at"]) <= at_ms
+        if not reader or not _is_fetched(row) or json.loads(row["body"])["told"]["reader"] == reader
     ]
-    if not rows:
+    if not rows or (reader and all(row["kind"] == "tombstone" for row in rows)):
         raise NotFound("nothing had been told about this operator by then", where=moment.format(at_ms))
     counted = chain(found.standing, found.channel, at_ms)
     parties = [_of_agreement(parts, connection, found, each, acts, ledger) for each, acts in counted]

@@ -10,8 +10,10 @@ Nothing else is told where a direction is on demand, but that a record which was
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 from sqlalchemy import Connection
@@ -31,9 +33,14 @@ from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.service.ways import line_to
 from node.store import channels, logs, records
+from node.store.database import Bound
 from node.store.tables import LEDGER
 
 FETCH = "/v1/peer/fetch"
+AT_ONCE: Final = 8
+"""Questions that wait for an answer at a time, in threads of their own: they hold up no other request."""
+AT_ONCE_OF_ONE: Final = 4
+"""Of these, so many that wait for one partner: one that is silent holds up no question to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,12 @@ class Tell(SmallWork):
         if reader not in {self.partner} | hosted:
             why = "it is neither the partner nor one whom the agreement names as served by it (`readers`)"
             raise Conflict("this administration is not told anything here", where=reader, why=why)
-        hits = _own(batch.connection, self.question)
-        [*found] = {record_id for _, record_id in hits}
-        version = None
-        if len(found) == 1:
-            [stored] = records.newest(batch.connection, found)
-            version = versions.unseal(stored, batch.parts.keys.store)
-        return batch.tell(line, version, {scheme for scheme, _ in hits}, self.question.asked)
+        schemes: dict[str, set[str]] = {}
+        for scheme, record_id in _own(batch.connection, self.question):
+            schemes.setdefault(record_id, set()).add(scheme)
+        found = records.newest(batch.connection, sorted(schemes))
+        opened = [(versions.unseal(each, batch.parts.keys.store), schemes[each.record_id]) for each in found]
+        return batch.tell(line, opened, self.question.asked)
 
 
 def _own(connection: Connection, question: Question) -> list[tuple[str, str]]:
@@ -127,13 +133,27 @@ class Fetcher:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lock, self._clients = threading.Lock(), dict[str, PeerClient]()
+        self._waiting = Counter[str]()
+        self.bound = Bound(AT_ONCE)
 
     def fetch(self, peer: Card, question: Question) -> Fetched:
         """Ask, and wait until the answer is proven here.
 
-        `Busy` when the partner cannot be reached, or its answer does not arrive in time; `Unproven` when what
-        arrives is no answer to this question.
+        `Busy` when the partner cannot be reached, its answer does not arrive in time, or `AT_ONCE_OF_ONE`
+        questions wait for it already; `Unproven` when what arrives is no answer to this question.
         """
+        with self._lock:
+            if self._waiting[peer.country] >= AT_ONCE_OF_ONE:
+                do = "ask again in a moment"
+                raise Busy("this partner is to answer other questions first", where=peer.name, do=do)
+            self._waiting[peer.country] += 1
+        try:
+            return self._fetch(peer, question)
+        finally:
+            with self._lock:
+                self._waiting[peer.country] -= 1
+
+    def _fetch(self, peer: Card, question: Question) -> Fetched:
         parts, end_s = self._parts, time.monotonic() + self._parts.settings.request_timeout_s
         known = self._size(question.agreement, peer)
         seq = _entry(self._client(peer).post(FETCH, canonical.encode(question.to_json())))
@@ -173,6 +193,8 @@ class Fetcher:
             channel = channels.channel(connection, question.agreement, peer.country, self._parts.country)
             assert channel is not None, "it has entries"
             row = channels.opened(connection, channel.log, seq)
+            record_id = row["record_id"] if row else None
+            is_meant = record_id is None or _carries(connection, channel.log, record_id, question)
         where = f"{peer.name}, entry {seq}"
         if row is None:
             do = "see `aeo incidents --open`; ask again once it is settled"
@@ -180,7 +202,16 @@ class Fetcher:
         if _asked(row["kind"], row["body"]) != question.asked:
             do = "ask again; if it comes back, ask whoever runs the partner's node"
             raise Unproven("what arrived is no answer to this question", where=where, do=do)
-        return Fetched(channel.log, seq, row["record_id"])
+        if not is_meant:
+            do = "do not rely on it; ask whoever runs the partner's node"
+            raise Unproven("what arrived is about another operator than was asked for", where=where, do=do)
+        return Fetched(channel.log, seq, record_id)
+
+
+def _carries(connection: Connection, log: int, record_id: str, question: Question) -> bool:
+    """Whether a record that was told shows the identifier it was asked for by: it is found by no other."""
+    hits = records.find(connection, [identifiers.plain(question.identifier)], question.scheme or None)
+    return (log, record_id) in {(each, of) for *_, each, of in hits}
 
 
 def _entry(answer: bytes) -> int:

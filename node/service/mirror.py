@@ -13,10 +13,10 @@ import orjson
 from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms, is_on_demand
-from node.errors import Conflict, Refusal, Unproven
+from node.errors import Conflict, Unproven
 from node.exchange import incoming, sealing
 from node.exchange.card import Card, channel_origin, ledger_origin
-from node.exchange.incoming import NEVER, Disclosed, Found, Newest, Proven, Reading
+from node.exchange.incoming import NEVER, NEVER_SHOWN, Disclosed, Found, Newest, Proven, Reading
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import epoch_owner, held_key
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
@@ -41,6 +41,8 @@ UNFOUNDED = "unfounded"
 """The kind of an incident: a notice says what is not so."""
 HEARTBEAT_S = 3600
 """One checkpoint of a channel is kept in so long, or twice in the time that a proof may be old."""
+STRAYS_LIMIT = 1_000
+"""Entries with nothing behind them among which it is looked for a disclosure; beyond, there may be one."""
 NOT_BEGUN = -1
 """The log number of a copy that does not exist yet."""
 
@@ -217,8 +219,36 @@ def _checked(
     newest = _newest(connection, held.head.log, held.head.size, before)
     by = _reading(parts, peer, standing, keys)
     found = incoming.read(entries, page.entries, by, newest, leaf_at, parts.workshop.examine)
+    found = _without_strays(connection, held.head, entries, page.entries, found)
     max_staleness_s = int(standing.agreement.terms["max_staleness_s"])
     return Checked(held, page, proven, entries, found, keys, before, max_staleness_s)
+
+
+def _without_strays(
+    connection: Connection,
+    head: Head,
+    entries: Sequence[ChannelEntry],
+    items: Sequence[EntryPart],
+    found: Found,
+) -> Found:
+    """Tombstones of records that were never disclosed are set apart, where all that was disclosed is here.
+
+    Where an entry is missing, was erased or set apart, the record may be one of those.
+    """
+    strays = [each for each in found.disclosed if each.kind == "tombstone" and each.ledger_seq == NEVER_SHOWN]
+    if not strays:
+        return found
+    lacking = [ChannelEntry.decode(each) for each in channels.unopened(connection, head.log, STRAYS_LIMIT)]
+    lacking += [entries[each.seq - head.size] for each in found.set_apart]
+    if len(lacking) >= STRAYS_LIMIT or any(each.kind == "disclosure" for each in lacking):
+        return found
+    error = Unproven("a record leaves our view that was never disclosed to us")
+    apart = [
+        incoming.apart(entries[each.seq - head.size], items[each.seq - head.size], each.record_id, error)
+        for each in strays
+    ]
+    told = [each for each in found.disclosed if each not in strays]
+    return replace(found, disclosed=told, set_apart=[*found.set_apart, *apart])
 
 
 def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -> Held:
@@ -299,8 +329,8 @@ def _hear(
             erasing.received(parts, connection, peer, channel, (each, body), time)
             reporting.received(parts, connection, channel, (each, body))
             telling_reads.received(parts, connection, peer, channel, (each, body))
-        except Refusal as refusal:
-            why = refusal.sentence()
+        except incoming.BROKEN as error:
+            why = incoming.why(error)
             row = incidents.row(peer.name, channel.log, each.seq, UNFOUNDED, why, each.body, time)
             incidents.note(connection, row)
 

@@ -14,6 +14,7 @@ from node.keys import NodeKeys
 from node.ledger import canonical, moment
 from node.ledger.checkpoint import Checkpoint, sign_checkpoint
 from node.ledger.encoding import b64u
+from node.ledger.entry import ChannelEntry
 from node.ledger.note import Signer, cosign, cosigner, ed25519_signer, ml_dsa_cosigner
 from node.ledger.policy import Policy
 from node.service.backup_keys import BackupKeys
@@ -22,7 +23,7 @@ from node.service.bookmark import Bookmark
 from node.service.handing_over import told_state
 from node.service.workshop import Workshop
 from node.settings import Settings
-from node.store import channels
+from node.store import channels, logs
 from node.store.database import Database
 
 
@@ -110,7 +111,7 @@ class Parts:
         standings, peers = self.standings.current(connection), self.peers.by_country(connection)
         stored = channels.channels(connection)
         return [
-            line_of(standings[channel.agreement], channel, stored, today)
+            line_of(connection, standings[channel.agreement], channel, stored, today)
             for channel in stored
             if channel.issuer == self.country
             and standings[channel.agreement].is_with(peers.get(channel.partner))
@@ -118,9 +119,18 @@ class Parts:
 
 
 def line_of(
-    standing: Standing, channel: channels.StoredChannel, stored: Sequence[channels.StoredChannel], today: str
+    connection: Connection,
+    standing: Standing,
+    channel: channels.StoredChannel,
+    stored: Sequence[channels.StoredChannel],
+    today: str,
 ) -> Line:
     """An outgoing direction as it stands on one day, among all channels that are stored."""
-    state = told_state(standing, channel, stored, today)
+
+    def begun(log: int) -> str:
+        first = logs.entries(connection, log, 0, 1)
+        return moment.date_of(ChannelEntry.decode(first[0]).time) if first else today
+
+    state = told_state(standing, channel, stored, today, begun)
     terms = direction_terms(standing.agreement, channel.issuer, channel.partner, state)
     return Line(channel, standing.contract, terms, b64u(canonical.digest(terms)), state)

@@ -30,6 +30,7 @@ from node.store.tables import (
     Erasure,
     Incident,
     LocalDecision,
+    LogEntry,
     LogHead,
     Mirror,
     MirrorVersion,
@@ -40,7 +41,7 @@ from node.store.tables import (
 CHANNEL, EPOCH, BODY, VIEW = table(Channel), table(ChannelEpoch), table(ChannelBody), table(ChannelView)
 DECISION, MIRROR, MIRROR_VERSION = table(Decision), table(Mirror), table(MirrorVersion)
 INCIDENT, CHANGE, IDENTIFIER = table(Incident), table(Change), table(OperatorIdentifier)
-HEAD, VERSION, ERASURE = table(LogHead), table(RecordVersion), table(Erasure)
+HEAD, VERSION, ERASURE, ENTRY = table(LogHead), table(RecordVersion), table(Erasure), table(LogEntry)
 LOCAL = table(LocalDecision)
 
 _CHANNELS = Prepared(select(CHANNEL).order_by(CHANNEL.c.log))
@@ -295,6 +296,13 @@ def opened(connection: Connection, log: int, seq: int) -> Row | None:
     found = select(MIRROR_VERSION).where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq == seq)
     row = connection.execute(found).mappings().one_or_none()
     return dict(row) if row else None
+
+
+def unopened(connection: Connection, log: int, limit: int) -> list[bytes]:
+    """Entries of an incoming channel behind which nothing stands here: set apart, or erased."""
+    is_opened = exists().where(MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.seq == ENTRY.c.seq)
+    found = select(ENTRY.c.entry).where(ENTRY.c.log == log, ~is_opened).limit(limit)
+    return list(connection.execute(found).scalars())
 
 
 def other_logs(connection: Connection) -> list[tuple[int, str]]:

@@ -48,7 +48,7 @@ def row(
     """Something from a peer that failed verification, as it is kept; another `claim` is another incident."""
     row = {"peer": peer, "log": log, "seq": seq, "kind": kind, "record_id": None}
     row |= {
-        "detail": detail[:REASON_LIMIT],
+        "detail": detail[:REASON_LIMIT].replace("\0", "\ufffd"),  # PostgreSQL takes none such
         "evidence": evidence,
         "evidence_digest": b64u(hashlib.sha256(claim).digest()),
     }

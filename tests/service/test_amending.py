@@ -20,7 +20,7 @@ from node.service.signing import Draft, Sign, Withdraw
 from node.store import channels
 from tests.service.region import Region, copied_region, new_region, of
 from tests.service.test_evidence import assert_holds, changed, every_place, failed, policy
-from tests.service.world import DAY_MS, Json, Node, asking
+from tests.service.world import CNPJS, DAY_MS, Json, Node, World, asking, operator
 
 THREE, FOUR = ("AR", "BR", "UY"), ("AR", "BR", "PY", "UY")
 TINS = {country: str(of(country)["tin"]) for country in FOUR}
@@ -183,6 +183,49 @@ def test_who_reads_late_sees_the_new_channel_whole_before_the_old_one_ends(made:
     assert pages > 2
     region.exchange()
     of_brazil(uy)
+
+
+def test_a_partner_that_does_not_begin_its_channel_is_not_told_by_the_old_terms_for_ever(
+    world: World,
+) -> None:
+    """It signed the narrower terms, so that they count at the issuer, and goes on under the wider ones."""
+    br, uy, (one, two, three) = world.br, world.uy, (f"BR{CNPJS[number]}" for number in (1, 2, 3))
+    clauses: Any = deepcopy(terms.terms("br_uy"))
+    clauses["directions"]["BR-UY"]["fields"].remove("address")
+    br.admit(operator(1))
+    world.exchange()
+    assert "address" in uy.look_up(one)["fields"]
+
+    def pull_all() -> None:
+        for node in world.nodes * 5:
+            world.carry(node)
+            br.keep()
+
+    new = br.settle(Draft("Narrower", ("BR", "UY"), clauses, rules.text("mra_v1"), world.agreement))
+    pull_all()
+    for node in world.nodes:
+        node.settle(Sign(new, "sign"))
+        pull_all()
+    for days, number, tin, is_told in ((7, 2, two, True), (1, 3, three, False)):
+        world.days_pass(days)
+        pull_all()
+        br.admit(operator(number))
+        pull_all()
+        assert (told_in(br, world.agreement) == "TERMINATED") is not is_told
+        assert ("Rua" in told_by(uy, world.agreement, tin)) is is_told
+    assert "address" not in uy.look_up(three)["fields"]
+    world.exchange()
+    assert [uy.look_up(tin)["recognition"]["applies"] for tin in (one, two, three)] == [True] * 3
+    assert (br.findings(), uy.findings()) == ([], [])
+
+
+def told_by(node: Node, agreed: str, tin: str) -> str:
+    """What stands here of BR's operator as told under one agreement."""
+    with node.parts.database.read() as connection:
+        channel = channels.channel(connection, agreed, "BR", node.country)
+        assert channel is not None
+        rows = channels.mirrored(connection, [(channel.log, str(node.look_up(tin)["record_id"]))])
+    return str([row.fields for row in rows.values()])
 
 
 def pull(region: Region, reader: str, issuer: str) -> None:

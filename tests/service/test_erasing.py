@@ -131,6 +131,21 @@ def test_it_can_be_recorded_anew(known: World) -> None:
     sound(known)
 
 
+def test_more_entries_than_a_notice_holds_go_in_several(
+    known: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the partner would refuse the notice as out of form, and keep what it names."""
+    for number in range(5):
+        known.br.amend(TIN, legal_name=f"Nome {number} S/A")
+    known.exchange()
+    monkeypatch.setattr(notices, "MOST_ENTRIES", 4)
+    assert known.br.settle(ERASE)["partners"] == ["UY"]
+    known.exchange()
+    assert told(known.br) == [("UY", "ERASED")] * 2
+    assert is_unknown(known.uy)
+    sound(known)
+
+
 def test_in_one_transaction_with_what_went_before(known: World) -> None:
     """A change and its erasure may come in one batch."""
 

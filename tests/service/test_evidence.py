@@ -11,20 +11,24 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import ECKey
 
 from clients.sdk import verifier
-from node.agreements import recognition
+from node.agreements import act, recognition
+from node.agreements.act import Instrument
 from node.errors import Busy, Malformed, NotFound, Unproven
 from node.exchange import sealing
 from node.exchange.trust import policy_of
 from node.ledger import canonical, moment
 from node.ledger import policy as policies
 from node.ledger.checkpoint import stated
+from node.ledger.encoding import b64u
 from node.ledger.entry import ChannelEntry
 from node.ledger.note import cosign, cosigner, cosigner_verifier, ed25519_verifier
 from node.ledger.proof import TlogProof
 from node.records import credential, status
-from node.service.evidence import evidence, moment_of
+from node.service.batch import Batch
+from node.service.evidence import _ledger, evidence, moment_of
 from node.service.receipts import Receipts
 from node.service.signing import Sign
 from node.store import channels, logs, witnessed
@@ -295,6 +299,36 @@ def test_a_file_of_another_form_is_refused_at_once(known: World, junk: bytes) ->
 )
 def test_a_policy_of_another_form_is_refused_at_once(known: World, text: str) -> None:
     assert failed(verifier.verify(of(known), text)) == [1]
+
+
+@pytest.mark.parametrize("kind", ["sign", "start"])
+def test_an_act_that_names_another_party_than_it_binds_counts_for_nothing(known: World, kind: str) -> None:
+    """An issuer that signs alone, for itself, what takes both, and enters it in its ledger."""
+    told = json.loads(of(known))["acts"]
+    instruments = [act.parse(each["body"]["instrument"]) for each in told]
+    [at] = [
+        number
+        for number, each in enumerate(instruments)
+        if each.act.act == kind and each.act.issuer in (None, "BR")
+    ]
+    alone = replace(instruments[at].act, issuer="BR", partner=None)
+    parts, body = known.br.parts, told[at]["body"]
+    key = ECKey.import_key(parts.keys.credential[0])
+    body |= {"instrument": Instrument(alone, (act.sign(alone, "BR", key),)).to_json()}
+    with parts.database.write() as connection:
+        batch = Batch(parts, connection)
+        entry, salt = batch.append_opened("agreement", body)
+        batch.commit()
+    known.exchange()
+    content = json.loads(of(known))
+    with known.uy.parts.database.read() as connection:
+        proof = _ledger(known.uy.parts, connection, known.pinned(known.uy)).proof(entry.seq)
+    assert_holds(known, canonical.encode(content))
+    forged = {"entry": entry.encode().decode(), "salt": b64u(salt), "body": body, "proof": proof}
+    content["acts"][at] = forged
+    results = verifier.verify(canonical.encode(content), policy(known))
+    assert failed(results) == [5], verifier.told(results)
+    assert "in its form" in results[4].expected
 
 
 def test_the_file_stands_alone(known: World, tmp_path: Path) -> None:

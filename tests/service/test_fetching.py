@@ -1,6 +1,10 @@
 """Records that are fetched one by one: decided by the contract, told in the channel, as new as the answer."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -8,14 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk.signed import public_jwk
 from contracts import terms
-from node.errors import Conflict, Malformed, NotFound
+from node.errors import Busy, Conflict, Malformed, NotFound, Unproven
 from node.exchange import fetches
 from node.exchange.fetches import Asked, Question
 from node.exchange.outgoing import Line
 from node.ledger import canonical
 from node.service import fetching
 from node.service.asof import as_of
-from node.service.fetching import Tell
+from node.service.evidence import evidence
+from node.service.fetching import Fetcher, Tell
 from node.store import channels
 from tests.service.test_erasing import history, sound
 from tests.service.test_evidence import answered, assert_holds, of
@@ -92,6 +97,87 @@ def test_by_an_identifier_that_is_not_shown_nothing_is_found(world: World) -> No
     assert fetch(world, LEIS[1], "LEI") is None
     assert fetch(world, TIN) is not None
     assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_a_hidden_record_with_the_same_identifier_shows_in_nothing(world: World) -> None:
+    """Or asking for one that is shared would tell that another carries its number."""
+    world.br.amend(OTHER, mra_consent=withdrawn("2026-11-22"))
+    world.br.amend(OTHER, identifiers=[{"scheme": "CNPJ", "value": CNPJS[1]}])
+    answer = fetch(world, CNPJS[1], "CNPJ")
+    assert answer is not None
+    assert answer["tin"] == TIN
+    world.br.amend(OTHER, mra_consent={"given": True, "scope": "GENERAL", "from": "2026-11-22"})
+    assert fetch(world, CNPJS[1], "CNPJ") is None, "which of the two is meant nobody can say"
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_by_an_identifier_that_is_not_shown_nothing_leaves_the_view(world: World) -> None:
+    """The day on which a record leaves the view may have begun and the sweep not: asking must not tell."""
+    world.br.amend(TIN, valid_to="2026-11-22")
+    assert fetch(world, TIN) is not None
+    world.days_pass()
+    size = world.br.channel_size("BR", "UY")
+    world.br.settle(Tell("UY", Question(world.agreement, LEIS[1], "", ASKED)))
+    assert world.br.channel_size("BR", "UY") == size + 1
+    world.br.settle(Tell("UY", Question(world.agreement, TIN, "", ASKED)))
+    assert world.br.channel_size("BR", "UY") == size + 3
+
+
+class Wire:
+    """The wire to BR, which answers every question as if it had been this one."""
+
+    def __init__(self, world: World, question: Question) -> None:
+        self._world, self._question = world, question
+
+    def post(self, _path: str, _body: bytes) -> bytes:
+        seq = self._world.br.settle(Tell("UY", self._question))
+        self._world.exchange()
+        return canonical.encode({"v": 1, "entry": seq})
+
+
+@pytest.mark.parametrize(("identifier", "is_answered"), [(TIN, True), (CNPJS[1], True), (OTHER, False)])
+def test_an_answer_about_another_operator_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, identifier: str, is_answered: bool
+) -> None:
+    fetcher = Fetcher(world.uy.parts)
+    wire = Wire(world, Question(world.agreement, TIN, "", ASKED))
+    monkeypatch.setattr(fetcher, "_client", lambda _peer: wire)
+    question = Question(world.agreement, identifier, "", ASKED)
+    if is_answered:
+        assert fetcher.fetch(world.pinned(world.uy), question).record_id is not None
+    else:
+        with pytest.raises(Unproven, match="another operator"):
+            fetcher.fetch(world.pinned(world.uy), question)
+
+
+def test_a_partner_that_is_silent_takes_up_no_more_than_its_share(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher, peer, gone = Fetcher(world.uy.parts), world.pinned(world.uy), Event()
+    arrived = Semaphore(0)
+
+    class Silent:
+        def post(self, _path: str, _body: bytes) -> bytes:
+            arrived.release()
+            gone.wait()
+            raise Busy("it is away")
+
+    monkeypatch.setattr(fetcher, "_client", lambda _peer: Silent())
+    question = Question(world.agreement, TIN, "", ASKED)
+    with ThreadPoolExecutor() as pool:
+        try:
+            waiting = [pool.submit(fetcher.fetch, peer, question) for _ in range(fetching.AT_ONCE_OF_ONE)]
+            for _ in waiting:
+                assert arrived.acquire(timeout=30)
+            with pytest.raises(Busy, match="other questions first"):
+                fetcher.fetch(peer, question)
+            waiting.append(pool.submit(fetcher.fetch, replace(peer, country="AR"), question))
+            assert arrived.acquire(timeout=30), "another partner is asked"
+        finally:
+            gone.set()
+        assert {str(each.exception()) for each in waiting} == {"it is away"}
+    with pytest.raises(Busy, match="it is away"):
+        fetcher.fetch(peer, question)
 
 
 def test_a_change_is_told_when_it_is_asked_for_again_and_not_before(world: World) -> None:
@@ -211,7 +297,17 @@ def test_a_reader_that_the_partner_hosts_is_told_as_such(strangers: World) -> No
     strangers.operate(directions=on_demand(readers=[reader]))
     strangers.br.admit(operator(1))
     strangers.exchange()
+    uy = strangers.uy.parts
+    assert fetch(strangers, TIN, asked=Asked("secret of the host", "DUA 9", "UY")) is not None
+    with uy.database.read() as connection, pytest.raises(NotFound):
+        evidence(uy, connection, TIN, strangers.clock.ms, "", [strangers.uy.log_of("BR", "UY")], "PY")
     assert fetch(strangers, TIN, asked=Asked("why", "DI 1", "PY")) is not None
+    with uy.database.read() as connection:
+        only = [strangers.uy.log_of("BR", "UY")]
+        file = evidence(uy, connection, TIN, strangers.clock.ms, "", only, "PY")
+    assert_holds(strangers, file)
+    assert len(json.loads(file)["told"]) == 1, "what the host asked for, and why, is the host's"
+    assert len(json.loads(of(strangers, TIN))["told"]) == 2
     assert (strangers.br.findings(), strangers.uy.findings()) == ([], [])
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from contracts.evaluation import Answer
 from node.errors import Malformed, Refusal, Unproven
-from node.exchange import outgoing, sealing, versions
+from node.exchange import notices, outgoing, sealing, versions
 from node.exchange.card import ledger_origin
 from node.exchange.outgoing import Line
 from node.exchange.versions import Version
@@ -24,6 +24,7 @@ from node.ledger.merkle import leaf_hash, root
 from node.ledger.tiles import Tree
 from node.records.credential import es256_signer
 from node.service.batch import Batch
+from node.service.erasing import Erase
 from node.service.parts import Parts
 from node.store import incidents, logs, records
 from node.store.database import table
@@ -629,6 +630,25 @@ def test_a_record_whose_ledger_entry_is_not_in_the_ledger_is_not_recognised(
     is_doubted(known, "failed verification", "not the one that stands in the ledger")
 
 
+@pytest.mark.parametrize("kind", ["tombstone", "notice"])
+def test_what_a_store_cannot_hold_is_set_apart_and_holds_up_nothing(
+    known: World, liar: Liar, kind: str
+) -> None:
+    """PostgreSQL holds no NUL: a page with one in it would fail whenever it is taken."""
+    told = {"kept": "a\0b"} if kind == "notice" else {}
+    body = notices.notice("kept", "a\0b", told) if told else outgoing.tombstone("a\0b")
+    liar.say(kind, body)
+    liar.say("notice", notices.notice("hello", "a\\u0000b: a backslash and what follows, no NUL"))
+    known.exchange()
+    [incident] = known.uy.incidents()
+    assert (incident["kind"], incident["seq"]) == ("invalid", known.br.channel_size("BR", "UY") - 2)
+    assert "NUL" in incident["detail"]
+
+
+def test_the_words_of_an_incident_can_be_stored_anywhere() -> None:
+    assert incidents.row("peer", 1, 1, "invalid", "a\0b", b"", "now")["detail"] == "a\ufffdb"
+
+
 def test_a_field_beyond_the_terms_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Line.decide
 
@@ -723,6 +743,28 @@ def test_a_tombstone_does_not_let_an_older_version_back_in(world: World, in_one_
     world.carry(world.uy)
     assert world.uy.look_up(ONE)["status"]["value"] == "NOT_SHARED"
     assert [each["kind"] for each in world.uy.incidents()] == ["invalid"]
+
+
+def test_a_tombstone_of_what_was_never_disclosed_is_set_apart(known: World, liar: Liar) -> None:
+    for number in range(2):
+        liar.say("tombstone", outgoing.tombstone(f"urn:aeo:br:never{number}"))
+        known.exchange()
+    incidents_now = known.uy.incidents()
+    assert [each["record_id"] for each in incidents_now] == ["urn:aeo:br:never1", "urn:aeo:br:never0"]
+    assert all("never disclosed" in each["detail"] for each in incidents_now)
+    with known.uy.parts.database.read() as connection:
+        assert "never" not in str(connection.execute(select(table(Mirror))).all())
+    assert all(known.uy.look_up(tin)["recognition"]["applies"] for tin in (ONE, TWO))
+    assert known.uy.findings() == []
+
+
+def test_a_tombstone_of_what_may_have_been_disclosed_is_taken(known: World, liar: Liar) -> None:
+    """A disclosure was erased here: the record that leaves our view may be that one."""
+    known.br.settle(Erase(TWO, "OBJECTION", "case 1", "officer"))
+    known.exchange()
+    liar.say("tombstone", outgoing.tombstone("urn:aeo:br:perhaps"))
+    known.exchange()
+    assert known.uy.incidents() == []
 
 
 def test_a_commitment_opened_with_another_salt_or_body_is_not_used(known: World, liar: Liar) -> None:

@@ -289,6 +289,7 @@ def channel(world: World, issuer: str = "br", partner: str = "UY") -> str:
         lambda world: Irregularity(channel(world), 2, "CARGO", "two\nlines").body(),
         lambda world: Irregularity(channel(world), -1, "CARGO", WHY).body(),
         lambda world: Treatment(channel(world), 2, "CARGO", "ABOLISHED").body(),
+        lambda world: Treatment(channel(world), 2, ["CARGO"], "SUSPENDED").body(),  # type: ignore[arg-type]
         lambda world: notices.notice("irregularity", "CARGO", {"channel": channel(world), "tin": TIN}),
         lambda world: notices.notice("irregularity", "CARGO"),
         lambda world: Acknowledged(channel(world), 2, "thanks").body(),
@@ -296,7 +297,8 @@ def channel(world: World, issuer: str = "br", partner: str = "UY") -> str:
     ],
     ids=[
         "a notice", "no entry", "the other channel", "a stranger's", "no class", "too long", "two lines",
-        "below nothing", "no decision", "by its TIN", "nothing told", "what was no report", "of its own",
+        "below nothing", "no decision", "a list of classes", "by its TIN", "nothing told",
+        "what was no report", "of its own",
     ],
 )  # fmt: skip
 def test_a_report_that_does_not_hold_changes_nothing(body: Callable[[World], bytes], known: World) -> None:
@@ -340,6 +342,23 @@ def test_reports_that_the_terms_do_not_ask_for_change_nothing(strangers: World) 
     strangers.exchange()
     assert "do not ask for" in unfounded(strangers.br)[0]["detail"]
     assert listed(strangers.br) == []
+
+
+def test_what_a_report_said_that_did_not_hold_is_erased_with_its_entry(strangers: World) -> None:
+    """It stands among the incidents, as evidence, where nothing says whom it is about."""
+    strangers.operate(irregularity_notice=False)
+    strangers.br.admit(operator(1))
+    strangers.exchange()
+    say(strangers.uy, Irregularity(channel(strangers), 2, "CARGO", WHY).body())
+    strangers.exchange()
+    said = strangers.uy.channel_size("UY", "BR") - 1
+    assert [each["seq"] for each in unfounded(strangers.br)] == [said]
+    say(strangers.uy, notices.Erasure("UNLAWFUL", (said,)).body())
+    strangers.exchange()
+    assert unfounded(strangers.br) == []
+    if not stores.ON_POSTGRESQL:
+        assert erasing.scrub(strangers.br.parts)
+        assert remains(strangers.br.home, (WHY,)) == set()
 
 
 def test_every_body_is_read_as_it_is_made() -> None:
