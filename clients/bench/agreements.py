@@ -1,7 +1,9 @@
-"""What a change costs where many agreements are in force: each contract decides, each channel is written."""
+"""What a change costs where many agreements are in force, and a question where records are told on demand."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +17,32 @@ from contracts import rules, terms
 AGREEMENTS = 10
 OPERATORS = 20
 CHANGES = 200
+FETCHES = 100
 LIMIT_S = 60.0
 STATUSES = ("SUSPENDED", "ACTIVE")
 
 
-def change_under_ten(folder: Path) -> Figure:
-    """Change operators that ten agreements share with one partner, one change behind the other."""
+def under_many(folder: Path) -> Iterator[Figure]:
+    """Change operators that ten agreements share with one partner; then let it ask for them one by one."""
     with pair(folder) as both:
         agree(both)
         for number in range(1, AGREEMENTS):
-            _agree_again(both, number)
-        issuer = both.issuer.client
+            _agree_again(both, f"MEASURED-{number}")
         made = operators(1, OPERATORS)
-        issuer.import_list(made)
+        both.issuer.client.import_list(made)
         tins = [str(each["tin"]) for each in made]
         until(lambda: all(each["in_line"] for each in _channels(both)), LIMIT_S, "the channels in line")
-        waits = [
-            _change(issuer, tins[at % OPERATORS], STATUSES[at // OPERATORS % 2]) for at in range(CHANGES)
-        ]
+        yield _changes(both.issuer.client, tins)
+        asked = _agree_again(both, "MEASURED-ON-DEMAND", mode="ON_DEMAND")
+        both.catch_up()
+        yield _fetches(both.partner.client, tins, asked)
+
+
+def _changes(issuer: Any, tins: Sequence[str]) -> Figure:
+    waits = [
+        _ms(partial(issuer.change_status, tins[at % OPERATORS], STATUSES[at // OPERATORS % 2]))
+        for at in range(CHANGES)
+    ]
     return Figure(
         "change_under_10_agreements_ms",
         "ms",
@@ -49,11 +59,35 @@ def change_under_ten(folder: Path) -> Figure:
     )
 
 
-def _agree_again(both: Pair, number: int) -> None:
-    """One more agreement between the two, under a name of its own, in operation from Brazil to Uruguay."""
+def _fetches(partner: Any, tins: Sequence[str], agreement: str) -> Figure:
+    waits = [
+        _ms(partial(partner.fetch, tins[at % OPERATORS], "clearance", str(at), agreement=agreement))
+        for at in range(FETCHES)
+    ]
+    return Figure(
+        "fetch_ms",
+        "ms",
+        waits,
+        Conditions(
+            f"{FETCHES} questions about {OPERATORS} operators that are told on demand: from asking the own "
+            "node until its answer, with the issuer's decision and entry, and their proof at the partner",
+            "a whole record",
+            "one client, both nodes on these processors",
+            DURABLE[""],
+        ),
+        better="lower",
+    )
+
+
+def _agree_again(both: Pair, name: str, **clauses: str) -> str:
+    """One more agreement between the two, in operation from Brazil to Uruguay; gives its id.
+
+    `clauses`: those of the direction from Brazil to Uruguay that are otherwise.
+    """
     issuer, partner = (node.client for node in both.both())
-    clauses = terms.terms("br_uy") | {"name": f"MEASURED-{number}"}
-    agreement = issuer.draft_agreement(f"Measured {number}", ["BR", "UY"], clauses, rules.text("mra_v1"))
+    said: Any = deepcopy(terms.terms("br_uy")) | {"name": name}
+    said["directions"]["BR-UY"] |= clauses
+    agreement = issuer.draft_agreement(name, ["BR", "UY"], said, rules.text("mra_v1"))
     issuer.act(agreement, "sign")
     until(lambda: any(each["agreement"] == agreement for each in partner.agreements()), LIMIT_S, "the draft")
     partner.act(agreement, "sign")
@@ -62,6 +96,7 @@ def _agree_again(both: Pair, number: int) -> None:
     for node in nodes:
         node.act(agreement, "start", mode="operation", issuer="BR", partner="UY")
     until(lambda: _operates(both, agreement), LIMIT_S, "the agreement in operation")
+    return str(agreement)
 
 
 def _operates(both: Pair, agreement: str) -> bool:
@@ -73,7 +108,7 @@ def _channels(both: Pair) -> Sequence[dict[str, Any]]:
     return [dict(each) for each in both.issuer.client.channels() if each["issuer"] == "BR"]
 
 
-def _change(client: Any, tin: str, status: str) -> float:
+def _ms(act: Callable[[], object]) -> float:
     begun = time.perf_counter()
-    client.change_status(tin, status)
+    act()
     return 1000 * (time.perf_counter() - begun)

@@ -190,7 +190,7 @@ def _shared(drive: Drive, pairs: Mapping[str, Pair], empty_port: int, bare: chan
     yield from reads.lookups(drive, partner, tins, empty_port)
     yield from reads.lists(drive, partner, tins, empty_port)
     yield erasures.to_last_acknowledgement(pairs[""], tins[-ERASED:])
-    yield agreements.change_under_ten(issuer.home.parent / "ten")
+    yield from agreements.under_many(issuer.home.parent / "ten")
     yield from audits.check(issuer, 4_000_000, signed)
     yield from audits.reread(issuer, issuer.home.parent)
     for name, count in (("10k", 10_000), ("million", 1_000_000)):
