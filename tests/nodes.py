@@ -37,7 +37,7 @@ LISTS = ROOT / "clients" / "demo" / "data"
 FAST = {
     "AEO_WAIT_LIMIT_S": "2",
     "AEO_RETRY_S": "0.2",
-    "AEO_AUDIT_EVERY_S": "0.3",
+    "AEO_AUDIT_EVERY_S": "1",
     "AEO_RATE_PER_MINUTE": "10000000",
 }
 QUICK = {"AEO_PAGE_LIMIT": "80", "AEO_WAIT_LIMIT_S": "0.5"}
