@@ -90,6 +90,17 @@ def test_what_may_not_be_shared_is_answered_like_what_is_not_there(world: World)
     assert (world.br.findings(), world.uy.findings()) == ([], [])
 
 
+def test_a_check_wants_no_decision_on_what_nobody_asked_for(world: World) -> None:
+    world.clock.ms += 1000
+    world.br.amend(OTHER, status="SUSPENDED")
+    assert world.br.findings() == []
+    assert fetch(world, TIN) is not None
+    world.br.amend(TIN, mra_consent=withdrawn("2026-11-22"))
+    world.br.amend(TIN, mra_consent={"given": True, "scope": "GENERAL", "from": "2026-11-22"})
+    world.exchange()
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
 def test_by_an_identifier_that_is_not_shown_nothing_is_found(world: World) -> None:
     """Or asking would tell which operator has it."""
     assert "identifiers.LEI" not in terms.terms("br_uy")["directions"]["BR-UY"]["fields"]
