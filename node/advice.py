@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+WITHOUT_NODE: Final = (" contract ", " verify ")
+"""Commands that take no home folder."""
 _COMMAND: Final = re.compile(r"`aeo( [^`]*)`")
 
 
@@ -32,7 +34,7 @@ def pasted(text: str) -> str:
 
 
 def _at(arguments: str, home: str | None) -> str:
-    if home is None or "--home" in arguments:
+    if home is None or "--home" in arguments or arguments.startswith(WITHOUT_NODE):
         return arguments
     return f"{arguments} --home {shlex.quote(home)}"
 

@@ -19,6 +19,9 @@ from node.errors import Malformed, NotFound, problem
 _ON_ONE: Final = {"ignore_unknown_options": True}
 """An id may begin with a dash."""
 
+GO_ON: Final = ("PILOT", "IN_OPERATION", "SUSPENDED")
+"""States of a direction that an agreement takes over from the one it replaces."""
+
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Arrangements with partners.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The agreement's id, or how it begins.")]
@@ -300,10 +303,23 @@ def _act(
     [signed] = [each for each in found["acts"] if each["act"] == answer["act"]]
     say_pairs([*_words(signed["says"]), ("state today", join(map(_state, found["directions"])))])
     if act == "sign" and answer["complete"]:
-        directions = sorted(found["document"]["terms"]["directions"])
+        _say_what_next(session, found)
+
+
+def _say_what_next(session: Session, found: dict[str, Any]) -> None:
+    """What begins once an agreement is signed, and what goes on under it by itself."""
+    directions = sorted(found["document"]["terms"]["directions"])
+    if found["supersedes"]:
+        before = session.node.agreement(found["supersedes"])["directions"]
+        kept = {f"{each['issuer']}-{each['partner']}" for each in before if each["state"] in GO_ON}
+        if goes_on := sorted(kept.intersection(directions)):
+            say(f"Once each ledger is proven to hold all signatures, this goes on by itself: {join(goes_on)}")
+            say("(where its start met what the new terms ask for first)")
+        directions = [each for each in directions if each not in goes_on]
+    if directions:
         say("Next, once each ledger is proven to hold both signatures, both start each direction:")
-        for each in directions:
-            say(pasted(f"  `aeo mra start {found['agreement'][:10]} --direction {each}`"))
+    for each in directions:
+        say(pasted(f"  `aeo mra start {found['agreement'][:10]} --direction {each}`"))
 
 
 def _words_of(found: dict[str, Any], act: str, start: str) -> dict[str, Any]:

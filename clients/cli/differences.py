@@ -12,6 +12,8 @@ from clients.cli.session import Session, on_node
 from node.errors import Malformed
 
 NOTHING: Final = "nothing"
+DRAFTED_WITH: Final = "mra_v2"
+"""The contract of `aeo mra draft`, unless another is named."""
 KINDS: Final = {
     "leaves": "would newly leave",
     "stops": "would stop leaving",
@@ -27,7 +29,13 @@ def diff(
         str, typer.Argument(metavar="OLD", help="An agreement's id, terms by name or file, or: nothing.")
     ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="An agreement's id, or terms by name or file.")],
-    contract: Annotated[str, typer.Option(help="Of terms: a published contract, or a file.")] = "mra_v1",
+    contract: Annotated[
+        str | None,
+        typer.Option(
+            help="Of terms: a published contract, or a file; else OLD's, or mra_v2 where OLD has none.",
+            show_default=False,
+        ),
+    ] = None,
     old_contract: Annotated[
         str | None, typer.Option(help="Of OLD's terms, if it is another.", show_default=False)
     ] = None,
@@ -41,8 +49,11 @@ def diff(
     if new == NOTHING:
         do = "name it first: `aeo mra diff nothing NEW`"
         raise Malformed("there is nothing to preview", why="`nothing` stands for no agreement before", do=do)
-    before = None if old == NOTHING else _arrangement(old, old_contract or contract)
-    told = _all_pages(session, before, _arrangement(new, contract), most)
+    is_agreed = old != NOTHING and not readymade.is_terms(old)
+    by_old = contract is None and is_agreed and readymade.is_terms(new)
+    text = _contract_of(session, old) if by_old else readymade.contract_of(contract or DRAFTED_WITH)
+    before = None if old == NOTHING else _arrangement(old, old_contract, text)
+    told = _all_pages(session, before, _arrangement(new, None, text), most)
     if session.as_json:
         say_json(told)
     else:
@@ -53,11 +64,19 @@ def diff(
     return FINDINGS if any(why.startswith("contract error:") for why in whys) else FINE
 
 
-def _arrangement(name: str, contract: str) -> dict[str, Any]:
+def _arrangement(name: str, contract: str | None, text: str) -> dict[str, Any]:
     """What is meant: terms where there are such, else an agreement that the node knows."""
     if not readymade.is_terms(name):
         return {"agreement": name}
-    return {"terms": readymade.terms_of(name), "contract": readymade.contract_of(contract)}
+    return {
+        "terms": readymade.terms_of(name),
+        "contract": readymade.contract_of(contract) if contract else text,
+    }
+
+
+def _contract_of(session: Session, agreement: str) -> str:
+    """The text of the contract that an agreement was drafted with."""
+    return str(session.node.agreement(agreement)["document"]["contract"]["text"])
 
 
 def _all_pages(

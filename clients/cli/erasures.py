@@ -9,6 +9,7 @@ from clients.cli.operators import Id, own_tin
 from clients.cli.operators import cli as operators
 from clients.cli.output import FINDINGS, FINE, say, say_json, say_table
 from clients.cli.session import Session, on_node
+from node.advice import pasted
 from node.errors import Malformed
 
 GROUNDS: Final = ("NOT_NEEDED", "CONSENT_WITHDRAWN", "OBJECTION", "UNLAWFUL", "LEGAL_OBLIGATION")
@@ -42,7 +43,7 @@ def erase(
         return
     told = ", ".join(made["partners"]) or "no partner was ever told of it"
     say(f"Erased: {made['entries']} entries have nothing behind them any more. Told: {told}.")
-    say(f"It is erasure {made['erasure']}; who has erased it too: `aeo erasure status`.")
+    say(pasted(f"It is erasure {made['erasure']}; who has erased it too: `aeo erasure status`."))
 
 
 @cli.command("status", epilog="Example: aeo erasure status --open --home br")
@@ -73,7 +74,8 @@ def hold(
     if session.as_json:
         say_json(held)
     else:
-        say(f"{tin} is held ({held['records']} records): nothing of it goes until `aeo erasure release`.")
+        what = f"{tin} is held ({held['records']} records): nothing of it goes"
+        say(pasted(f"{what} until `aeo erasure release {tin}`."))
 
 
 @cli.command("release", epilog="Example: aeo erasure release BR99000001000101 --home uy")

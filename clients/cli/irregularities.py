@@ -9,6 +9,7 @@ from clients.cli.output import FINDINGS, FINE, say, say_json, say_table
 from clients.cli.session import Session, on_node
 from clients.cli.suspensions import Agreement, Class, word_of
 from clients.sdk.answers import Report
+from node.advice import pasted
 
 cli = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Irregularities of single operators, told and answered."
@@ -34,7 +35,8 @@ def report(
     if session.as_json:
         say_json(made)
     else:
-        say(f"{made['partner']} is told of it. It is report {made['report']}: `aeo irregularity list`.")
+        what = f"{made['partner']} is told of it. It is report {made['report']}"
+        say(pasted(f"{what}: `aeo irregularity list`."))
 
 
 @cli.command("list", epilog="Example: aeo irregularity list --open --home br")

@@ -181,7 +181,7 @@ def _records(value: Any, place: str) -> Iterator[Found]:
             yield from _records(each, f"{place}, record {index}")
         return
     if not isinstance(value, dict):
-        yield place, "this is no record: it is not a JSON object"
+        yield place, "this is no record: it is not a JSON object; a national list needs its profile"
         return
     inside = [name for name in WITHIN if name in value]
     if not inside:

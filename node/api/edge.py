@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.api import problems
-from node.errors import Busy, Damaged, Malformed, Refusal, TooMuch, problem
+from node.errors import Busy, Damaged, Malformed, Refusal, TooMuch, Unauthenticated, problem
 from node.exchange import requests
 from node.exchange.card import Card
 from node.exchange.fetches import PURPOSE_LIMIT, REFERENCE_LIMIT
@@ -38,6 +38,8 @@ from node.store.database import Database
 WINDOW_S = 60
 HOSTED = "hosted"
 """The role in the access log of an administration without a node that is served here."""
+NOT_HOSTED = "no agreement names this key as a reader's here, or the address is not that of this node's card"
+ASK_AS_HOSTED = "sign with the key that the terms name (`readers`), over the address on the card"
 BELIEVED = "aeo.caller"
 """In a request's scope: whom its token was found to belong to a moment ago."""
 
@@ -165,7 +167,12 @@ class PeerGate:
     def hosted(self, request: Request, body: bytes, answers: Answers) -> Caller:
         """The administration without a node that signed; `Unauthenticated` when it is nobody's."""
         known = answers.hosted()
-        name = self._signer(request, body, {each: (reader.key,) for each, (reader, _) in known.items()})
+        try:
+            name = self._signer(request, body, {each: (reader.key,) for each, (reader, _) in known.items()})
+        except Unauthenticated as refusal:
+            if refusal.what == requests.UNFOUNDED:
+                refusal.why, refusal.do = NOT_HOSTED, ASK_AS_HOSTED
+            raise
         reader, told_by = known[name]
         return Caller(name, reader.administration, HOSTED, told_by, reader.country)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from node import app
+from node.advice import pasted
 from node.commands.home import HERE, Home, alone, progress
 from node.errors import Conflict
 from node.service import backup as backups
@@ -55,9 +56,8 @@ def restore(
     if contents.erased:
         typer.echo(f"{contents.erased} rows are of records that were erased since; they cannot be read back.")
     if not check:
-        typer.echo(
-            "Next: `aeo fsck`, and `aeo recover` if partners have seen more than it holds; then `aeo serve`."
-        )
+        what = "`aeo fsck`, and `aeo recover` if partners have seen more than it holds; then `aeo serve`."
+        typer.echo(pasted(f"Next: {what}"))
 
 
 def _said(contents: Contents) -> str:

@@ -97,13 +97,13 @@ class SetApart:
 class Reading:
     """What entries are read by: the issuer, the field paths its terms list, our epoch keys.
 
-    `is_on_demand`: whether a record may come only as one that was asked for.
+    `is_on_demand`: whether a record may come only as one that was asked for; None: it may come as either.
     """
 
     peer: Card
     fields: tuple[str, ...]
     keys: Mapping[int, bytes] = field(repr=False)
-    is_on_demand: bool = False
+    is_on_demand: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +364,7 @@ def _checked(each: Opened, by: Reading) -> Disclosed:
         behind.seq,
         leaf,
         digest,
-        by.is_on_demand,
+        "told" in content,
     )
 
 
@@ -440,11 +440,11 @@ def check_fields(
     model.check_fields(verified.fields)
 
 
-def _check_asked(content: Row, record_id: str, *, is_on_demand: bool) -> None:
+def _check_asked(content: Row, record_id: str, *, is_on_demand: bool | None) -> None:
     """The first part of check 9: where records are fetched each says what it was asked for; else none."""
     if "told" in content:
         asked_in(content["told"])
-    if ("told" in content) != is_on_demand:
+    if is_on_demand is not None and ("told" in content) != is_on_demand:
         why = "the terms have it fetched on demand" if is_on_demand else "the terms have it mirrored"
         raise Unproven("a record is told in another mode than was agreed", where=record_id, why=why)
 

@@ -93,6 +93,10 @@ def view_digest(fields: Fields, paths: Sequence[str]) -> bytes:
     return canonical.digest(seen)
 
 
+LIST_ALONE = "identifiers."
+"""The path of the list of identifiers without any of its numbers."""
+
+
 def shown_paths(version: Version, packed: Mapping[str, Any]) -> list[str]:
     """The field paths that a packed presentation opens; `Damaged` if it is not one of this version."""
     by_salt = {opening[0]: opening for opening in packed["disclosures"]}
@@ -100,7 +104,7 @@ def shown_paths(version: Version, packed: Mapping[str, Any]) -> list[str]:
     if [each.opening for each in opened] != packed["disclosures"]:
         raise Damaged("it opens what the version does not have")
     # The list itself shows none of its numbers: each is shown by its own disclosure.
-    return ["identifiers." if each.path == "identifiers" else each.path for each in opened]
+    return [LIST_ALONE if each.path == "identifiers" else each.path for each in opened]
 
 
 def shown_digest(version: Version, packed: Mapping[str, Any]) -> bytes:

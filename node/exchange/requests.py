@@ -26,6 +26,7 @@ COVERED = ("@method", "@target-uri", "content-digest")
 LABEL = "aeo"
 LIFETIME_S = 60
 NONCES_LIMIT = 200_000
+UNFOUNDED = "the request's signature does not hold"
 _ANY_TIME = timedelta(days=30_000)
 
 
@@ -134,7 +135,7 @@ def verify(
         else:
             return _fresh(result.parameters, replays, now_s, skew_s)
     raise Unauthenticated(
-        "the request's signature does not hold",
+        UNFOUNDED,
         why=why,
         do="sign it with a key of the log that is in use on your card, as it is pinned here",
     )

@@ -75,6 +75,8 @@ class Reach:
     """From which entry on the issuer's successor disowns its ledger."""
     suspended: Mapping[str, Decided]
     """By record: whose treatment is suspended by our own decision."""
+    readers: tuple[Hosted, ...] = ()
+    """Whom we serve with it: named by its own agreement and by that which has replaced it."""
 
     def is_disowned(self, row: Mirrored) -> bool:
         """Whether a record rests on an entry that its administration stands by no more."""
@@ -360,7 +362,7 @@ class Answers:
         """The readers that are hosted here, by thumbprint, each with the channels that tell it."""
         found: dict[str, tuple[Hosted, frozenset[int]]] = {}
         for log, reach in self.reaches().items():
-            for reader in hosting.hosted(reach.terms):
+            for reader in reach.readers:
                 known = found.get(reader.thumbprint, (reader, frozenset[int]()))
                 found[reader.thumbprint] = reader, known[1] | {log}
         return found
@@ -494,6 +496,7 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         if channel.partner != parts.country:
             continue
         standing, head = standings[channel.agreement], logs.head(connection, channel.log)
+        told_under = direction_terms(standing.agreement, channel.issuer, channel.partner, "")
         peer = cards[standing.agreement.party(channel.issuer).name]
         latest = standing.latest(parts.today())
         if (channel.issuer, channel.partner) in latest.directions():
@@ -501,6 +504,8 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
         ledger = logs.head_of(connection, ledger_origin(peer.name))
         assert head is not None, "a channel is stored together with its log"
         assert ledger is not None, "a ledger's checkpoint is stored before its channels"
+        terms = direction_terms(standing.agreement, channel.issuer, channel.partner, "")
+        named = {each.thumbprint for each in hosting.hosted(told_under)}
         own = incidents.still_open(connection, peer.name, channel.log)
         about = [*own, *incidents.still_open(connection, peer.name, incidents.WHOLE_PEER)]
         about = [row for row in about if row["kind"] != UNPROVEN]  # anybody may have shown it to us
@@ -518,9 +523,10 @@ def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
             ledger.size,
             tuple(f"{row['kind']}: {row['detail']}" for row in about[:10]),
             tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
-            direction_terms(standing.agreement, channel.issuer, channel.partner, ""),
+            terms,
             _disowned_from(peer, cards.values()),
             suspended.get(channel.log, {}),
+            tuple(each for each in hosting.hosted(terms) if each.thumbprint in named),
         )
     return found
 

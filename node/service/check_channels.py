@@ -97,8 +97,10 @@ def check_whole(
         yield Finding(where, -1, what)
     if not ground.carries(channel):
         return
-    # From its first entry on, a channel's contract decides each version with the batch that adds it.
-    since = _first_behind(connection, LEDGER, _time_of(connection, log, 0))
+    # From its first entry on, a channel's contract decides each version with the batch that adds it; where
+    # records are fetched, only what was told, and what comes while a record is in view (the ledger's check).
+    start = None if ground.is_on_demand(channel) else _time_of(connection, log, 0)
+    since = _first_behind(connection, LEDGER, start)
     for record_id, number, seq in channels.undecided(connection, log, since):
         what = f"there is no decision on version {number} of {record_id}"
         yield Finding(where, -1, f"{what} (ledger entry {seq})")

@@ -46,7 +46,8 @@ def _told(
     fields = list[str]()
     if entry.kind == "disclosure" and about is not None:
         version = versions.unseal(known[about], parts.keys.store)
-        fields = outgoing.shown_paths(version, body["credential"])
+        shown = outgoing.shown_paths(version, body["credential"])
+        fields = [each for each in shown if each != outgoing.LIST_ALONE]
     return {
         "time": moment.format(entry.time),
         "partner": channel.partner,

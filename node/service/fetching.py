@@ -156,7 +156,12 @@ class Fetcher:
     def _fetch(self, peer: Card, question: Question) -> Fetched:
         parts, end_s = self._parts, time.monotonic() + self._parts.settings.request_timeout_s
         known = self._size(question.agreement, peer)
-        seq = _entry(self._client(peer).post(FETCH, canonical.encode(question.to_json())))
+        try:
+            told = self._client(peer).post(FETCH, canonical.encode(question.to_json()))
+        except Busy as refusal:
+            refusal.do = "ask again later: nothing was told, and this node does not ask again by itself"
+            raise
+        seq = _entry(told)
         if seq < known:
             why = f"it names entry {seq}, of which {known} were here before"
             raise Unproven("a partner answers with what it had told before", where=peer.name, why=why)

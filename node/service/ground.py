@@ -13,6 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from node.agreements.document import direction_terms, is_on_demand
 from node.errors import Busy, Damaged
 from node.exchange.card import Card
 from node.exchange.card import read as read_card
@@ -55,6 +56,13 @@ class Ground:
         """Whether records travel on a channel: it is not the way back of a direction, for notices."""
         standing = self.standings.get(channel.agreement)
         return standing is None or (channel.issuer, channel.partner) in standing.directions()
+
+    def is_on_demand(self, channel: StoredChannel) -> bool:
+        """Whether the records of a channel that carries them are told only when they are asked for."""
+        standing = self.standings.get(channel.agreement)
+        if standing is None:
+            return False
+        return is_on_demand(direction_terms(standing.agreement, channel.issuer, channel.partner, ""))
 
     def attempt(
         self,

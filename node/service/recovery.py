@@ -348,7 +348,7 @@ class _Search:
         entries = incoming.check_entries(heard.entries, head, 0, self._parts.now_ms() + DAY_MS)
         self._check_signed(head, [leaf_hash(item.entry.encode()) for item in heard.entries])
         keys = self._epoch_keys(stored, heard, origin)
-        by_us = Reading(self._parts.card, ANY_FIELD, keys)
+        by_us = Reading(self._parts.card, ANY_FIELD, keys, is_on_demand=None)
         found = incoming.read(entries, heard.entries, by_us, lambda _: {}, self._leaf_at)
         for apart in found.set_apart:
             self._report.tell(by, f"entry {apart.seq} of {origin}: {apart.reason}")

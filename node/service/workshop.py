@@ -42,7 +42,7 @@ Rest = tuple[str, int, int, bytes, dict[str, Any], bytes]
 """An order as it goes out, beside its fields."""
 Shown = tuple[bytes, bytes, Body]
 """What a disclosure takes of a version besides: digests, disclosures as JSON, committed body."""
-Means = tuple[str, tuple[str, ...], dict[int, bytes]]
+Means = tuple[str, tuple[str, ...], dict[int, bytes], bool | None]
 """What a page is examined by: the issuer's card, the fields of its terms, our epoch keys."""
 Texts = tuple[str, str | None]
 """One entry as it travelled: entry, sealed body."""
@@ -203,7 +203,7 @@ def _one(fields: Fields, rest: Rest, is_shown: bool) -> Returned:
 
 
 def _means(by: Reading) -> Means:
-    return by.peer.text, by.fields, dict(by.keys)
+    return by.peer.text, by.fields, dict(by.keys), by.is_on_demand
 
 
 def _as_texts(items: Sequence[EntryPart]) -> list[Texts]:
@@ -211,10 +211,10 @@ def _as_texts(items: Sequence[EntryPart]) -> list[Texts]:
 
 
 def _examined(means: Means, texts: list[Texts]) -> list[Examined]:
-    text, fields, keys = means
+    text, fields, keys, is_on_demand = means
     items = [EntryPart.model_construct(entry=entry, body=body) for entry, body in texts]
     entries = [ChannelEntry.decode(item.entry.encode()) for item in items]
-    return incoming.examined_here(entries, items, Reading(card.read(text), fields, keys))
+    return incoming.examined_here(entries, items, Reading(card.read(text), fields, keys, is_on_demand))
 
 
 def _shown(version: Version) -> Shown:

@@ -134,7 +134,9 @@ def test_nothing_else_is_open_to_it(hosted: Hosted) -> None:
 def test_another_key_a_replay_and_a_changed_request_are_nobodys(hosted: Hosted) -> None:
     body = {"identifiers": [TIN]}
     with hosted.client(Ed25519PrivateKey.generate()) as client:
-        assert client.post("/v1/operators/lookup", json=body).status_code == 401
+        refused = client.post("/v1/operators/lookup", json=body)
+        assert refused.status_code == 401
+        assert "`readers`" in refused.json()["do"]
     with httpx.Client(base_url=hosted.pair.uy.url) as bare:
         request = bare.build_request("POST", "/v1/operators/lookup", json=body)
         signed = next(SignedBy(hosted.key).auth_flow(request))

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk import verifier
+from clients.sdk.signed import public_jwk
 from contracts import rules, terms
 from node.api.agreements import summary
 from node.errors import Conflict
 from node.ledger import canonical
+from node.service.answers import Answers
 from node.service.batch import Batch
 from node.service.evidence import evidence
 from node.service.signing import Draft, Sign, Withdraw
@@ -134,6 +137,33 @@ def test_the_old_channels_end_with_a_notice_and_tombstones_for_good(made: tuple[
     region.exchange()
     assert told_in(br, old) == "TERMINATED"
     sound(region)
+
+
+def test_a_reader_is_served_what_was_told_under_an_agreement_that_names_it(made: tuple[Region, str]) -> None:
+    """Not what came before it was named, nor anything once it is named no more."""
+    region, old = made
+    uy, key = region.nodes["UY"], public_jwk(Ed25519PrivateKey.generate())
+
+    def naming(title: str, old: str, *readers: Json) -> str:
+        clauses = between(*THREE, name=title.upper())
+        clauses["directions"]["BR-UY"] |= {"readers": [*readers]} if readers else {}
+        new = amend(region, old, clauses, title=title)
+        all_sign(region, new, *THREE)
+        return new
+
+    def served() -> set[str]:
+        told = Answers(uy.parts).hosted()
+        with uy.parts.database.read() as connection:
+            known = {each.log: each.agreement for each in channels.channels(connection)}
+        return {known[log] for _, logs in told.values() for log in logs}
+
+    reader = {"country": "PY", "administration": "One without a node", "key": key}
+    first = naming("First", old, reader)
+    assert served() == {first}
+    second = naming("Second", first, reader)
+    assert served() == {first, second}
+    naming("Third", second)
+    assert served() == set()
 
 
 def test_at_no_step_of_it_is_there_a_gap_or_a_doubled_answer(made: tuple[Region, str]) -> None:

@@ -131,6 +131,7 @@ def test_the_report_names_every_field_that_a_partner_was_told(known: World) -> N
         first["fields"]
     )
     assert last["fields"] == []
+    assert "identifiers." not in first["fields"], "the list of them is no field of its own"
     assert first["ledger_seq"] < second["ledger_seq"] < last["ledger_seq"]
 
 

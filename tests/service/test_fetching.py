@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from clients.sdk.signed import public_jwk
 from contracts import terms
 from node.errors import Busy, Conflict, Malformed, NotFound, Unproven
-from node.exchange import fetches
+from node.exchange import fetches, incoming
 from node.exchange.fetches import Asked, Question
 from node.exchange.outgoing import Line
 from node.ledger import canonical
@@ -24,6 +24,7 @@ from node.service.fetching import Fetcher, Tell
 from node.store import channels
 from tests.service.test_erasing import history, sound
 from tests.service.test_evidence import answered, assert_holds, of
+from tests.service.test_reading_channels import whole_channel
 from tests.service.world import CNPJS, LEIS, Json, World, operator, withdrawn
 
 TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
@@ -88,6 +89,27 @@ def test_what_may_not_be_shared_is_answered_like_what_is_not_there(world: World)
     assert "2026" in str(none), "the reference is there"
     assert CNPJS[2] not in str(hidden)
     assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_a_check_wants_no_decision_on_what_nobody_asked_for(world: World) -> None:
+    world.clock.ms += 1000
+    world.br.amend(OTHER, status="SUSPENDED")
+    assert world.br.findings() == []
+    assert fetch(world, TIN) is not None
+    world.br.amend(TIN, mra_consent=withdrawn("2026-11-22"))
+    world.br.amend(TIN, mra_consent={"given": True, "scope": "GENERAL", "from": "2026-11-22"})
+    world.exchange()
+    assert (world.br.findings(), world.uy.findings()) == ([], [])
+
+
+def test_what_was_told_on_demand_is_read_by_whoever_does_not_know_the_mode(world: World) -> None:
+    """As the issuer does that has lost what it told: `aeo recover`."""
+    assert fetch(world, TIN) is not None
+    entries, items, by, leaf_at = whole_channel(world)
+    for mode, count in ((None, 0), (True, 0), (False, 1)):
+        found = incoming.read(entries, items, replace(by, is_on_demand=mode), lambda _: {}, leaf_at)
+        assert len(found.set_apart) == count
+        assert [each.is_fetched for each in found.disclosed if each.fields] == [True] * (1 - count)
 
 
 def test_by_an_identifier_that_is_not_shown_nothing_is_found(world: World) -> None:

@@ -225,6 +225,12 @@ def test_a_page_is_examined_there_as_it_is_here(known: World, staffed: Workshop)
     assert there == incoming.examined_here(entries, items, by)
     assert [at for at, each in enumerate(there) if isinstance(each.found, SetApart)] == [2, 5, MANY]
     assert sum(isinstance(each.found, Disclosed) and each.found.fields is not None for each in there) >= MANY
+    asked = replace(by, is_on_demand=True)
+    there = staffed.examine(entries, items, asked)
+    assert there == incoming.examined_here(entries, items, asked)
+    assert (
+        sum("another mode" in each.found.reason for each in there if isinstance(each.found, SetApart)) >= MANY
+    )
 
 
 def test_the_processes_end_with_the_one_that_began_them(br: Node, tmp_path: Path) -> None:

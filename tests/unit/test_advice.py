@@ -56,3 +56,10 @@ def test_commands_in_a_message_name_the_home_that_was_given(
 def test_a_home_that_the_advice_names_itself_stays(typed: pytest.MonkeyPatch) -> None:
     typed.setattr(advice, "program", lambda: "bin/aeo")
     assert advice.pasted("run `aeo init --home x` first") == "run `bin/aeo init --home x` first"
+
+
+def test_a_command_that_takes_no_home_is_told_without(typed: pytest.MonkeyPatch) -> None:
+    typed.setenv("PATH", str(Path(str(OWN)).parent))
+    told = "`aeo contract check`, `aeo verify FILE --policy FILE`"
+    assert advice.pasted(told) == told
+    assert advice.pasted("`aeo contracts`") == "`aeo contracts --home 'my nodes/br'`"
