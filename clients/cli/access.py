@@ -124,7 +124,9 @@ def _row(entry: dict[str, Any]) -> list[object]:
         return [*told, "(expired)", "", "", "", ""]
     asked: list[dict[str, Any]] = entry["questions"]
     count = len(asked) + entry["more"]
+    detail = entry.get("detail") or {}
     about = _asked(asked[0]) if count == 1 else f"{count} questions" if count else ""
+    about = f"(to be asked of {detail['of']})" if "asked" in detail else about
     shown = _told(asked[0]) if count == 1 else sum(len(each["told"]) for each in asked) if count else ""
     gone = f" ({entry['forgotten']} forgotten)" if entry["forgotten"] else ""
     stated = [entry.get("purpose", ""), entry.get("reference", "")]

@@ -30,9 +30,10 @@ def fetch(
     if session.as_json:
         say_json(found)
     elif found["operator"] is None:
-        say(
-            f"{identifier}: {found['country']} shares nothing under this identifier (entry {found['entry']})."
-        )
+        said = f"{found['country']} shares nothing under this identifier (entry {found['entry']})"
+        state = found["state"].lower().replace("_", " ")
+        stopped = "" if found["state"] == "IN_OPERATION" else f"; the agreement is {state} in this direction"
+        say(f"{identifier}: {said}{stopped}.")
     else:
         say_card(found["operator"], {}, identifier)
     return FINE if found["operator"] else NOTHING_FOUND

@@ -275,6 +275,7 @@ class FetchedAnswer(TypedDict):
     agreement: str
     entry: int
     shared: bool
+    state: str
     operator: OperatorAnswer | None
 
 

@@ -57,6 +57,7 @@ class FetchedAnswer(BaseModel):
     agreement: str
     entry: int = Field(description="Number of the entry of the partner's channel that answers.")
     shared: bool
+    state: str = Field(description="Of the direction; what is not in operation tells nothing.")
     operator: schemas.OperatorAnswer | None
 
 
@@ -88,6 +89,7 @@ def _fetch(
     keys = [] if found.record_id is None else [(found.log, found.record_id)]
     access.record(caller, "fetch", why, [(wanted.identifier, keys, False)], detail | {"entry": found.entry})
     told = {"country": peer.country, "agreement": number, "entry": found.entry, "shared": bool(keys)}
+    told["state"] = standing.state(peer.country, node.country, node.today())
     return json(told | {"operator": _told(answers, node, caller, found)})
 
 

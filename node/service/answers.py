@@ -50,6 +50,7 @@ ALERTS_LIMIT = 20
 Reading = tuple[str, orjson.Fragment, bool]
 """(the status as it must be read today, whether recognition applies and why not, whether not)."""
 ALONE: Sequence[orjson.Fragment] = ()
+ASK_AGAIN = "it is told on demand only: `aeo fetch` tells whether it is shared now"
 DAY_MS = 86_400_000
 
 
@@ -220,6 +221,7 @@ class Teller:
         """(the status as it must be read today, every reason why recognition does not apply)."""
         if row.fields is None:
             unshared = recognition.unshared(self.reach.state)
+            unshared += [ASK_AGAIN] if is_on_demand(self.reach.terms) else []
             return recognition.NOT_SHARED, unshared + self.reach.decided_here(row)
         read = status.as_read(row.status or "", row.valid_to, self._today)
         return read, self.reach.against(row, read, self._now_ms)

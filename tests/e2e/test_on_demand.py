@@ -65,6 +65,8 @@ def test_the_command_asks_shows_and_says_when_nothing_is_told(pair: Pair) -> Non
     assert all(word in shown.stdout for word in (TWO, "YES, under Brazil-Uruguay"))
     nothing = run.invoke(cli, ["fetch", HIDDEN, *STATED, *home])
     assert (nothing.exit_code, "BR shares nothing under this identifier" in nothing.stdout) == (4, True)
+    listed = run.invoke(cli, ["access", "list", "--kind", "fetch", *home])
+    assert "(to be asked of BR)" in " ".join(listed.stdout.split())
     told_by = run.invoke(cli, ["operator", "disclosures", TWO, "--home", str(pair.br.home)])
     assert "import control, DUA 2026-17, UY" in " ".join(told_by.stdout.split())
 

@@ -222,6 +222,7 @@ def test_that_a_record_left_the_view_is_told_at_once(world: World) -> None:
     world.exchange()
     answer = world.uy.look_up(TIN)
     assert answer["status"]["value"] == "NOT_SHARED"
+    assert "`aeo fetch`" in answer["recognition"]["reasons"][-1]
     size = world.br.channel_size("BR", "UY")
     world.br.amend(OTHER, mra_consent=withdrawn("2026-11-22"))
     world.exchange()
