@@ -5,7 +5,7 @@ leaks. `SEEDS` has all of them.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -1170,13 +1170,14 @@ def a_hidden_number_finds() -> Iterator[None]:
         yield
 
 
-def told_of(change: Callable[[Batch, Line, Version | None, int], None]) -> AbstractContextManager[None]:
-    """Something more is done once a question is answered."""
+def told_of(change: Callable[[Batch, Line, Version], None]) -> AbstractContextManager[None]:
+    """Something more is done with each record that has the number, once a question is answered."""
 
     def made(real: Any) -> Any:
-        def tell(self: Batch, line: Line, version: Version | None, *rest: Any) -> int:
-            seq: int = real(self, line, version, *rest)
-            change(self, line, version, seq)
+        def tell(self: Batch, line: Line, found: Sequence[tuple[Version, Any]], asked: Any) -> int:
+            seq: int = real(self, line, found, asked)
+            for version, _ in found:
+                change(self, line, version)
             return seq
 
         return tell
@@ -1188,8 +1189,8 @@ def told_of(change: Callable[[Batch, Line, Version | None, int], None]) -> Abstr
 def why_it_is_not_told_is_told() -> Iterator[None]:
     """Behind an answer that tells nothing stands why the contract withholds."""
 
-    def also_why(batch: Batch, line: Line, version: Version | None, seq: int) -> None:
-        if version is not None and (why := line.decide(version.fields, batch.today).reason):
+    def also_why(batch: Batch, line: Line, version: Version) -> None:
+        if why := line.decide(version.fields, batch.today).reason:
             batch.notice(line, notices.notice("why", why))
 
     with told_of(also_why):
@@ -1200,9 +1201,8 @@ def why_it_is_not_told_is_told() -> Iterator[None]:
 def an_answer_that_tells_nothing_goes_with_its_record() -> Iterator[None]:
     """When a hidden operator is erased, the partner is told to erase the answers that told it nothing."""
 
-    def rests(batch: Batch, line: Line, version: Version | None, seq: int) -> None:
-        if version is not None:
-            batch._writer(line).bodies[-1]["ledger_seq"] = version.ledger_seq
+    def rests(batch: Batch, line: Line, version: Version) -> None:
+        batch._writer(line).bodies[-1]["ledger_seq"] = version.ledger_seq
 
     with told_of(rests):
         yield
