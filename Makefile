@@ -47,7 +47,7 @@ check: $(STAMP) ## Style, types, import directions, purity, docs
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests/architecture tests/docs
 
-leaks: $(STAMP) ## Seed leaks one at a time and say how many are found: a table and build/leaks.json; about three minutes
+leaks: $(STAMP) ## Seed leaks one at a time and say how many are found: a table and build/leaks.json; about five minutes
 	@$(BIN)/python -m tests.leaks.measure
 
 bench: $(STAMP) ## Measure: a table, build/bench.json and build/bench.svg; under ten minutes
