@@ -167,7 +167,9 @@ def _token(path: Path | None) -> str:
         raise Malformed("no token was given", why=why, do=do)
     try:
         token = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
+    except UnicodeDecodeError:
+        token = ""  # other letters than a token has
+    except OSError as error:
         do = "make one with `aeo token create` and keep it in a file that only you can read"
         raise Malformed("the token cannot be read", where=str(path), why=reason(error), do=do) from None
     if token.startswith(PEM):

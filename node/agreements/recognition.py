@@ -4,9 +4,11 @@ A function of what was proven: the terms of the direction, its state, the operat
 old the proof is. Whoever has the same can work it out again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from node.agreements.document import Json
+from node.records import status
 
 IN_OPERATION = "IN_OPERATION"
 NOT_SHARED = "NOT_SHARED"
@@ -38,6 +40,20 @@ def against(
     if age_s > terms["max_staleness_s"]:
         found.append("the newest proof is older than the agreement allows")
     return found
+
+
+def read(
+    terms: Json, state: str, fields: Mapping[str, Any] | None, day: str, age_s: int
+) -> tuple[str, list[str]]:
+    """(the status as it must be read on a day, every reason against recognition).
+
+    `fields`: what was disclosed last; None: the record has left the reader's view. The rest as in `against`.
+    """
+    if fields is None:
+        return NOT_SHARED, unshared(state)
+    found = status.as_read(str(fields["status"]), fields.get("valid_to"), day)
+    scope = [str(each) for each in fields.get("scope") or []]
+    return found, against(terms, state, found, fields.get("programme"), scope, day, age_s)
 
 
 def unshared(state: str) -> list[str]:

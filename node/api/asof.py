@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from node.api import schemas
 from node.api.edge import For, Node, Reader, Recorder, json, read_out
-from node.api.operators import records_of
 from node.service.asof import as_of
 from node.service.evidence import moment_of
+from node.store import records
 
 router = APIRouter(prefix="/v1", tags=["operators"])
 MOMENT = "A moment, or a day, which means its end; now unless given."
@@ -57,5 +57,5 @@ def look_up_as_of(
     now_ms = node.now_ms()
     at_ms, known_ms = moment_of(effective, now_ms, "effective"), moment_of(known, now_ms, "known")
     with node.database.read() as connection:
-        access.record(caller, "history", why, [(tin[:64], records_of(connection, tin[:64]), False)])
+        access.record(caller, "history", why, [(tin[:64], records.carrying(connection, tin[:64]), False)])
         return json(as_of(node, connection, tin[:64], at_ms, known_ms))

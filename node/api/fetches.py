@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from node.api import schemas
 from node.api.edge import FromPeer, Node, Recorder, Told, durable, json
-from node.api.operators import records_of
 from node.exchange import fetches
 from node.exchange.fetches import (
     IDENTIFIER_LIMIT,
@@ -28,7 +27,7 @@ from node.service.asking import Why
 from node.service.fetching import Fetched, Fetcher, Tell
 from node.service.parts import Parts
 from node.service.tokens import Caller
-from node.store import channels
+from node.store import channels, records
 from node.store.tables import LEDGER
 
 router = APIRouter(prefix="/v1", tags=["operators"])
@@ -114,7 +113,7 @@ async def tell(request: Request, node: Node, peer: FromPeer, access: Recorder) -
 
     def record() -> None:
         with node.database.glance() as connection:
-            keys = records_of(connection, question.identifier, question.scheme or None)
+            keys = records.carrying(connection, question.identifier, question.scheme or None)
         own = sorted({key for key in keys if key[0] == LEDGER})
         caller, asked = Caller(peer.name, peer.country, PEER), question.asked
         why, detail = Why(asked.purpose, asked.reference), {"agreement": question.agreement}

@@ -186,7 +186,7 @@ def show_evidence(
     """What a partner had told us about an operator at a moment, as a file that anyone can check offline."""
     at_ms, asked = moment_of(at, node.now_ms()), tin[:64]
     with node.database.read() as connection:
-        told = [key for key in records_of(connection, asked, "TIN") if _is_told(caller, key)]
+        told = [key for key in records.carrying(connection, asked, "TIN") if _is_told(caller, key)]
         detail = {"at": moment.format(at_ms), "agreement": agreement}
         access.record(caller, "evidence", why, [(asked, told, False)], detail)
         file = evidence(node, connection, asked, at_ms, agreement, caller.channels, caller.country)
@@ -204,7 +204,7 @@ def history(tin: str, request: Request, node: Node, caller: Reader, why: For, ac
     tellers, asked = answers.tellers(), tin[:64]
     with node.database.read() as connection:
         tins = _tins_of(connection, asked)
-        told = {key for each in (asked, *tins) for key in records_of(connection, each)}
+        told = {key for each in (asked, *tins) for key in records.carrying(connection, each)}
         access.record(caller, "history", why, [(asked, sorted(told), False)])
         return json(answers.history(connection, tellers, _one_of(tins, asked)))
 
@@ -366,7 +366,7 @@ def list_consents(tin: str, node: Node, caller: Officer, why: For, access: Recor
     """Each time that an own operator's consent was recorded: what, when, who said so and in which words."""
     asked = tin[:64]
     with node.database.read() as connection:
-        access.record(caller, "history", why, [(asked, records_of(connection, asked), False)])
+        access.record(caller, "history", why, [(asked, records.carrying(connection, asked), False)])
         return json({"tin": tin, "consents": consents.register(node, connection, identifiers.plain(asked))})
 
 
@@ -376,7 +376,7 @@ def list_disclosures(tin: str, node: Node, caller: Officer, why: For, access: Re
     """What was disclosed about an own operator, to whom, when, and which fields."""
     asked = tin[:64]
     with node.database.read() as connection:
-        access.record(caller, "history", why, [(asked, records_of(connection, asked), False)])
+        access.record(caller, "history", why, [(asked, records.carrying(connection, asked), False)])
         told = disclosures.report(node, connection, identifiers.plain(asked))
         return json({"tin": tin, "disclosures": told})
 
@@ -433,16 +433,10 @@ def _is_told(caller: Caller, key: Key) -> bool:
     return key[0] != LEDGER and (caller.channels is None or key[0] in caller.channels)
 
 
-def records_of(connection: Connection, identifier: str, scheme: str | None = None) -> list[Key]:
-    """The records that carry an identifier."""
-    hits = records.find(connection, [identifiers.plain(identifier)], scheme)
-    return [(log, record_id) for _, _, log, record_id in hits]
-
-
 def ends_of(connection: Connection, tins: Sequence[str]) -> list[Key]:
     """The records of the first and the last of a list, which stand for it in the access log."""
     ends = (*tins[:1], *tins[-1:])
-    return list(dict.fromkeys(key for tin in ends for key in records_of(connection, tin, "TIN")))
+    return list(dict.fromkeys(key for tin in ends for key in records.carrying(connection, tin, "TIN")))
 
 
 def _tins_of(connection: Connection, identifier: str) -> list[str]:
@@ -516,6 +510,6 @@ def _notice(connection: Connection, row: dict[str, Any]) -> dict[str, Any]:
     later = sum(all(each[name] == row[name] for name in ("log", "time", "kind")) for each in behind)
     received = channels.notices(connection, row["log"], 500)
     told = [orjson.loads(each["body"]) for each in received if each["received_at"] == row["time"]]
-    sender = {each.log: each for each in channels.channels(connection)}[row["log"]]
+    sender = channels.by_log(connection)[row["log"]]
     said = {"issuer": sender.issuer, "agreement": sender.agreement}
     return said | {name: told[later][name] for name in ("notice", "detail") if later < len(told)}

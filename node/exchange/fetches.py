@@ -6,12 +6,11 @@ answer is an entry of the issuer's channel: a disclosure with what it was asked 
 operator or none that may be shared. Bodies are made here and strictly read.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from node.errors import Malformed, problem
-from node.exchange.notices import Json, notice
+from node.exchange.notices import Json, is_line, notice
 
 FETCH: Final = "fetch"
 WITHHELD: Final = "nothing is shared under this identifier"
@@ -70,7 +69,7 @@ def question(json: object) -> Question:
     wrong = [
         problem(name, json[name], f"must be a line of {0 if name == 'scheme' else 1} to {limit} characters")
         for name, limit in LONGEST.items()
-        if not _is_line(json[name], limit, least=0 if name == "scheme" else 1)
+        if not is_line(json[name], limit) and (name, json[name]) != ("scheme", "")
     ]
     if wrong:
         raise Malformed("a question is out of form", problems=wrong, do="correct it and ask again")
@@ -78,20 +77,15 @@ def question(json: object) -> Question:
     return Question(json["agreement"], json["identifier"], json["scheme"], asked)
 
 
-def asked_in(told: object) -> Asked:
+def asked_in(told: Any) -> Asked:
     """What a disclosure, or a notice of this subject, says that it was asked for; `Malformed` otherwise."""
     limits = {name: LONGEST[name] for name in ("purpose", "reference", "reader")}
-    is_whole = isinstance(told, Mapping) and set(told) == set(limits)
-    if not is_whole or not all(_is_line(told[name], limit) for name, limit in limits.items()):  # type: ignore[index]
+    is_whole = isinstance(told, dict) and set(told) == set(limits)
+    if not is_whole or not all(is_line(told[name], limit) for name, limit in limits.items()):
         raise Malformed("what was asked for is out of form", why="it must hold purpose, reference and reader")
-    return Asked(told["purpose"], told["reference"], told["reader"])  # type: ignore[index]
+    return Asked(told["purpose"], told["reference"], told["reader"])
 
 
 def read(body: Json) -> Asked | None:
     """What was asked for, where a notice says that nothing is shared; None for any other subject."""
     return asked_in(body.get("told")) if body["notice"] == FETCH else None
-
-
-def _is_line(value: Any, limit: int, least: int = 1) -> bool:
-    is_text = isinstance(value, str) and least <= len(value) <= limit and value.isprintable()
-    return is_text and (not least or bool(value.strip()))

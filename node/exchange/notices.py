@@ -107,13 +107,11 @@ def read(body: Json, seq: int) -> Erasure | Erased | Kept | None:
     subject = body["notice"]
     if subject not in (ERASURE, ERASED, KEPT):
         return None
-    told, detail = body.get("told"), body["detail"]
     names = {ERASURE: {"entries"}, ERASED: {"channel", "notice", "ledger"}, KEPT: {"channel", "notice"}}
-    if not isinstance(told, dict) or set(told) != names[subject]:
-        raise _malformed(subject, "it must tell " + ", ".join(sorted(names[subject])))
+    told, detail = told_by(body, names[subject]), body["detail"]
     if subject == ERASURE:
         if detail not in GROUNDS:
-            raise _malformed(subject, f"its ground must be one of {', '.join(GROUNDS)}")
+            raise malformed(subject, f"its ground must be one of {', '.join(GROUNDS)}")
         return Erasure(detail, _entries(subject, told["entries"], below=seq))
     if subject == KEPT:
         return Kept(
@@ -125,16 +123,16 @@ def read(body: Json, seq: int) -> Erasure | Erased | Kept | None:
 
 def _erased(channel: str, asked: int | None, ledger: Any) -> Erased:
     if not isinstance(ledger, dict) or set(ledger) != {"entry", "salt", "body"}:
-        raise _malformed(ERASED, "its ledger entry must come with entry, salt and body")
+        raise malformed(ERASED, "its ledger entry must come with entry, salt and body")
     entry = LedgerEntry.decode(_text(ERASED, ledger["entry"]).encode())
     salt, recorded = unb64u(_text(ERASED, ledger["salt"])), ledger["body"]
     if commitment(salt, canonical.encode(recorded)) != entry.commit:
         raise Unproven("the ledger entry of an erasure commits to something else", where=f"entry {entry.seq}")
     if not isinstance(recorded, dict) or set(recorded) != {"v", "ground", "reference", "entries"}:
-        raise _malformed(ERASED, "what its ledger entry commits to is no erasure")
+        raise malformed(ERASED, "what its ledger entry commits to is no erasure")
     entries = recorded["entries"]
     if not isinstance(entries, dict) or set(entries) != {channel} or recorded["ground"] not in GROUNDS:
-        raise _malformed(ERASED, "what its ledger entry commits to is about another channel")
+        raise malformed(ERASED, "what its ledger entry commits to is about another channel")
     _entries(ERASED, entries[channel])
     return Erased(channel, asked, entry, salt, recorded)
 
@@ -142,23 +140,37 @@ def _erased(channel: str, asked: int | None, ledger: Any) -> Erased:
 def _entries(subject: str, value: Any, below: int = 2**53) -> tuple[int, ...]:
     fits = isinstance(value, list) and 0 < len(value) <= MOST_ENTRIES
     if not fits or not all(type(each) is int and 0 <= each < below for each in value):
-        raise _malformed(subject, f"entries must be 1 to {MOST_ENTRIES} numbers of entries before the notice")
+        raise malformed(subject, f"entries must be 1 to {MOST_ENTRIES} numbers of entries before the notice")
     if value != sorted(set(value)):
-        raise _malformed(subject, "entries must stand in order, each once")
+        raise malformed(subject, "entries must stand in order, each once")
     return tuple(value)
 
 
 def _number(subject: str, value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
-        raise _malformed(subject, "it must name a notice by its number")
+        raise malformed(subject, "it must name a notice by its number")
     return value
 
 
 def _text(subject: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > 2**16:
-        raise _malformed(subject, "a text of it is out of form")
+        raise malformed(subject, "a text of it is out of form")
     return value
 
 
-def _malformed(subject: str, why: str) -> Malformed:
+def told_by(body: Json, names: set[str]) -> Json:
+    """What a notice tells; `Malformed` unless it has exactly these members."""
+    told = body.get("told")
+    if not isinstance(told, dict) or set(told) != names:
+        raise malformed(body["notice"], "it must tell " + ", ".join(sorted(names)))
+    return told
+
+
+def is_line(value: object, limit: int) -> bool:
+    """Whether a value is a printable line with something in it, of at most so many characters."""
+    return isinstance(value, str) and len(value) <= limit and value.isprintable() and bool(value.strip())
+
+
+def malformed(subject: str, why: str) -> Malformed:
+    """The refusal of a notice of a subject that is not in its form."""
     return Malformed(f"a notice of {subject} is out of form", why=why)

@@ -10,8 +10,7 @@ place for a name. Bodies are made here and strictly read.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from node.errors import Malformed
-from node.exchange.notices import Json, notice
+from node.exchange.notices import Json, malformed, notice, told_by
 from node.ledger import moment
 from node.ledger.entry import READ_KINDS, LedgerEntry
 
@@ -73,30 +72,27 @@ def read(body: Json) -> Reads | None:
     """What a notice tells of reads; None for any other subject, `Malformed` when it is out of form."""
     if body["notice"] != READS:
         return None
-    told = body.get("told")
-    names = {"channel", "from", "ledger", "part", "of", "reads"}
-    if not isinstance(told, dict) or set(told) != names:
-        raise _malformed("it must tell " + ", ".join(sorted(names)))
+    told = told_by(body, {"channel", "from", "ledger", "part", "of", "reads"})
     if not all(isinstance(told[name], str) for name in ("channel", "from", "ledger")):
-        raise _malformed("channel, from and ledger must be texts")
+        raise malformed(READS, "channel, from and ledger must be texts")
     entry = LedgerEntry.decode(told["ledger"].encode())
     since, part, of = moment.format(moment.parse(told["from"])), told["part"], told["of"]
     if type(part) is not int or type(of) is not int or not 1 <= part <= of <= MOST_PARTS:
-        raise _malformed(f"it must be a part of at most {MOST_PARTS}")
+        raise malformed(READS, f"it must be a part of at most {MOST_PARTS}")
     found = Reads(told["channel"], since, entry, part, of, _rows(told["reads"]))
     if entry.type != COMMITTING or moment.parse(since) > entry.time:
-        raise _malformed("its period must end with a ledger entry that commits to an access log")
+        raise malformed(READS, "its period must end with a ledger entry that commits to an access log")
     if body["detail"] != f"{found.since} to {found.until}":
-        raise _malformed("its detail must be the period")
+        raise malformed(READS, "its detail must be the period")
     return found
 
 
 def _rows(value: Any) -> tuple[Counted, ...]:
     if not isinstance(value, list) or not 0 < len(value) <= MOST_ROWS or not all(map(_is_row, value)):
-        raise _malformed(f"reads must be 1 to {MOST_ROWS} of entry, kind, purpose and count")
+        raise malformed(READS, f"reads must be 1 to {MOST_ROWS} of entry, kind, purpose and count")
     named = [tuple(each[:3]) for each in value]
     if named != sorted(set(named)):
-        raise _malformed("reads must stand in order, each once")
+        raise malformed(READS, "reads must stand in order, each once")
     return tuple((entry, kind, purpose, count) for entry, kind, purpose, count in value)
 
 
@@ -106,7 +102,3 @@ def _is_row(each: Any) -> bool:
     entry, kind, purpose, count = each
     are_numbers = type(entry) is int and type(count) is int and 0 <= entry < 2**31 and 0 < count < 2**31
     return are_numbers and kind in KINDS and isinstance(purpose, str) and purpose in PURPOSES
-
-
-def _malformed(why: str) -> Malformed:
-    return Malformed(f"a notice of {READS} is out of form", why=why)

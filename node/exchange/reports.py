@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from node.errors import Malformed, problem
-from node.exchange.notices import Json, notice
+from node.exchange.notices import Json, is_line, malformed, notice, told_by
 
 IRREGULARITY: Final = "irregularity"
 TREATMENT: Final = "treatment"
@@ -80,7 +80,7 @@ Report = Irregularity | Treatment | Acknowledged
 
 def read(body: Json) -> Report | None:
     """What a notice reports; None for any other subject, `Malformed` when it is out of form."""
-    subject, detail, told = body["notice"], body["detail"], body.get("told")
+    subject, detail = body["notice"], body["detail"]
     names = {
         IRREGULARITY: {"channel", "entry", "text"},
         TREATMENT: {"channel", "entry", "class"},
@@ -88,40 +88,33 @@ def read(body: Json) -> Report | None:
     }.get(subject)
     if names is None:
         return None
-    if not isinstance(told, dict) or set(told) != names or not isinstance(told["channel"], str):
-        raise _malformed(subject, "it must tell " + ", ".join(sorted(names)))
+    told = told_by(body, names)
+    if not isinstance(told["channel"], str):
+        raise malformed(subject, "it must name a channel")
     entry = told["notice" if subject == ACKNOWLEDGED else "entry"]
     if type(entry) is not int or not 0 <= entry < 2**31:
-        raise _malformed(subject, "it must name an entry by its number")
+        raise malformed(subject, "it must name an entry by its number")
     if subject == ACKNOWLEDGED:
         return Acknowledged(told["channel"], entry, _line(subject, detail))
     code = detail if subject == IRREGULARITY else told["class"]
     if not isinstance(code, str) or code not in CLASSES:
-        raise _malformed(subject, f"its class must be one of {', '.join(CLASSES)}")
+        raise malformed(subject, f"its class must be one of {', '.join(CLASSES)}")
     if subject == IRREGULARITY:
         return Irregularity(told["channel"], entry, code, _line(subject, told["text"]))
     if detail not in (SUSPENDED, RESUMED):
-        raise _malformed(subject, f"it must say {SUSPENDED} or {RESUMED}")
+        raise malformed(subject, f"it must say {SUSPENDED} or {RESUMED}")
     return Treatment(told["channel"], entry, code, detail)
 
 
 def check_text(text: str) -> str:
     """The text, if it may be sent; `Malformed` otherwise."""
-    if _is_line(text):
+    if is_line(text, LONGEST_TEXT):
         return text
     told = [problem("text", f"{len(text)} characters", f"must be a line of 1 to {LONGEST_TEXT} characters")]
     raise Malformed("this text cannot be sent", problems=told, do="shorten it to what the other must know")
 
 
 def _line(subject: str, value: Any) -> str:
-    if not isinstance(value, str) or not _is_line(value):
-        raise _malformed(subject, f"its text must be a line of 1 to {LONGEST_TEXT} characters")
-    return value
-
-
-def _is_line(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_TEXT and text.isprintable() and bool(text.strip())
-
-
-def _malformed(subject: str, why: str) -> Malformed:
-    return Malformed(f"a notice of {subject} is out of form", why=why)
+    if not is_line(value, LONGEST_TEXT):
+        raise malformed(subject, f"its text must be a line of 1 to {LONGEST_TEXT} characters")
+    return str(value)

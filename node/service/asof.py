@@ -52,7 +52,7 @@ def as_of(parts: Parts, connection: Connection, tin: str, effective_ms: int, kno
     """
     at, known = moment.format(effective_ms), moment.format(known_ms)
     number = identifiers.plain(tin)
-    by_log = {log: record_id for *_, log, record_id in records.find(connection, [number], "TIN")}
+    by_log = dict(records.carrying(connection, tin, "TIN"))
     answers = list[Row]()
     if LEDGER in by_log and (said := _own(parts, connection, by_log[LEDGER], known)):
         answers.append({"source": "own", "country": parts.country, "agreement": None} | _own_answer(said, at))
@@ -147,16 +147,14 @@ def _mirror_answer(
     except NotFound:
         proven_ms = None
     shown = _shown(held, at)
-    fields, read = shown["fields"], shown["status"]["value"]
-    if held is not None and fields is None:
-        reasons = recognition.unshared(now)
+    as_of_ms = proven_ms
+    if proven_ms is not None and held is not None and is_on_demand(terms):
+        as_of_ms = min(proven_ms, moment.parse(held.clocks["told_at"]))
+    age_s = 0 if as_of_ms is None else max(0, (effective_ms - as_of_ms) // 1000)
+    if held is None:
+        reasons = recognition.against(terms, now, NOTHING, None, [], day, age_s)
     else:
-        told, as_of_ms = fields or {}, proven_ms
-        if proven_ms is not None and held is not None and is_on_demand(terms):
-            as_of_ms = min(proven_ms, moment.parse(held.clocks["told_at"]))
-        age_s = 0 if as_of_ms is None else max(0, (effective_ms - as_of_ms) // 1000)
-        scope = [str(each) for each in told.get("scope", [])]
-        reasons = recognition.against(terms, now, read, told.get("programme"), scope, day, age_s)
+        _, reasons = recognition.read(terms, now, held.fields, day, age_s)
     if proven_ms is None:
         reasons.append(UNPROVEN)
     made = reports.decisions_on(connection, channel.log, [record_id])

@@ -61,7 +61,7 @@ def _told_about(parts: Parts, connection: Connection, kept: StoredReads) -> int:
     """The log of the channel by whose entries a notice names operators."""
     if kept.about != LEDGER:
         return kept.about
-    back = next(each for each in channels.channels(connection) if each.log == kept.log)
+    back = channels.by_log(connection)[kept.log]
     own = channels.channel(connection, back.agreement, parts.country, back.issuer)
     assert own is not None, "it was there when this was told"
     return own.log

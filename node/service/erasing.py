@@ -34,7 +34,6 @@ from node.exchange.outgoing import Line
 from node.exchange.reads import READS
 from node.exchange.versions import Fields
 from node.ledger import canonical, moment
-from node.records import identifiers
 from node.service import forgetting
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
@@ -357,10 +356,9 @@ def _answer(batch: Batch, channel: StoredChannel, body: bytes, ledger_seq: int |
 
 def _records_of(connection: Connection, tin: str) -> list[tuple[int, str]]:
     """(log, record) of everything here that has a TIN."""
-    hits = records.find(connection, [identifiers.plain(tin)], "TIN")
-    if not hits:
-        raise NotFound("nothing is recorded here of this TIN, and nothing was disclosed to us", where=tin)
-    return [(log, record_id) for *_, log, record_id in hits]
+    if found := records.carrying(connection, tin, "TIN"):
+        return found
+    raise NotFound("nothing is recorded here of this TIN, and nothing was disclosed to us", where=tin)
 
 
 # What notices say
@@ -431,7 +429,7 @@ def _told(connection: Connection, log: int, seq: int) -> erasures.Told:
 
 def status(connection: Connection, before: int, limit: int) -> list[Mapping[str, Any]]:
     """Each erasure, newest first: what was told to whom, who has answered what, and who has not."""
-    known = {each.log: each for each in channels.channels(connection)}
+    known = channels.by_log(connection)
     return [
         {
             "erasure": row["ledger_seq"],

@@ -28,7 +28,7 @@ from node.ledger.encoding import b64
 from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.note import read_note
 from node.ledger.tiles import Tree
-from node.records import identifiers, status
+from node.records import identifiers
 from node.service.accusing import is_stopped
 from node.service.parts import Parts
 from node.store import channels, logs, records, witnessed
@@ -188,11 +188,14 @@ def _found(
     parts: Parts, connection: Connection, tin: str, agreement: str, at_ms: int, only: Collection[int] | None
 ) -> Found:
     standings, cards = parts.standings.current(connection), parts.cards(connection)
-    to_us = {each.log: each for each in channels.channels(connection) if each.partner == parts.country}
-    to_us = {log: each for log, each in to_us.items() if only is None or log in only}
+    to_us = {
+        log: each
+        for log, each in channels.by_log(connection).items()
+        if each.partner == parts.country and (only is None or log in only)
+    }
     hits = {
         log: record_id
-        for _, _, log, record_id in records.find(connection, [identifiers.plain(tin)], "TIN")
+        for log, record_id in records.carrying(connection, tin, "TIN")
         if log in to_us and agreement in ("", to_us[log].agreement)
     }
     if not hits:
@@ -325,26 +328,13 @@ def _answer(
     """What followed for the operator at that moment."""
     issuer, day = found.issuer, moment.date_of(at_ms)
     now = state.fold(acts, issuer.country, parts.country, day)
-    if row["kind"] == "tombstone":
-        read, reasons = recognition.NOT_SHARED, recognition.unshared(now)
-    else:
-        shown = incoming.disclosed_in(json.loads(row["body"]), issuer)[1].fields
-        terms = direction_terms(found.standing.agreement, issuer.country, parts.country, now)
-        read = status.as_read(_text(shown, "status"), _text(shown, "valid_to") or None, day)
-        programme, scope = _text(shown, "programme") or None, [str(each) for each in _list(shown, "scope")]
-        reasons = recognition.against(terms, now, read, programme, scope, day, age_s)
+    is_gone = row["kind"] == "tombstone"
+    shown = None if is_gone else incoming.disclosed_in(json.loads(row["body"]), issuer)[1].fields
+    terms = direction_terms(found.standing.agreement, issuer.country, parts.country, now)
+    read, reasons = recognition.read(terms, now, shown, day, age_s)
     return {"status": read, "applies": not reasons, "reasons": reasons, "age_s": age_s}
 
 
 def _is_fetched(row: Row) -> bool:
     """Whether an entry answers a question: what it tells is as new as it is itself, and gets no newer."""
     return "told" in json.loads(row["body"])
-
-
-def _text(fields: Row, name: str) -> str:
-    return str(fields.get(name) or "")
-
-
-def _list(fields: Row, name: str) -> list[Any]:
-    found: list[Any] = fields.get(name) or []
-    return found

@@ -215,8 +215,7 @@ class Fetcher:
 
 def _carries(connection: Connection, log: int, record_id: str, question: Question) -> bool:
     """Whether a record that was told shows the identifier it was asked for by: it is found by no other."""
-    hits = records.find(connection, [identifiers.plain(question.identifier)], question.scheme or None)
-    return (log, record_id) in {(each, of) for *_, each, of in hits}
+    return (log, record_id) in records.carrying(connection, question.identifier, question.scheme or None)
 
 
 def _entry(answer: bytes) -> int:

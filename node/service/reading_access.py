@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from node.exchange import reads
 from node.ledger import moment
 from node.ledger.entry import AccessEntry
-from node.records import identifiers
 from node.service import asking, forgetting
 from node.service.access_writing import secrets_of
 from node.service.asking import Body, Key
@@ -61,9 +60,7 @@ class Filter:
 
 def keys_of(parts: Parts, connection: Connection, identifier: str) -> set[Key]:
     """The records with a number, or of this id, and what is kept where the number was not found."""
-    found = {
-        (log, record_id) for _, _, log, record_id in records.find(connection, [identifiers.plain(identifier)])
-    }
+    found = set(records.carrying(connection, identifier))
     held, secrets = (
         [LEDGER, *(each.log for each in channels.channels(connection))],
         secrets_of(parts, connection),
@@ -134,7 +131,7 @@ def told(
     answer: Json = {"seq": entry.seq, "time": moment.format(entry.time), "kind": entry.kind}
     if body is None:
         return answer | {"expired": True}
-    of = {each.log: each for each in channels.channels(connection)}
+    of = channels.by_log(connection)
     questions = sorted(body.questions(), key=lambda each: not set(each[1]) & set(about))
     asked = [
         {"asked": typed, "found": bool(told), "told": [_record(of, key) for key in told]}
@@ -183,5 +180,4 @@ def question(connection: Connection, identifier: str) -> list[asking.Question]:
     """How it is recorded that an auditor looked for reads about a number."""
     if not identifier:
         return []
-    carried = records.find(connection, [identifiers.plain(identifier)])
-    return [(identifier, sorted({(log, found) for _, _, log, found in carried}), False)]
+    return [(identifier, sorted(records.carrying(connection, identifier)), False)]

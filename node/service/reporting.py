@@ -228,8 +228,7 @@ def _known(batch: Batch, tin: str, agreement: str) -> list[Known]:
     """The operator with a TIN as partners told of it, under each agreement or the one named."""
     batch.flush()
     connection, country = batch.connection, batch.parts.country
-    number = identifiers.plain(tin)
-    hits = {log: record_id for *_, log, record_id in records.find(connection, [number], "TIN")}
+    number, hits = identifiers.plain(tin), dict(records.carrying(connection, tin, "TIN"))
     standings, found = batch.parts.standings.current(connection), list[Known]()
     for channel in channels.channels(connection):
         is_meant = channel.partner == country and agreement in ("", channel.agreement)
@@ -326,7 +325,7 @@ def _acknowledged(
 
 def listed(connection: Connection, before: int, limit: int) -> list[dict[str, Any]]:
     """The reports before a number, newest first, with who told whom and what was answered."""
-    known = {each.log: each for each in channels.channels(connection)}
+    known = channels.by_log(connection)
     return [_shown(known[each.log], each) for each in store.listed(connection, before, limit)]
 
 
@@ -351,7 +350,7 @@ def _shown(way_back: StoredChannel, found: StoredReport) -> dict[str, Any]:
 
 def alerts(connection: Connection, record_ids: Sequence[str]) -> dict[str, list[str]]:
     """{own record: what partners report of it and nobody has acknowledged, and where it is suspended}."""
-    known = {each.log: each for each in channels.channels(connection)}
+    known = channels.by_log(connection)
     told: dict[str, list[str]] = {}
     treated: dict[tuple[str, int], StoredReport] = {}
     for each in store.about(connection, LEDGER, record_ids):
@@ -370,7 +369,7 @@ def alerts(connection: Connection, record_ids: Sequence[str]) -> dict[str, list[
 
 def suspended(connection: Connection) -> list[dict[str, Any]]:
     """Every operator whose treatment is suspended here, and by which decision."""
-    known = {each.log: each for each in channels.channels(connection)}
+    known = channels.by_log(connection)
     return [
         {
             "tin": each.tin,

@@ -24,7 +24,6 @@ from node.exchange.card import Card, ledger_origin
 from node.exchange.reads import MOST_ROWS, Reads
 from node.ledger import canonical, moment
 from node.ledger.entry import ChannelEntry, LedgerEntry
-from node.records import identifiers
 from node.service import reading_access
 from node.service.batch import Batch, SmallWork, open_body
 from node.service.parts import Parts
@@ -200,7 +199,7 @@ def listed(parts: Parts, connection: Connection, identifier: str, before: int, l
     record_ids = _meant(connection, identifier) if identifier else []
     if identifier and not record_ids:
         return []
-    known = {each.log: each for each in channels.channels(connection)}
+    known = channels.by_log(connection)
     return [
         _shown(parts, connection, known, each, record_ids)
         for each in store.listed(connection, before, limit, record_ids)
@@ -208,8 +207,7 @@ def listed(parts: Parts, connection: Connection, identifier: str, before: int, l
 
 
 def _meant(connection: Connection, identifier: str) -> list[str]:
-    hits = records.find(connection, [identifiers.plain(identifier)])
-    return sorted({identifier, *(record_id for *_, record_id in hits)})
+    return sorted({identifier, *(record_id for _, record_id in records.carrying(connection, identifier))})
 
 
 def _shown(

@@ -22,7 +22,7 @@ from node.store.tables import LEDGER
 
 def channel_of(connection: Connection, log: int) -> StoredChannel:
     """The channel of a log."""
-    return next(each for each in channels.channels(connection) if each.log == log)
+    return channels.by_log(connection)[log]
 
 
 def origin_of(batch: Batch, log: int) -> str:

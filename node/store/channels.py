@@ -116,6 +116,11 @@ def newest(connection: Connection) -> int:
     return log or 0
 
 
+def by_log(connection: Connection) -> dict[int, StoredChannel]:
+    """The same by their logs."""
+    return {each.log: each for each in channels(connection)}
+
+
 def channel(connection: Connection, agreement: str, issuer: str, partner: str) -> StoredChannel | None:
     """One channel, or None."""
     rows = _CHANNEL.rows(connection, {"under": agreement, "by": issuer, "to": partner})

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from node.records import model
+from node.records import identifiers, model
 from node.store.database import Prepared, Row, among, listed, put, table
 from node.store.tables import (
     LEDGER,
@@ -185,6 +185,12 @@ def find(
     if scheme:
         found = found.where(IDENTIFIER.c.scheme == scheme)
     return [tuple(row) for row in connection.execute(found)]
+
+
+def carrying(connection: Connection, identifier: str, scheme: str | None = None) -> list[tuple[int, str]]:
+    """(log, record_id) of every operator that carries an identifier, however it is written; each once."""
+    hits = find(connection, [identifiers.plain(identifier)], scheme)
+    return list(dict.fromkeys((log, record_id) for _, _, log, record_id in hits))
 
 
 Name = tuple[int, str, str, str]
