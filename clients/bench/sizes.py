@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from clients.bench.figures import Conditions, Figure, Goal
+from clients.sdk.client import Node
 
 LEDGER = 0
 PARTS = {
@@ -51,6 +52,29 @@ def file_bytes(database: Path) -> int:
         (pages,) = store.execute("PRAGMA page_count").fetchone()
         (size,) = store.execute("PRAGMA page_size").fetchone()
     return int(pages) * int(size)
+
+
+def reads_kept(database: Path) -> int:
+    """How many reads the access log in a SQLite file has."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
+        found = store.execute("SELECT size FROM log_head WHERE origin LIKE '%/access'").fetchone()
+    return int(found[0]) if found else 0
+
+
+def of_reads(client: Node, database: Path, before: tuple[int, int]) -> Figure:
+    """What the file of a node grew by for each lookup since `before`: its bytes, and its reads."""
+    client.access(limit=1)  # for which what waits is taken over
+    reads = reads_kept(database) - before[1]
+    return Figure(
+        "access_bytes_per_lookup",
+        "bytes",
+        [(file_bytes(database) - before[0]) / reads],
+        Conditions(
+            f"what the SQLite file of the partner grew by over {reads:,} lookups, each in the access log: "
+            "entry, body, tree, index and free space"
+        ),
+        better="lower",
+    )
 
 
 def growth(before: int, after: int, versions: int, where: str) -> Figure:
