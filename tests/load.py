@@ -40,7 +40,7 @@ class Load:
     def goes_on(self, more: int = 20) -> None:
         """Wait until as many more changes were acknowledged."""
         begun = len(self.acknowledged)
-        until(lambda: len(self.acknowledged) >= begun + more, 30, "more acknowledged changes")
+        until(lambda: len(self.acknowledged) >= begun + more, what="more acknowledged changes")
 
     def _call(self) -> None:
         headers = self._node.http.headers

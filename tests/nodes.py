@@ -42,6 +42,8 @@ FAST = {
 }
 QUICK = {"AEO_PAGE_LIMIT": "80", "AEO_WAIT_LIMIT_S": "0.5"}
 START_LIMIT_S = 30.0
+PRINTED = 3_000
+"""Characters of what a node printed that a failure shows."""
 DATABASE = "node.sqlite"
 
 
@@ -117,8 +119,9 @@ class Node:
         self.http.close()
 
     def log(self) -> str:
-        """What the process printed."""
-        return (self.home / "node.log").read_text(encoding="utf-8")
+        """What the process printed; nothing, if it was never started."""
+        printed = self.home / "node.log"
+        return printed.read_text(encoding="utf-8") if printed.exists() else ""
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON answer at a path; fails on a refusal."""
@@ -285,10 +288,14 @@ def agree(br: Node, uy: Node, under: str = "br_uy", contract: str = "mra_v1", **
 
 @contextmanager
 def running(*nodes: Node) -> Iterator[None]:
-    """Run nodes side by side, and end them whatever happens."""
+    """Run nodes side by side, and end them whatever happens; a failure shows what they printed last."""
     try:
         run_all(nodes)
         yield
+    except BaseException as error:
+        for node in nodes:
+            error.add_note(f"{node.name} printed last:\n{node.log()[-PRINTED:]}")
+        raise
     finally:
         for node in nodes:
             node.close()

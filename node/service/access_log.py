@@ -215,12 +215,18 @@ class AccessLog:
         committed, self._committed = self._committed, None
         if (head := committed.result()) is not None:
             for work in telling_reads.due(self._parts, head):
-                self._sequencer.submit(work)
+                self._sequencer.submit(work).add_done_callback(_note_untold)
 
     def _is_due(self) -> bool:
         with self._parts.database.glance() as connection:
             state = access_log.state(connection)
         return state is not None and is_due(self._parts, state, self._parts.now_ms())
+
+
+def _note_untold(telling: Future[Any]) -> None:
+    """The next commitment tells it again; until then it is late."""
+    if error := telling.exception():
+        log.error("a partner is not told what was read", why=repr(error))
 
 
 def is_due(parts: Parts, state: access_log.State, now_ms: int) -> bool:

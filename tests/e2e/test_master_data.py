@@ -73,7 +73,7 @@ def test_an_import_that_was_killed_is_run_again_and_records_each_trader_once(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: recorded(pair.br) > 500, 60, "the first pages")
+    until(lambda: recorded(pair.br) > 500, what="the first pages")
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = recorded(pair.br)

@@ -32,7 +32,7 @@ def until_heard(node: Node) -> None:
     def heard() -> bool:
         return all(each["has_card"] == number for each in node.get("/v1/peers")["peers"])
 
-    until(heard, 20, f"the partner of {node.name} has card {number}")
+    until(heard, what=f"the partner of {node.name} has card {number}")
 
 
 def open_incidents(*nodes: Node) -> list[Any]:
@@ -65,7 +65,7 @@ def test_all_keys_of_both_nodes_are_rotated_while_they_exchange(new_pair: Pair) 
         answer = uy.answer(known["tin"])
         assert answer["recognition"]["applies"], answer
         assert [each for each in evidence(new_pair, known["tin"], old) if not each.passed] == []
-    until(lambda: open_incidents(br, uy) == [], 20, "the end of what was late")
+    until(lambda: open_incidents(br, uy) == [], what="the end of what was late")
     assert uy.fsck() == br.fsck() == []
     assert br.http.get(f"/v1/receipts/{seq}").status_code == 200
 
@@ -85,7 +85,7 @@ def test_a_partner_that_was_away_hears_of_it_and_nothing_is_retired_before(new_p
     new_pair.await_copy()
     assert uy.answer(FOUR["tin"])["recognition"]["applies"]
     until_heard(br)
-    until(lambda: open_incidents(br, uy) == [], 20, "the end of what was late")
+    until(lambda: open_incidents(br, uy) == [], what="the end of what was late")
     assert uy.fsck() == br.fsck() == []
 
 

@@ -39,7 +39,7 @@ def test_a_node_whose_keys_were_stolen_is_frozen_and_succeeded(new_pair: Pair, t
     frozen = uy.post("/v1/peers/BR/freeze", {"reason": "keys stolen, told by telephone"})
     assert frozen["checkpoint"].startswith(f"{br.name}/ledger\n")
     br.post("/v1/operators", TWO)  # the thief, with the keys and the address of the node
-    until(lambda: "nothing is told to this node" in br.log(), 20, "the refusal of whoever asks in its name")
+    until(lambda: "nothing is told to this node" in br.log(), what="the refusal of whoever asks in its name")
     assert uy.http.get(f"/v1/operators/{TWO['tin']}").status_code == 404
     told = uy.answer(ONE["tin"])
     assert told["recognition"] is not None
@@ -63,7 +63,7 @@ def test_a_node_whose_keys_were_stolen_is_frozen_and_succeeded(new_pair: Pair, t
         peer(new, uy)
         agree(new, uy)
         new.post("/v1/operators", THREE)
-        until(lambda: uy.http.get(f"/v1/operators/{THREE['tin']}").is_success, 20, "the successor's news")
+        until(lambda: uy.http.get(f"/v1/operators/{THREE['tin']}").is_success, what="the successor's news")
         answer = uy.answer(ONE["tin"])
         assert answer["recognition"]["applies"]
         assert answer["provenance"]["ledger"]["origin"] == f"{NAME}/ledger"

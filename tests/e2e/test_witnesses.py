@@ -181,7 +181,7 @@ def test_a_partner_cosigns_how_much_of_its_channel_there_is(three: Three) -> Non
         told = br.channel("out")
         return bool(told["partner_cosigned"] == told["size"])
 
-    until(is_cosigned, 60, "the partner's cosignature on the channel")
+    until(is_cosigned, what="the partner's cosignature on the channel")
     assert br.channel("out")["partner_cosigned"] > 0
 
 
@@ -206,7 +206,7 @@ def test_without_a_witness_writing_goes_on_and_receipts_say_so(three: Three, tmp
         text = br.http.get(path, params={"wait": "witnessed"}).text
         return three.policy.is_quorum(three.policy.cosigned(TlogProof.decode(text).checkpoint).times_s)
 
-    until(is_witnessed, 30, "the cosignature of a witness that is back")
+    until(is_witnessed, what="the cosignature of a witness that is back")
     ar.run()
     for node in (br, uy, ar):
         assert node.fsck() == []

@@ -106,7 +106,7 @@ def cosigner(
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             found = Witness(f"http://127.0.0.1:{port}", note.cosigner(NAME, key).verifier())
-            until(lambda: answers(found, process, tmp_path / "log"), 30, "the witness")
+            until(lambda: answers(found, process, tmp_path / "log"), what="the witness")
             yield found
         finally:
             process.terminate()
