@@ -48,7 +48,9 @@ except ImportError:
 
 Json = Any
 DATING_MS: Final = 60_000
-"""How far the issuer's clocks may differ from each other."""
+"""How far the issuer's clocks may differ from each other, and from the reader's."""
+ANSWERED_MS: Final = 300_000
+"""How soon a question is answered."""
 EVIDENCE: Final = "aeo-evidence/v1"
 ACCUSATION: Final = "aeo-accusation/v1"
 RECEIPT: Final = "c2sp.org/tlog-proof@v1"
@@ -486,6 +488,7 @@ def step(title: str) -> Callable[[Step], Step]:
     return add
 
 
+QUESTION: Final = "purpose reference reader at about by identifier scheme salt"
 NAMES: Final = (
     "kind tin at reader issuer later_keys agreement acts ledger channel heartbeat heartbeat_proof told answer"
 )
@@ -787,7 +790,7 @@ def _commitments(case: Case) -> str:
         names = "v record_id credential ledger" + (" told" if is_fetched else "")
         _, record_id, credential, opening, *asked = members(content, names)
         for each in asked:
-            members(each, "purpose reference reader")
+            members(each, QUESTION)
         entry, salt, body = members(opening, "entry salt body")
         found = _ledger_entry(case, entry, salt, body, frame["given"]["ledger_proof"], "record")
         need(body.get("record_id") == record_id, f"an entry about {record_id}", body.get("record_id"))
@@ -880,6 +883,45 @@ def _key_at(case: Case, kid: Json, seq: int) -> Json:
             need(counts, f"a key that counted at ledger entry {seq}", f"{each['from']} to {each['until']}")
             return each["key"]
     raise Failed("a key of the issuer's card", kid)
+
+
+@step("what was fetched answers questions that the reader signed shortly before, by a number that is shown")
+def _questions(case: Case) -> str:
+    fetched = [(frame, content["told"]) for frame, content in case.entries if "told" in content]
+    for frame, told in fetched:
+        _question(case, frame, told)
+    if not fetched:
+        return "nothing was fetched: the agreement has records mirrored"
+    identifier, scheme = fetched[-1][1]["identifier"], fetched[-1][1]["scheme"]
+    shown = [("TIN", case.shown["tin"])]
+    shown += [(each["scheme"], each["value"]) for each in case.shown.get("identifiers", [])]
+    wanted = re.sub(r"[\s./-]", "", identifier).upper()
+    is_shown = any(wanted == value and scheme in ("", of) for of, value in shown)
+    need(is_shown, f"the operator with {scheme} {identifier}", shown)
+    return f"{len(fetched)} questions, the last of {fetched[-1][1]['at']}, by {identifier}"
+
+
+def _question(case: Case, frame: Json, told: Json) -> None:
+    """What an entry answers was asked by the reader, by this identifier, shortly before."""
+    *_, at, about, by, identifier, scheme, salt = members(told, QUESTION)
+    named = canonical({"identifier": identifier, "scheme": scheme})
+    committed = b64u(sha256(b"\x02" + unb64u(salt) + named).digest())
+    need(len(unb64u(salt)) == 32 and committed == about, f"a question by {identifier}", "one by another")
+    of = {"agreement": b64u(sha256(canonical(case.agreement)).digest()), "issuer": case.card["country"]}
+    asked = {name: told[name] for name in ("purpose", "reference", "reader", "at", "about")}
+    message = canonical({"v": 1, "asks": "fetch", "partner": case.reader} | of | asked)
+    is_signed = any(_is_signed(key, unb64u(by), message) for key in case.signing[case.reader])
+    need(is_signed, f"a question signed by {case.reader}", "one that it did not sign")
+    passed_ms = milliseconds(frame["time"]) - milliseconds(at)
+    need(-DATING_MS <= passed_ms <= ANSWERED_MS + DATING_MS, f"an answer soon after {at}", frame["time"])
+
+
+def _is_signed(key: Json, signature: bytes, message: bytes) -> bool:
+    try:
+        es256(key, signature, message, "the reader on a question")
+    except Failed:
+        return False
+    return True
 
 
 @step("no field goes beyond what the agreement lets the issuer disclose")

@@ -16,8 +16,7 @@ from node.exchange.fetches import (
     PURPOSE_LIMIT,
     REFERENCE_LIMIT,
     SCHEME_LIMIT,
-    Asked,
-    Question,
+    Case,
 )
 from node.ledger import canonical
 from node.service import fetching
@@ -79,8 +78,9 @@ def _fetch(
         among = None if caller.channels is None else _agreements(connection, caller.channels)
         standing, peer = fetching.source(node, connection, wanted.country, wanted.agreement, among)
     number = standing.agreement.id
-    asked = Asked(wanted.purpose, wanted.reference, caller.country or node.country)
-    question = Question(number, wanted.identifier, wanted.scheme, asked)
+    case = Case(wanted.purpose, wanted.reference, caller.country or node.country)
+    named = wanted.identifier, wanted.scheme
+    question = fetching.question(node, number, peer.country, named, case)
     fetches.question(question.to_json())
     why, detail = Why(wanted.purpose, wanted.reference), {"of": peer.country, "agreement": number}
     access.record(caller, "fetch", why, [(wanted.identifier, [], False)], detail | {"asked": True})
@@ -110,14 +110,15 @@ def _told(answers: Answers, node: Parts, caller: Caller, found: Fetched) -> obje
 async def tell(request: Request, node: Node, peer: FromPeer, access: Recorder) -> Response:
     """Answer a partner's question in the channel to it; gives the number of the entry that does."""
     question = fetches.question(canonical.decode(await request.body()))
+    named = question.named
 
     def record() -> None:
         with node.database.glance() as connection:
-            keys = records.carrying(connection, question.identifier, question.scheme or None)
+            keys = records.carrying(connection, named.identifier, named.scheme or None)
         own = sorted({key for key in keys if key[0] == LEDGER})
-        caller, asked = Caller(peer.name, peer.country, PEER), question.asked
-        why, detail = Why(asked.purpose, asked.reference), {"agreement": question.agreement}
-        access.record(caller, "fetch", why, [(question.identifier, own, False)], detail)
+        caller, case = Caller(peer.name, peer.country, PEER), question.asked.case
+        why, detail = Why(case.purpose, case.reference), {"agreement": question.agreement}
+        access.record(caller, "fetch", why, [(named.identifier, own, False)], detail)
 
     await node.database.ask(record)
     entry = await durable(node, request.app.state.sequencer, Tell(peer.country, question))

@@ -169,7 +169,7 @@ class Card:
     @cached_property
     def _credential_keys(self) -> dict[str, tuple[EllipticCurvePublicKey, CardKey]]:
         keys = self.keys["credential"]
-        return {credential_kid(self.name, each.key): (_public(each.key, self.name), each) for each in keys}
+        return {credential_kid(self.name, each.key): (public_key(each.key, self.name), each) for each in keys}
 
 
 def ledger_origin(name: str) -> str:
@@ -356,7 +356,7 @@ def _check_endorsed(card: Card) -> None:
                 if use == "log":
                     Ed25519PublicKey.from_public_bytes(unb64u(before.key)).verify(by, text)
                 else:
-                    es256_verify(_public(before.key, card.name), by, text)
+                    es256_verify(public_key(before.key, card.name), by, text)
             except (InvalidSignature, Unproven, ValueError):
                 what = f"a {use} key of the card is not signed by the one before it"
                 raise Unproven(what, where=card.name) from None
@@ -442,7 +442,8 @@ def _with_usable_keys(card: Card) -> Card:
     return card
 
 
-def _public(jwk: Jwk, where: str) -> EllipticCurvePublicKey:
+def public_key(jwk: Jwk, where: str) -> EllipticCurvePublicKey:
+    """The key for credentials and acts that a JWK writes; `Malformed` for any other."""
     public = ECKey.import_key(dict(jwk)).public_key
     if not isinstance(public.curve, SECP256R1):
         raise Malformed("a card has a credential key of another curve", where=where)

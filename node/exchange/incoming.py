@@ -30,9 +30,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from node.errors import Malformed, Refusal, Unproven
-from node.exchange import card, sealing
+from node.exchange import card, fetches, sealing
 from node.exchange.card import Card
-from node.exchange.fetches import asked_in
+from node.exchange.fetches import Asker
 from node.exchange.page import CardPart, EntryPart, LedgerPart
 from node.exchange.serving import LEAVES_LIMIT
 from node.ledger import canonical, moment
@@ -98,12 +98,14 @@ class Reading:
     """What entries are read by: the issuer, the field paths its terms list, our epoch keys.
 
     `is_on_demand`: whether a record may come only as one that was asked for; None: it may come as either.
+    `asker`: who must have signed what is answered; None: whoever it was.
     """
 
     peer: Card
     fields: tuple[str, ...]
     keys: Mapping[int, bytes] = field(repr=False)
     is_on_demand: bool | None = False
+    asker: Asker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,14 +347,19 @@ def _checked(each: Opened, by: Reading) -> Disclosed:
     entry, content, record_id = each.entry, each.content, each.record_id
     time = moment.format(entry.time)
     _check_members(entry.kind, content)
+    asked = fetches.answered(entry.kind, content)
+    if asked is not None and by.asker is not None:
+        by.asker.check(asked, entry.time)
     if record_id is None or entry.kind == "tombstone":
         return Disclosed(entry.seq, entry.kind, time, record_id, each.body)
-    _check_asked(content, record_id, is_on_demand=by.is_on_demand)
+    _check_mode(record_id, is_fetched=asked is not None, is_on_demand=by.is_on_demand)
     behind = check_commitment(content, by.peer)
     verified = verify_credential(content["credential"], by.peer, behind.seq)
     digest = b64u(verified.digest)
     check_names_credential(content, digest)
     check_fields(verified, record_id, by.peer.country, by.fields)
+    if asked is not None:
+        check_is_meant(content, verified)
     leaf = leaf_hash(behind.encode())
     return Disclosed(
         entry.seq,
@@ -364,7 +371,7 @@ def _checked(each: Opened, by: Reading) -> Disclosed:
         behind.seq,
         leaf,
         digest,
-        "told" in content,
+        asked is not None,
     )
 
 
@@ -440,11 +447,17 @@ def check_fields(
     model.check_fields(verified.fields)
 
 
-def _check_asked(content: Row, record_id: str, *, is_on_demand: bool | None) -> None:
+def check_is_meant(content: Row, verified: credential.Verified) -> None:
+    """The last part of check 9: what is fetched shows the identifier that it was asked for by."""
+    named, _ = fetches.question_in(content["told"])
+    if not named.is_of(verified.fields):
+        what = "a record is told that shows another identifier than was asked for"
+        raise Unproven(what, where=str(content["record_id"]))
+
+
+def _check_mode(record_id: str, *, is_fetched: bool, is_on_demand: bool | None) -> None:
     """The first part of check 9: where records are fetched each says what it was asked for; else none."""
-    if "told" in content:
-        asked_in(content["told"])
-    if is_on_demand is not None and ("told" in content) != is_on_demand:
+    if is_on_demand is not None and is_fetched != is_on_demand:
         why = "the terms have it fetched on demand" if is_on_demand else "the terms have it mirrored"
         raise Unproven("a record is told in another mode than was agreed", where=record_id, why=why)
 

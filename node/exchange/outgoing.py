@@ -17,7 +17,7 @@ from node.agreements import deciding
 from node.agreements.document import is_on_demand
 from node.errors import Damaged
 from node.exchange import sealing
-from node.exchange.fetches import Asked
+from node.exchange.fetches import Question
 from node.exchange.log_writer import LogWriter
 from node.exchange.sealing import Entropy, StoreKeys
 from node.exchange.versions import Fields, Version
@@ -113,16 +113,16 @@ def shown_digest(version: Version, packed: Mapping[str, Any]) -> bytes:
 
 
 def disclosure(
-    version: Version, paths: Sequence[str], ledger_entry: bytes, asked: Asked | None = None
+    version: Version, paths: Sequence[str], ledger_entry: bytes, question: Question | None = None
 ) -> bytes:
     """The body of a disclosure: the packed presentation, and what opens the ledger entry's commitment.
 
-    `asked`: what the record was fetched for, where it was.
+    `question`: what it answers, where the record was asked for.
     """
     shown = version.credential.packed(paths)
     opening = {"entry": ledger_entry.decode(), "salt": b64u(version.salt()), "body": version.body}
     body = {"v": 1, "record_id": version.record_id, "credential": shown, "ledger": opening}
-    return canonical.encode(body if asked is None else body | {"told": asked.to_json()})
+    return canonical.encode(body if question is None else body | {"told": question.told()})
 
 
 def tombstone(record_id: str) -> bytes:

@@ -15,7 +15,7 @@ from contracts.evaluation import Answer
 from node.errors import Damaged
 from node.exchange import outgoing, sealing, versions
 from node.exchange.card import channel_origin
-from node.exchange.fetches import Asked
+from node.exchange.fetches import Question
 from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import ChannelWriter, Line
 from node.exchange.versions import Draft, Version
@@ -255,7 +255,7 @@ class Batch:
         elif seen and not answer.shared:
             self._see(line, record_id, outgoing.tombstone(record_id), None, version.ledger_seq)
 
-    def tell(self, line: Line, found: Sequence[tuple[Version, Collection[str]]], asked: Asked) -> int:
+    def tell(self, line: Line, found: Sequence[tuple[Version, Collection[str]]], question: Question) -> int:
         """Answer what a partner asks for on demand: the one record that the contract shares with it.
 
         `found`: the records that carry the identifier, each with its schemes there; by one that the partner
@@ -272,10 +272,10 @@ class Batch:
             elif outgoing.is_shown(schemes, line.terms["direction"]["fields"]):
                 self._bring_in_line(line, version, answer)
         if len(shown) != 1:
-            return self.notice(line, asked.withheld())
+            return self.notice(line, question.asked.withheld())
         [(version, answer)] = shown
         digest = outgoing.view_digest(version.fields, answer.fields)
-        body = outgoing.disclosure(version, answer.fields, self._entry(version.ledger_seq), asked)
+        body = outgoing.disclosure(version, answer.fields, self._entry(version.ledger_seq), question)
         return self._see(line, version.record_id, body, digest, version.ledger_seq)
 
     def notice(self, line: Line, body: bytes, ledger_seq: int | None = None) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.errors import NotFound
-from node.exchange import outgoing, versions
+from node.exchange import fetches, outgoing, versions
 from node.ledger import moment
 from node.ledger.entry import ChannelEntry
 from node.service.parts import Parts
@@ -43,18 +43,19 @@ def _told(
     [encoded] = logs.entries(connection, channel.log, seq, seq + 1)
     entry = ChannelEntry.decode(encoded)
     body, about = told_in(parts, connection, channel.log, seq)
-    fields = list[str]()
+    fields, asked = list[str](), None
     if entry.kind == "disclosure" and about is not None:
         version = versions.unseal(known[about], parts.keys.store)
         shown = outgoing.shown_paths(version, body["credential"])
         fields = [each for each in shown if each != outgoing.LIST_ALONE]
+        asked = fetches.answered(entry.kind, body)
     return {
         "time": moment.format(entry.time),
         "partner": channel.partner,
         "agreement": channel.agreement,
         "kind": entry.kind,
         "fields": fields,
-        "asked": body.get("told") if entry.kind == "disclosure" else None,
+        "asked": asked.case.to_json() if asked else None,
         "channel_seq": seq,
         "ledger_seq": about,
     }

@@ -24,11 +24,14 @@ from node.agreements.state import TERMINATED
 from node.errors import Busy, Conflict, Malformed, NotFound, Unproven, problem
 from node.exchange import fetches, versions
 from node.exchange.card import Card
-from node.exchange.fetches import Asked, Question
+from node.exchange.fetches import Asker, Case, Named, Question
 from node.exchange.peers import PeerClient
 from node.exchange.standing import Standing
 from node.ledger import canonical
+from node.ledger.encoding import b64u
+from node.ledger.entry import SALT_BYTES
 from node.records import identifiers
+from node.records.credential import es256_signer
 from node.service.batch import Batch, SmallWork
 from node.service.parts import Parts
 from node.service.ways import line_to
@@ -51,28 +54,39 @@ class Tell(SmallWork):
     question: Question
 
     def run(self, batch: Batch) -> int:
-        """The number of the entry that answers; `Conflict` where nothing is fetched under this agreement."""
+        """The number of the entry that answers; `Conflict` where nothing is fetched under this agreement.
+
+        `Unproven` for a question that is not signed by the partner, or not asked just now.
+        """
         batch.flush()
         line = line_to(batch, self.question.agreement, self.partner)
         if line is None or not line.carries_records or not line.is_on_demand or line.state == TERMINATED:
             what = "under this agreement nothing can be fetched from here"
             do = "look the operator up at the own node, to which it is mirrored if it is shared"
             raise Conflict(what, where=self.question.agreement, do=do)
-        reader, hosted = self.question.asked.reader, {each.country for each in hosting.hosted(line.terms)}
-        if reader not in {self.partner} | hosted:
+        reader = self.question.asked.case.reader
+        if reader not in {self.partner} | {each.country for each in hosting.hosted(line.terms)}:
             why = "it is neither the partner nor one whom the agreement names as served by it (`readers`)"
             raise Conflict("this administration is not told anything here", where=reader, why=why)
+        self._asker(batch).check(self.question.asked, batch.now_ms)
         schemes: dict[str, set[str]] = {}
         for scheme, record_id in _own(batch.connection, self.question):
             schemes.setdefault(record_id, set()).add(scheme)
         found = records.newest(batch.connection, sorted(schemes))
         opened = [(versions.unseal(each, batch.parts.keys.store), schemes[each.record_id]) for each in found]
-        return batch.tell(line, opened, self.question.asked)
+        return batch.tell(line, opened, self.question)
+
+    def _asker(self, batch: Batch) -> Asker:
+        parts = batch.parts
+        keys = tuple(parts.peers.by_country(batch.connection)[self.partner].of("credential"))
+        skew_s = parts.settings.clock_skew_s
+        return Asker(self.question.agreement, parts.country, self.partner, keys, skew_s)
 
 
 def _own(connection: Connection, question: Question) -> list[tuple[str, str]]:
     """(scheme, record) of every own record that carries the identifier of a question."""
-    hits = records.find(connection, [identifiers.plain(question.identifier)], question.scheme or None)
+    named = question.named
+    hits = records.find(connection, [identifiers.plain(named.identifier)], named.scheme or None)
     return [(scheme, record_id) for _, scheme, log, record_id in hits if log == LEDGER]
 
 
@@ -125,6 +139,14 @@ def source(
         do = "name the country, or the agreement"
         raise Conflict("several partners can be asked", where=country or "any", do=do, problems=told)
     return found[0]
+
+
+def question(parts: Parts, agreement: str, issuer: str, identifier: tuple[str, str], case: Case) -> Question:
+    """A question to a partner by an identifier, given as (value, scheme or empty), signed now."""
+    value, scheme = identifier
+    named = Named(value, scheme, b64u(parts.entropy(SALT_BYTES)))
+    sign = es256_signer(parts.keys.signing_for_peers)
+    return parts.asker(agreement, issuer).ask(named, case, parts.now_ms(), sign)
 
 
 class Fetcher:
@@ -198,24 +220,14 @@ class Fetcher:
             channel = channels.channel(connection, question.agreement, peer.country, self._parts.country)
             assert channel is not None, "it has entries"
             row = channels.opened(connection, channel.log, seq)
-            record_id = row["record_id"] if row else None
-            is_meant = record_id is None or _carries(connection, channel.log, record_id, question)
         where = f"{peer.name}, entry {seq}"
         if row is None:
             do = "see `aeo incidents --open`; ask again once it is settled"
             raise Unproven("the answer does not hold, and was set apart", where=where, do=do)
-        if _asked(row["kind"], row["body"]) != question.asked:
+        if fetches.answered(row["kind"], orjson.loads(row["body"])) != question.asked:
             do = "ask again; if it comes back, ask whoever runs the partner's node"
             raise Unproven("what arrived is no answer to this question", where=where, do=do)
-        if not is_meant:
-            do = "do not rely on it; ask whoever runs the partner's node"
-            raise Unproven("what arrived is about another operator than was asked for", where=where, do=do)
-        return Fetched(channel.log, seq, record_id)
-
-
-def _carries(connection: Connection, log: int, record_id: str, question: Question) -> bool:
-    """Whether a record that was told shows the identifier it was asked for by: it is found by no other."""
-    return (log, record_id) in records.carrying(connection, question.identifier, question.scheme or None)
+        return Fetched(channel.log, seq, row["record_id"])
 
 
 def _entry(answer: bytes) -> int:
@@ -227,10 +239,3 @@ def _entry(answer: bytes) -> int:
     if type(seq) is not int or not 0 <= seq < 2**31:
         raise Malformed("a partner's answer is out of form", why="it must name the entry that answers")
     return seq
-
-
-def _asked(kind: str, encoded: bytes) -> Asked | None:
-    body = orjson.loads(encoded)
-    if kind == "notice":
-        return fetches.read(body)
-    return fetches.asked_in(body["told"]) if "told" in body else None

@@ -266,7 +266,8 @@ def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -
 
 def _reading(parts: Parts, peer: Card, standing: Standing, keys: Mapping[int, bytes]) -> Reading:
     terms = direction_terms(standing.agreement, peer.country, parts.country, "")
-    return Reading(peer, tuple(terms["direction"]["fields"]), keys, is_on_demand(terms))
+    asker = parts.asker(standing.agreement.id, peer.country)
+    return Reading(peer, tuple(terms["direction"]["fields"]), keys, is_on_demand(terms), asker)
 
 
 def _newest(connection: Connection, log: int, seq: int, before: dict[str, Mirrored]) -> Newest:

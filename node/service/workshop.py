@@ -19,6 +19,7 @@ import structlog
 from node import keys
 from node.errors import Malformed, Problem
 from node.exchange import card, incoming, versions
+from node.exchange.fetches import Asker
 from node.exchange.incoming import Examined, Reading
 from node.exchange.page import EntryPart
 from node.exchange.versions import Body, Draft, Fields, Signatory, Signed, Version
@@ -42,8 +43,8 @@ Rest = tuple[str, int, int, bytes, dict[str, Any], bytes]
 """An order as it goes out, beside its fields."""
 Shown = tuple[bytes, bytes, Body]
 """What a disclosure takes of a version besides: digests, disclosures as JSON, committed body."""
-Means = tuple[str, tuple[str, ...], dict[int, bytes], bool | None]
-"""What a page is examined by: the issuer's card, the fields of its terms, our epoch keys."""
+Means = tuple[str, tuple[str, ...], dict[int, bytes], bool | None, Asker | None]
+"""What a page is examined by: the issuer's card, the fields of its terms, our epoch keys, mode and asker."""
 Texts = tuple[str, str | None]
 """One entry as it travelled: entry, sealed body."""
 Returned = tuple[bytes, bytes, bytes, Shown | None]
@@ -203,7 +204,7 @@ def _one(fields: Fields, rest: Rest, is_shown: bool) -> Returned:
 
 
 def _means(by: Reading) -> Means:
-    return by.peer.text, by.fields, dict(by.keys), by.is_on_demand
+    return by.peer.text, by.fields, dict(by.keys), by.is_on_demand, by.asker
 
 
 def _as_texts(items: Sequence[EntryPart]) -> list[Texts]:
@@ -211,10 +212,11 @@ def _as_texts(items: Sequence[EntryPart]) -> list[Texts]:
 
 
 def _examined(means: Means, texts: list[Texts]) -> list[Examined]:
-    text, fields, keys, is_on_demand = means
+    text, fields, keys, is_on_demand, asker = means
     items = [EntryPart.model_construct(entry=entry, body=body) for entry, body in texts]
     entries = [ChannelEntry.decode(item.entry.encode()) for item in items]
-    return incoming.examined_here(entries, items, Reading(card.read(text), fields, keys, is_on_demand))
+    by = Reading(card.read(text), fields, keys, is_on_demand, asker)
+    return incoming.examined_here(entries, items, by)
 
 
 def _shown(version: Version) -> Shown:

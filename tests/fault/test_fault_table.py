@@ -28,14 +28,14 @@ from contracts import rules, terms
 from node import keys, service
 from node.errors import Refusal, Unproven
 from node.exchange import card, page
-from node.exchange.fetches import Asked, Question
+from node.exchange.fetches import Case
 from node.exchange.versions import Signatory
 from node.ledger import merkle, policy, tiles
 from node.ledger.proof import TlogProof
 from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
-from node.service import access_log, access_writing, mirror, submissions, telling_reads
+from node.service import access_log, access_writing, fetching, mirror, submissions, telling_reads
 from node.service import asking as asking_log
 from node.service.access_log import CommitHead
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
@@ -659,7 +659,8 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
     if kind is Tell:
         directions = terms.terms("br_uy")["directions"]
         _agreed(world, directions=directions | {"BR-UY": directions["BR-UY"] | {"mode": "ON_DEMAND"}})
-        return "br", Tell("UY", Question(world.agreement, ONE, "", Asked("clearance", "case 1", "UY")))
+        case = Case("clearance", "case 1", "UY")
+        return "br", Tell("UY", fetching.question(uy.parts, world.agreement, "BR", (ONE, ""), case))
     if kind is TellReads:
         _agreed(world, report_reads=True)
         world.days_pass()

@@ -1,6 +1,8 @@
 """Records that are fetched one by one: decided by the contract, told in the channel, as new as the answer."""
 
 import json
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
@@ -10,25 +12,28 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from clients.sdk import verifier
 from clients.sdk.signed import public_jwk
 from contracts import terms
 from node.errors import Busy, Conflict, Malformed, NotFound, Unproven
 from node.exchange import fetches, incoming
-from node.exchange.fetches import Asked, Question
+from node.exchange.fetches import Asker, Case, Named, Question
 from node.exchange.outgoing import Line
 from node.ledger import canonical
+from node.records.credential import es256_signer
 from node.service import fetching
 from node.service.asof import as_of
 from node.service.evidence import evidence
 from node.service.fetching import Fetcher, Tell
 from node.store import channels
 from tests.service.test_erasing import history, sound
-from tests.service.test_evidence import answered, assert_holds, of
+from tests.service.test_evidence import answered, assert_holds, failed, of, policy
+from tests.service.test_keys import retired, rotated
 from tests.service.test_reading_channels import whole_channel
 from tests.service.world import CNPJS, LEIS, Json, World, operator, withdrawn
 
 TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
-ASKED = Asked("import control", "DUA 2026-1", "UY")
+CASE = Case("import control", "DUA 2026-1", "UY")
 
 
 def on_demand(**changed: Any) -> Json:
@@ -47,17 +52,22 @@ def world(strangers: World) -> World:
     return strangers
 
 
-def fetch(world: World, identifier: str, scheme: str = "", asked: Asked = ASKED) -> Json | None:
+def ask(world: World, identifier: str, scheme: str = "", case: Case = CASE) -> Question:
+    """A question of UY to BR."""
+    return fetching.question(world.uy.parts, world.agreement, "BR", (identifier, scheme), case)
+
+
+def fetch(world: World, identifier: str, scheme: str = "", case: Case = CASE) -> Json | None:
     """Ask as UY; gives the answer of a lookup there, or None where nothing is shared."""
-    before = world.br.channel_size("BR", "UY")
-    seq = world.br.settle(Tell("UY", Question(world.agreement, identifier, scheme, asked)))
+    before, question = world.br.channel_size("BR", "UY"), ask(world, identifier, scheme, case)
+    seq = world.br.settle(Tell("UY", question))
     assert seq >= before
     world.exchange()
     with world.uy.parts.database.read() as connection:
         row = channels.opened(connection, world.uy.log_of("BR", "UY"), seq)
     assert row is not None
     body = canonical.decode(row["body"])
-    assert body["told"] == asked.to_json()
+    assert body["told"] == (question.told() if row["record_id"] else question.asked.to_json())
     return None if row["record_id"] is None else world.uy.look_up(TIN if TIN in str(body) else OTHER)
 
 
@@ -85,6 +95,8 @@ def test_what_may_not_be_shared_is_answered_like_what_is_not_there(world: World)
     assert fetch(world, OTHER) is None
     assert fetch(world, "BR1") is None
     hidden, none = told(world, before, 2)
+    for each in (hidden, none):
+        assert [len(each["told"].pop(name)) for name in ("at", "about", "by")] == [24, 43, 86]
     assert hidden == none
     assert "2026" in str(none), "the reference is there"
     assert CNPJS[2] not in str(hidden)
@@ -139,9 +151,9 @@ def test_by_an_identifier_that_is_not_shown_nothing_leaves_the_view(world: World
     assert fetch(world, TIN) is not None
     world.days_pass()
     size = world.br.channel_size("BR", "UY")
-    world.br.settle(Tell("UY", Question(world.agreement, LEIS[1], "", ASKED)))
+    world.br.settle(Tell("UY", ask(world, LEIS[1])))
     assert world.br.channel_size("BR", "UY") == size + 1
-    world.br.settle(Tell("UY", Question(world.agreement, TIN, "", ASKED)))
+    world.br.settle(Tell("UY", ask(world, TIN)))
     assert world.br.channel_size("BR", "UY") == size + 3
 
 
@@ -157,19 +169,137 @@ class Wire:
         return canonical.encode({"v": 1, "entry": seq})
 
 
-@pytest.mark.parametrize(("identifier", "is_answered"), [(TIN, True), (CNPJS[1], True), (OTHER, False)])
-def test_an_answer_about_another_operator_is_none(
-    world: World, monkeypatch: pytest.MonkeyPatch, identifier: str, is_answered: bool
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_an_answer_to_another_question_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_answered: bool
 ) -> None:
-    fetcher = Fetcher(world.uy.parts)
-    wire = Wire(world, Question(world.agreement, TIN, "", ASKED))
+    fetcher, question = Fetcher(world.uy.parts), ask(world, TIN)
+    wire = Wire(world, question if is_answered else ask(world, TIN))
     monkeypatch.setattr(fetcher, "_client", lambda _peer: wire)
-    question = Question(world.agreement, identifier, "", ASKED)
     if is_answered:
         assert fetcher.fetch(world.pinned(world.uy), question).record_id is not None
     else:
-        with pytest.raises(Unproven, match="another operator"):
+        with pytest.raises(Unproven, match="no answer to this question"):
             fetcher.fetch(world.pinned(world.uy), question)
+
+
+def invented(world: World) -> Question:
+    """A question that BR made up, and signed itself."""
+    asker, named = world.uy.parts.asker(world.agreement, "BR"), Named(TIN, "", "A" * 43)
+    sign = es256_signer(world.br.parts.keys.signing_for_peers)
+    return asker.ask(named, Case("what nobody asked for", "none", "UY"), world.clock.ms, sign)
+
+
+def reworded(world: World) -> Question:
+    """A question of UY's to which BR gives another purpose."""
+    question = ask(world, TIN)
+    case = Case("what UY did not say", CASE.reference, "UY")
+    return replace(question, asked=replace(question.asked, case=case))
+
+
+def kept(world: World) -> Question:
+    """A question of UY's that BR answers another day."""
+    question = ask(world, TIN)
+    world.clock.ms += (fetches.ANSWERED_S + 61) * 1000
+    return question
+
+
+def foretold(world: World) -> Question:
+    """A question of UY's that BR answers before it was asked."""
+    world.clock.ms += 90_000
+    question = ask(world, TIN)
+    world.clock.ms -= 90_000
+    return question
+
+
+def of_the_other_way(world: World) -> Question:
+    """A question of UY's to another issuer."""
+    named = Named(TIN, "", "A" * 43)
+    sign = es256_signer(world.uy.parts.keys.signing_for_peers)
+    return world.uy.parts.asker(world.agreement, "PY").ask(named, CASE, world.clock.ms, sign)
+
+
+LIES = (invented, reworded, kept, foretold, of_the_other_way)
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_issuer_refuses_a_question_that_its_partner_did_not_ask_just_now(
+    world: World, lie: Callable[[World], Question]
+) -> None:
+    size = world.br.channel_size("BR", "UY")
+    with pytest.raises(Unproven, match=r"has not signed the question|not answered in its time"):
+        world.br.settle(Tell("UY", lie(world)))
+    assert world.br.channel_size("BR", "UY") == size
+
+
+@pytest.mark.parametrize("tin", [TIN, OTHER])
+@pytest.mark.parametrize("lie", LIES)
+def test_what_the_reader_did_not_ask_for_is_set_apart(
+    world: World, monkeypatch: pytest.MonkeyPatch, lie: Callable[[World], Question], tin: str
+) -> None:
+    """What is told, and that nothing is shared."""
+    if tin == OTHER:
+        world.br.amend(TIN, mra_consent=withdrawn("2026-11-22"))
+    question = lie(world)
+    with monkeypatch.context() as lying:
+        lying.setattr(Asker, "check", lambda *_: None)
+        world.br.settle(Tell("UY", question))
+    world.exchange()
+    [incident] = world.uy.incidents()
+    assert incident["kind"] == "invalid"
+    assert re.search("has not signed the question|not answered in its time", incident["detail"])
+    assert world.uy.find([TIN]) == {TIN: []}
+    assert world.uy.findings() == []
+
+
+def test_a_record_that_is_told_for_another_is_set_apart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as lying:
+        own = fetching._own
+        lying.setattr(fetching, "_own", lambda connection, _: own(connection, ask(world, OTHER)))
+        world.br.settle(Tell("UY", ask(world, TIN)))
+    world.exchange()
+    [incident] = world.uy.incidents()
+    assert "another identifier than was asked for" in incident["detail"]
+    assert world.uy.find([TIN, OTHER]) == {TIN: [], OTHER: []}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_evidence_of_what_nobody_asked_for_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch, lie: Callable[[World], Question]
+) -> None:
+    """Where both nodes lie."""
+    question = lie(world)
+    with monkeypatch.context() as lying:
+        lying.setattr(Asker, "check", lambda *_: None)
+        world.br.settle(Tell("UY", question))
+        world.exchange()
+    assert failed(verifier.verify(of(world, TIN), policy(world))) == [10]
+
+
+def test_evidence_of_what_is_told_for_another_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as lying:
+        own = fetching._own
+        lying.setattr(fetching, "_own", lambda connection, _: own(connection, ask(world, OTHER)))
+        lying.setattr(Named, "is_of", lambda *_: True)
+        world.br.settle(Tell("UY", ask(world, TIN)))
+        world.exchange()
+    assert failed(verifier.verify(of(world, OTHER), policy(world))) == [10]
+
+
+def test_questions_are_asked_and_stay_proven_while_a_key_is_rotated(world: World) -> None:
+    fetch(world, TIN)
+    node = rotated(world, world.uy, "credential")
+    assert fetch(world, TIN) is not None
+    world.exchange()
+    retired(world, node, "credential")
+    world.exchange()
+    assert fetch(world, TIN) is not None
+    world.exchange()
+    assert_holds(world, of(world, TIN))
+    assert len(json.loads(of(world, TIN))["told"]) == 3
+    assert (world.br.findings(), world.uy.findings(), world.uy.incidents()) == ([], [], [])
 
 
 def test_a_partner_that_is_silent_takes_up_no_more_than_its_share(
@@ -185,7 +315,7 @@ def test_a_partner_that_is_silent_takes_up_no_more_than_its_share(
             raise Busy("it is away")
 
     monkeypatch.setattr(fetcher, "_client", lambda _peer: Silent())
-    question = Question(world.agreement, TIN, "", ASKED)
+    question = ask(world, TIN)
     with ThreadPoolExecutor() as pool:
         try:
             waiting = [pool.submit(fetcher.fetch, peer, question) for _ in range(fetching.AT_ONCE_OF_ONE)]
@@ -255,7 +385,7 @@ def test_every_record_that_was_told_leaves_the_view_when_the_agreement_ends(worl
     world.both_end()
     assert world.uy.look_up(TIN)["status"]["value"] == "NOT_SHARED"
     with pytest.raises(Conflict, match="nothing can be fetched"):
-        world.br.settle(Tell("UY", Question(world.agreement, TIN, "", ASKED)))
+        world.br.settle(Tell("UY", ask(world, TIN)))
     assert (world.br.findings(), world.uy.findings()) == ([], [])
 
 
@@ -267,7 +397,7 @@ def test_evidence_is_as_old_as_what_was_told(world: World) -> None:
     file = of(world, TIN)
     assert_holds(world, file)
     assert answered(file)["reasons"] == ["the newest proof is older than the agreement allows"]
-    fetch(world, TIN, asked=Asked("another", "DUA 2", "UY"))
+    fetch(world, TIN, case=Case("another", "DUA 2", "UY"))
     file = of(world, TIN)
     assert_holds(world, file)
     assert answered(file) == {"status": "ACTIVE", "applies": True, "reasons": [], "age_s": 0}
@@ -282,7 +412,7 @@ def test_evidence_is_as_old_as_what_was_told(world: World) -> None:
 def test_a_question_of_who_has_no_channel_is_refused(world: World, partner: str) -> None:
     size = world.br.ledger().size
     with pytest.raises(Conflict, match="nothing can be fetched"):
-        world.br.settle(Tell(partner, Question(world.agreement, TIN, "", ASKED)))
+        world.br.settle(Tell(partner, ask(world, TIN)))
     assert world.br.ledger().size == size
 
 
@@ -311,7 +441,7 @@ def test_what_was_fetched_is_kept_as_long_as_the_terms_say_from_then(strangers: 
 
 def test_nobody_is_told_whom_the_agreement_does_not_name(world: World) -> None:
     with pytest.raises(Conflict, match="is not told anything here"):
-        world.br.settle(Tell("UY", Question(world.agreement, TIN, "", Asked("why", "DUA 1", "PY"))))
+        world.br.settle(Tell("UY", ask(world, TIN, case=Case("why", "DUA 1", "PY"))))
 
 
 def test_a_reader_that_the_partner_hosts_is_told_as_such(strangers: World) -> None:
@@ -321,10 +451,10 @@ def test_a_reader_that_the_partner_hosts_is_told_as_such(strangers: World) -> No
     strangers.br.admit(operator(1))
     strangers.exchange()
     uy = strangers.uy.parts
-    assert fetch(strangers, TIN, asked=Asked("secret of the host", "DUA 9", "UY")) is not None
+    assert fetch(strangers, TIN, case=Case("secret of the host", "DUA 9", "UY")) is not None
     with uy.database.read() as connection, pytest.raises(NotFound):
         evidence(uy, connection, TIN, strangers.clock.ms, "", [strangers.uy.log_of("BR", "UY")], "PY")
-    assert fetch(strangers, TIN, asked=Asked("why", "DI 1", "PY")) is not None
+    assert fetch(strangers, TIN, case=Case("why", "DI 1", "PY")) is not None
     with uy.database.read() as connection:
         only = [strangers.uy.log_of("BR", "UY")]
         file = evidence(uy, connection, TIN, strangers.clock.ms, "", only, "PY")
@@ -336,7 +466,7 @@ def test_a_reader_that_the_partner_hosts_is_told_as_such(strangers: World) -> No
 
 def test_what_is_mirrored_is_not_fetched(world: World) -> None:
     with pytest.raises(Conflict, match="nothing can be fetched"):
-        world.uy.settle(Tell("BR", Question(world.agreement, TIN, "", ASKED)))
+        world.uy.settle(Tell("BR", ask(world, TIN)))
 
 
 def test_a_reader_finds_whom_it_can_ask(world: World) -> None:
@@ -352,8 +482,9 @@ def test_a_reader_finds_whom_it_can_ask(world: World) -> None:
 @pytest.mark.parametrize("name", fetches.LONGEST)
 @pytest.mark.parametrize("value", ["a" * 300, "a\nb", 7, None, ""])
 def test_a_question_out_of_form_is_refused(name: str, value: object) -> None:
-    good = Question("A" * 43, TIN, "", ASKED).to_json()
-    assert fetches.question(good).asked == ASKED
+    asked = Asker("A" * 43, "BR", "UY", (), 60).ask(Named(TIN, "", "A" * 43), CASE, 0, lambda _: bytes(64))
+    good = asked.to_json()
+    assert fetches.question(good) == asked
     if (name, value) != ("scheme", ""):
         with pytest.raises(Malformed, match=name):
             fetches.question(good | {name: value})
@@ -377,7 +508,7 @@ def test_a_record_that_is_told_as_asked_for_where_it_should_be_mirrored_is_set_a
     with monkeypatch.context() as patched:
         patched.setattr(Line, "is_on_demand", True)
         strangers.br.admit(operator(1))
-        strangers.br.settle(Tell("UY", Question(strangers.agreement, TIN, "", ASKED)))
+        strangers.br.settle(Tell("UY", ask(strangers, TIN)))
         strangers.exchange()
     assert_set_apart(strangers, TIN)
 
