@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import count
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -45,7 +46,11 @@ class LogUnreachable(Refusal):
 
 
 class Log:
-    """The log whose prefix is `url`. A context manager: leaving it ends what is under way."""
+    """The log whose prefix is `url`. A context manager: leaving it begins nothing more.
+
+    What is under way then ends in its time, and the last reader closes the connections: a pool that is closed
+    while it connects forgets to close that one.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = _checked(url)
@@ -56,7 +61,8 @@ class Log:
             follow_redirects=False,
             verify=self.url.startswith("https:"),
         )
-        self._is_heard = False
+        self._is_heard = self._is_over = False
+        self._left = count(1)
         self._expected: dict[str, Future[bytes]] = {}
         self._asked: SimpleQueue[tuple[Future[bytes], Callable[[], bytes]] | None] = SimpleQueue()
         for _ in range(READERS):
@@ -69,9 +75,9 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_over = True
         for _ in range(READERS):
             self._asked.put(None)
-        self._http.close()
 
     def checkpoint(self) -> str:
         """The newest checkpoint as it is served; nothing is verified."""
@@ -109,12 +115,14 @@ class Log:
 
     def _read(self) -> None:
         """What each reader does."""
-        while (asked := self._asked.get()) is not None:
+        while (asked := self._asked.get()) is not None and not self._is_over:
             future, answer = asked
             try:
                 future.set_result(answer())
             except Exception as error:  # noqa: BLE001 - it is raised where the answer is taken
                 future.set_exception(error)
+        if next(self._left) == READERS:
+            self._http.close()
 
     def _tile(self, level: int, index: int, width: int) -> bytes:
         """A partial tile may be gone once the whole one is there, which begins with it."""
