@@ -78,12 +78,14 @@ def show(
 ) -> None:
     """Show one entry with all that was asked and told."""
     state(session, purpose, reference)
-    found = dict(session.node.access_entry(entry))
+    found: dict[str, Any] = dict(session.node.access_entry(entry))
     if session.as_json:
         say_json(found)
         return
-    questions: list[dict[str, Any]] = found.pop("questions", [])  # type: ignore[assignment]
-    say_pairs([*found.items(), ("who", _who(found))])
+    questions = found.pop("questions", [])
+    who, detail = _who(found), found.pop("detail", None) or {}
+    found.pop("caller", None)
+    say_pairs([*found.items(), *detail.items(), ("who", who)])
     for each in questions:
         say(f"  {_asked(each)}: {_told(each)}")
 

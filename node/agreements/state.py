@@ -6,7 +6,7 @@ is live before the agreement is signed (P8). Refuses (`Conflict`) to propose an 
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 
 from node.agreements.act import ACTS, STOPPING, Act, bound_by, stops
 from node.agreements.document import Agreement
@@ -98,7 +98,7 @@ def propose(agreement: Agreement, act: Act, state: str, today: str) -> None:
             f"{act.act} takes effect too soon",
             where=f"effective {act.effective}, proposed {today}",
             why=why,
-            do="choose a later day",
+            do=f"choose {_first_day(agreement, act, today)} or a later day",
         )
 
 
@@ -107,12 +107,20 @@ def short_notice(agreement: Agreement, act: Act, announced: str) -> str:
 
     What all must sign is announced to nobody.
     """
-    clause = _NOTICE.get(act.act) if stops(act, agreement) else None
-    asked = int(agreement.terms[clause]) if clause else 0
+    asked = _notice_days(agreement, act)
     given = (date.fromisoformat(act.effective) - date.fromisoformat(announced)).days
     if not asked or given >= asked:
         return ""
-    return f"the terms ask for {asked} days of notice (`{clause}`), and it gives {max(0, given)}"
+    return f"the terms ask for {asked} days of notice (`{_NOTICE[act.act]}`), and it gives {max(0, given)}"
+
+
+def _notice_days(agreement: Agreement, act: Act) -> int:
+    clause = _NOTICE.get(act.act) if stops(act, agreement) else None
+    return int(agreement.terms[clause]) if clause else 0
+
+
+def _first_day(agreement: Agreement, act: Act, announced: str) -> date:
+    return date.fromisoformat(announced) + timedelta(days=_notice_days(agreement, act))
 
 
 def check_day(agreement: Agreement, act: Act) -> None:

@@ -242,6 +242,7 @@ def test_the_commands_state_a_purpose_and_list_who_asked(lone: Node) -> None:
     assert told.exit_code == 0
     assert all(word in told.stdout for word in (TIN, "clearance", "26BR1", "first administrator"))
     shown = run.invoke(cli, ["access", "show", "0", *home])
+    assert "{" not in shown.stdout
     assert (shown.exit_code, TIN in shown.stdout, "clearance" in shown.stdout) == (0, True, True)
     assert "nothing was found" in run.invoke(cli, ["access", "show", "1", *home]).stdout
     assert run.invoke(cli, ["access", "list", "--identifier", "BR111", *home]).exit_code == 4

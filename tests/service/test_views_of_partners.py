@@ -1,6 +1,8 @@
 """What a partner sees follows the record, the agreement and the calendar, and shows no reason why."""
 
+import re
 from dataclasses import replace
+from datetime import date, timedelta
 
 import orjson
 import pytest
@@ -222,8 +224,17 @@ def test_a_termination_takes_effect_on_its_day_and_for_good(known: World) -> Non
 
 
 def test_a_termination_without_the_agreed_notice_is_refused(known: World) -> None:
-    with pytest.raises(Conflict, match="too soon"):
+    with pytest.raises(Conflict, match="too soon") as refused:
         known.br.settle(Sign(known.agreement, "terminate", "BR", "UY"))
+    named = re.search(r"choose (\S+) or a later day", refused.value.do)
+    assert named is not None
+    with pytest.raises(Conflict, match="too soon"):
+        known.br.settle(Sign(known.agreement, "terminate", "BR", "UY", effective=day_before(named[1])))
+    known.br.settle(Sign(known.agreement, "terminate", "BR", "UY", effective=named[1]))
+
+
+def day_before(day: str) -> str:
+    return str(date.fromisoformat(day) - timedelta(days=1))
 
 
 def test_the_day_after_the_last_valid_one_leaves_a_tombstone(world: World) -> None:
