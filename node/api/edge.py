@@ -39,6 +39,7 @@ WINDOW_S = 60
 HOSTED = "hosted"
 """The role in the access log of an administration without a node that is served here."""
 NOT_HOSTED = "no agreement names this key as a reader's here, or the address is not that of this node's card"
+SIGNED_FOR = "with a reader's key only lookups, fetches and evidence are asked; see docs/hosted-readers.md"
 ASK_AS_HOSTED = "sign with the key that the terms name (`readers`), over the address on the card"
 BELIEVED = "aeo.caller"
 """In a request's scope: whom its token was found to belong to a moment ago."""
@@ -228,6 +229,8 @@ def _caller(permission: str) -> Callable[[Request], Awaitable[Caller]]:
         if found is None:
             node: Parts = request.app.state.parts
             header = request.headers.get("authorization", "")
+            if not header and "signature" in request.headers:
+                raise Unauthenticated("this is asked with a token, not with a signature", do=SIGNED_FOR)
             found = await node.database.ask(lambda: gate.caller(header))
         found.require(permission)
         return found

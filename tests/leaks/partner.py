@@ -27,14 +27,16 @@ from contracts import rules, terms
 from node.errors import Malformed, Refusal
 from node.exchange import requests, sealing
 from node.exchange.card import channel_origin
+from node.exchange.fetches import Case, Named
 from node.exchange.peers import asking
 from node.ledger import canonical, tiles
 from node.ledger.checkpoint import Checkpoint
-from node.ledger.encoding import unb64
-from node.ledger.entry import ChannelEntry
+from node.ledger.encoding import b64u, unb64
+from node.ledger.entry import SALT_BYTES, ChannelEntry
 from node.ledger.tiles import Tree
 from node.ledger.witness import request
 from node.records import model
+from node.records.credential import es256_signer
 from node.service import backup, behind, consents, failures, reporting, tokens
 from node.service.admit import AdmitList, AdmitOne, Author
 from node.service.consents import ChangeConsent, Statement
@@ -57,6 +59,8 @@ WAIT_S = 60
 SMALL_PAGE = 3
 """Entries in a page when all is read again, so that there are several."""
 BODY = b'{"given": true}'
+SIGNED: dict[bytes, bytes] = {}
+"""What Uruguay has signed of questions: alike in both worlds, though a signature is partly random."""
 FAR_DAY = "2027-12-01"
 """Behind every notice that terms ask for."""
 DRAWN_AGAIN = 8
@@ -196,8 +200,12 @@ class Run:
 
     def fetch(self, identifier: str, scheme: str) -> None:
         """Uruguay asks about one operator."""
-        said = {"identifier": identifier, "scheme": scheme, "purpose": "clearance", "reference": "DUA 1"}
-        body = canonical.encode(said | {"agreement": self.template.asked, "reader": "UY"})
+        parts, case = self.uy.parts, Case("clearance", "DUA 1", "UY")
+        sign = es256_signer(parts.keys.signing_for_peers)
+        named = Named(identifier, scheme, b64u(parts.entropy(SALT_BYTES)))
+        asker = parts.asker(self.template.asked, "BR")
+        question = asker.ask(named, case, parts.now_ms(), lambda said: SIGNED.setdefault(said, sign(said)))
+        body = canonical.encode(question.to_json())
         headers = {"content-type": "application/json"}
         heard = self._asked("BR", "POST", "/v1/peer/fetch", signed=True, body=body, headers=headers)
         assert heard.status in (200, 404), heard
