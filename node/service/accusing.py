@@ -34,7 +34,7 @@ follow what was seen."""
 
 def is_stopped(connection: Connection, peer: Card) -> bool:
     """Whether nothing new of a peer is believed, until people settle it: it was accused, or frozen."""
-    return any(incidents.is_open(connection, peer.name, kind) for kind in (FORKED, FROZEN))
+    return incidents.is_open(connection, peer.name, FORKED, FROZEN)
 
 
 def check_believed(connection: Connection, peer: Card) -> None:

@@ -34,8 +34,9 @@ from node.exchange.outgoing import Line
 from node.exchange.reads import READS
 from node.exchange.versions import Fields
 from node.ledger import canonical, moment
+from node.ledger.entry import LedgerEntry
 from node.service import forgetting
-from node.service.batch import Batch, SmallWork
+from node.service.batch import Batch, SmallWork, open_body
 from node.service.parts import Parts
 from node.service.ways import (
     Notice,
@@ -46,7 +47,7 @@ from node.service.ways import (
     own_way,
     stands_in_ledger,
 )
-from node.store import channels, erasures, reads, records
+from node.store import channels, erasures, logs, reads, records
 from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import ERASED_ANSWER, KEPT_ANSWER, Asked
@@ -227,7 +228,9 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
     about = [(asked.log, each) for each in record_ids]
     about += [(each.about, each.record_id) for each in _reports_in(batch.connection, asked.log, said.entries)]
     held = [found for each in about if (found := erasures.hold(batch.connection, *each))]
-    if not held:
+    if not held and (before := erasures.that_took(batch.connection, asked.log, said.entries)) is not None:
+        _answer_again(batch, channel, asked.seq, before)
+    elif not held:
         _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
     elif asked.kept != held[0]["reason"]:
         reason = str(held[0]["reason"])
@@ -238,6 +241,18 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
             None,
         )
         erasures.set_asked(batch.connection, asked.log, asked.seq, None, reason)
+
+
+def _answer_again(batch: Batch, channel: StoredChannel, asked: int, before: int) -> None:
+    """Answer with the erasure that took all this before: nothing is left to erase, record or scrub."""
+    batch.flush()
+    [encoded] = logs.entries(batch.connection, LEDGER, before, before + 1)
+    salt, content = open_body(batch.parts, before, logs.body(batch.connection, before))
+    recorded: Any = canonical.decode(content)
+    origin = origin_of(batch, channel.log)
+    erasures.set_asked(batch.connection, channel.log, asked, before, None)
+    said = Erased(origin, asked, LedgerEntry.decode(encoded), salt, recorded)
+    _answer(batch, channel, said.body(), before)
 
 
 def erase_what_is_over(batch: Batch) -> bool:

@@ -194,10 +194,11 @@ class Follower:
             return at, agreements.rev(connection)
 
     def _merge(self, news: News) -> None:
-        with self._parts.database.read() as connection:
-            is_behind = bool(behind.told(self._parts, connection))
-        if news.agreements is None or is_behind:
+        if news.agreements is None:
             return
+        with self._parts.database.read() as connection:
+            if behind.told(self._parts, connection):
+                return
         refused = self._sequencer.submit(Merge(self.peer, tuple(news.agreements))).result(
             self._parts.settings.request_timeout_s
         )

@@ -26,6 +26,15 @@ PEER_EVIDENCE_LIMIT_BYTES = 32 * 2**20
 """Evidence kept of one incident; of one peer's answers as a whole, and again of its entries."""
 BEGINNING_BYTES = 2**10
 _SAME = ("peer", "log", "seq", "kind", "evidence_digest")
+_OPEN_KINDS = Prepared(
+    select(INCIDENT.c.kind)
+    .where(
+        INCIDENT.c.peer == bindparam("of"),
+        INCIDENT.c.log == bindparam("about"),
+        INCIDENT.c.closed.is_(None),
+    )
+    .distinct()
+)
 _OPEN_DETAIL = Prepared(
     select(INCIDENT.c.detail)
     .where(
@@ -166,6 +175,8 @@ def _fold(connection: Connection, row: Row, count: int, *, is_open: bool) -> Non
 
 def close_kinds(connection: Connection, peer: str, log: int, kinds: Sequence[str], time: str) -> int:
     """Close open incidents that no longer hold; gives how many."""
+    if _open_kinds(connection, peer, log).isdisjoint(kinds):
+        return 0
     open_ones = (
         INCIDENT.c.peer == peer,
         INCIDENT.c.log == log,
@@ -177,6 +188,8 @@ def close_kinds(connection: Connection, peer: str, log: int, kinds: Sequence[str
 
 def settle(connection: Connection, log: int, record_ids: Sequence[str], time: str) -> None:
     """Close incidents about records of which a newer, verified entry has come."""
+    if not record_ids:
+        return
     about = (INCIDENT.c.log == log, INCIDENT.c.record_id.in_(record_ids), INCIDENT.c.closed.is_(None))
     connection.execute(update(INCIDENT).where(*about).values(closed=time))
 
@@ -200,10 +213,13 @@ def _open_about(peer: str) -> tuple[ColumnElement[bool], ...]:
     return INCIDENT.c.peer == peer, INCIDENT.c.log == WHOLE_PEER, INCIDENT.c.closed.is_(None)
 
 
-def is_open(connection: Connection, peer: str, kind: str) -> bool:
-    """Whether an incident of this kind is open about a peer as a whole."""
-    found = select(INCIDENT.c.incident).where(*_open_about(peer), INCIDENT.c.kind == kind).limit(1)
-    return connection.execute(found).first() is not None
+def _open_kinds(connection: Connection, peer: str, log: int) -> set[str]:
+    return {kind for (kind,) in _OPEN_KINDS.each(connection, {"of": peer, "about": log})}
+
+
+def is_open(connection: Connection, peer: str, *kinds: str) -> bool:
+    """Whether an incident of one of these kinds is open about a peer as a whole."""
+    return not _open_kinds(connection, peer, WHOLE_PEER).isdisjoint(kinds)
 
 
 def open_detail(connection: Connection, peer: str, kind: str) -> str:
@@ -214,6 +230,8 @@ def open_detail(connection: Connection, peer: str, kind: str) -> str:
 
 def open_of_kind(connection: Connection, peer: str, kind: str) -> list[Row]:
     """The open incidents of this kind about a peer as a whole, with their evidence bytes."""
+    if not is_open(connection, peer, kind):
+        return []
     found = select(INCIDENT).where(*_open_about(peer), INCIDENT.c.kind == kind)
     found = found.order_by(INCIDENT.c.incident)
     return [dict(row) for row in connection.execute(found).mappings()]

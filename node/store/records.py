@@ -164,7 +164,8 @@ def index(connection: Connection, log: int, found: dict[str, Row], new: Set[str]
 
 def clear_names(connection: Connection, log: int, record_ids: Iterable[str]) -> None:
     """Forget the names of these records; their identifiers still find that they left our view."""
-    connection.execute(delete(NAME).where(NAME.c.log == log, NAME.c.record_id.in_(list(record_ids))))
+    if ids := list(record_ids):
+        connection.execute(delete(NAME).where(NAME.c.log == log, NAME.c.record_id.in_(ids)))
 
 
 def clear_index(connection: Connection, log: int, record_ids: Iterable[str]) -> None:

@@ -342,6 +342,35 @@ def test_a_notice_that_asks_for_later_entries_asks_for_nothing(known: World) -> 
     assert not is_unknown(known.uy)
 
 
+def test_what_was_erased_already_is_answered_again_and_erased_no_more(known: World) -> None:
+    """An issuer that asks over and over costs this node a notice for each of its own, and nothing else."""
+    other = f"BR{CNPJS[2]}"
+    entries = {tin: told_entries(known, tin) for tin in (TIN, other)}
+    for tin in entries:
+        known.br.settle(Erase(tin, "NOT_NEEDED", "", "officer"))
+        known.exchange()
+    if not stores.ON_POSTGRESQL:
+        assert erasing.scrub(known.uy.parts)
+    size, back = known.uy.ledger().size, known.uy.channel_size("UY", "BR")
+    for _ in range(3):
+        say(known.br, notices.Erasure("OBJECTION", tuple(entries[TIN])).body())
+        known.exchange()
+    assert (known.uy.ledger().size, known.uy.channel_size("UY", "BR")) == (size, back + 3)
+    assert all(row["scrubbed"] for row in status(known.uy)) or stores.ON_POSTGRESQL
+    assert [row["evidence_digest"] for row in known.br.incidents()] != [], "nobody asked in BR's own records"
+    assert known.uy.findings() == []
+    say(known.br, notices.Erasure("OBJECTION", tuple(sorted(sum(entries.values(), [])))).body())
+    known.exchange()
+    assert known.uy.ledger().size == size + 1, "no one erasure took both"
+
+
+def told_entries(world: World, tin: str) -> list[int]:
+    with world.uy.parts.database.read() as connection:
+        record_id = str(world.uy.look_up(tin)["record_id"])
+        rows = channels.mirror_history(connection, world.uy.log_of("BR", "UY"), record_id)
+    return [row["seq"] for row in rows]
+
+
 def say(node: Node, body: bytes) -> None:
     """Have a node tell its partner this, whatever it is."""
 
