@@ -35,6 +35,7 @@ demo: $(STAMP) ## Two nodes sign an arrangement and exchange trusted traders, be
 	@$(BIN)/aeo demo
 
 test: $(STAMP) ## Run all tests
+	@$(BIN)/python -m compileall -q node contracts clients tests  # once, not by each of their hundreds of processes
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-postgresql: $(STAMP) ## Run the tests of the use cases again, on PostgreSQL
