@@ -9,7 +9,7 @@ POLL_S: Final = 0.01
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], limit_s: float = 60.0, what: str = "the condition") -> T:
+def until(look: Callable[[], T], limit_s: float = 30.0, what: str = "the condition") -> T:
     """Look again and again until the answer is true, and give it; `RuntimeError` when the time is over."""
     end = time.monotonic() + limit_s
     while not (found := look()):

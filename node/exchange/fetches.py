@@ -152,12 +152,16 @@ class Asker:
         """`Unproven` unless it was asked by this one, in this direction, and shortly before the answer."""
         statement = asked.statement(self.agreement, self.issuer, self.partner)
         if not any(_holds(key, asked, statement) for key in self.keys):
-            do = "do not rely on it; ask whoever runs the issuer's node why it was told"
+            do = "ask again in a moment; what was told all the same is not to be relied on"
             raise Unproven(f"{self.partner} has not signed the question that is answered", do=do)
         passed_ms, skew_ms = answered_ms - moment.parse(asked.at), int(1000 * self.skew_s)
         if not -skew_ms <= passed_ms <= 1000 * ANSWERED_S + skew_ms:
             why = f"it was asked at {asked.at} and answered at {moment.format(answered_ms)}"
-            raise Unproven("a question is not answered in its time", why=why, do="ask again")
+            raise Unproven(
+                "a question is not answered in its time",
+                why=why,
+                do="set the clocks of both nodes, and ask again",
+            )
 
 
 def _holds(key: Jwk, asked: Asked, statement: bytes) -> bool:

@@ -200,10 +200,10 @@ class AccessLog:
     def _keep(self) -> None:
         """Have the ledger commit to the log, and remove what is too old, each when it is due."""
         now_s = time.monotonic()
-        if now_s >= self._commit_s and self._is_due():
+        self._tell()  # before the next commitment takes the place of this one
+        if self._committed is None and now_s >= self._commit_s and self._is_due():
             self._commit_s = now_s + min(COMMIT_AGAIN_S, self._parts.settings.access_commit_every_s)
             self._committed = self._sequencer.submit(CommitHead())
-        self._tell()
         if now_s >= self._expire_s:
             self._expire_s = now_s + EXPIRE_EVERY_S
             forgetting.expire(self._parts)
