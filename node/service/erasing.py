@@ -228,8 +228,9 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
     about = [(asked.log, each) for each in record_ids]
     about += [(each.about, each.record_id) for each in _reports_in(batch.connection, asked.log, said.entries)]
     held = [found for each in about if (found := erasures.hold(batch.connection, *each))]
-    if not held and (before := erasures.that_took(batch.connection, asked.log, said.entries)) is not None:
-        _answer_again(batch, channel, asked.seq, before)
+    if not held and (before := _answered_before(batch, channel, said.entries, asked.seq)) is not None:
+        erasures.set_asked(batch.connection, asked.log, asked.seq, before.entry.seq, None)
+        _answer(batch, channel, before.body(), before.entry.seq)
     elif not held:
         _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
     elif asked.kept != held[0]["reason"]:
@@ -243,16 +244,21 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
         erasures.set_asked(batch.connection, asked.log, asked.seq, None, reason)
 
 
-def _answer_again(batch: Batch, channel: StoredChannel, asked: int, before: int) -> None:
-    """Answer with the erasure that took all this before: nothing is left to erase, record or scrub."""
+def _answered_before(batch: Batch, channel: StoredChannel, seqs: Sequence[int], asked: int) -> Erased | None:
+    """The answer that one erasure took all this before: nothing is left to erase, record or scrub.
+
+    Only one that was recorded to be shown to this partner: what was erased for another cause names its case.
+    """
     batch.flush()
-    [encoded] = logs.entries(batch.connection, LEDGER, before, before + 1)
-    salt, content = open_body(batch.parts, before, logs.body(batch.connection, before))
-    recorded: Any = canonical.decode(content)
     origin = origin_of(batch, channel.log)
-    erasures.set_asked(batch.connection, channel.log, asked, before, None)
-    said = Erased(origin, asked, LedgerEntry.decode(encoded), salt, recorded)
-    _answer(batch, channel, said.body(), before)
+    for number in erasures.that_took(batch.connection, channel.log, seqs):
+        [encoded] = logs.entries(batch.connection, LEDGER, number, number + 1)
+        salt, content = open_body(batch.parts, number, logs.body(batch.connection, number))
+        recorded: Any = canonical.decode(content)
+        named = {origin: recorded["entries"].get(origin, [])}
+        if recorded == notices.record_of_erasure(recorded["ground"], "", named):
+            return Erased(origin, asked, LedgerEntry.decode(encoded), salt, recorded)
+    return None
 
 
 def erase_what_is_over(batch: Batch) -> bool:

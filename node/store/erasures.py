@@ -216,14 +216,14 @@ def taken_by(connection: Connection, erasure: int) -> dict[int, list[int]]:
     return found
 
 
-def that_took(connection: Connection, log: int, seqs: Sequence[int]) -> int | None:
-    """The first erasure that took all of these entries; None when none did."""
+def that_took(connection: Connection, log: int, seqs: Sequence[int]) -> list[int]:
+    """The erasures that took all of these entries, the first one first."""
     took = list[set[int]]()
     for part in parts_of(seqs):
         named = _in(ERASED.c.log, log, ERASED.c.seq, part)
         found = select(ERASED.c.erasure).where(named).group_by(ERASED.c.erasure)
         took.append(set(connection.execute(found.having(func.count() == len(part))).scalars()))
-    return min(set[int].intersection(*took), default=None) if took else None
+    return sorted(set[int].intersection(*took)) if took else []
 
 
 def count_taken(connection: Connection) -> int:

@@ -159,11 +159,10 @@ class Victim:
                 self.write()
 
     def move_log(self) -> None:
-        """Move the log into the store, so that the next write begins it anew; the node may be at it itself."""
+        """Move the log into the store, so that the next write begins it anew; the node may be at it too."""
         with closing(sqlite3.connect(self.node.home / STORE)) as mover:
-            until(
-                lambda: mover.execute("PRAGMA wal_checkpoint").fetchone()[0] == 0, what="the log to be moved"
-            )
+            moved = lambda: mover.execute("PRAGMA wal_checkpoint").fetchone()[0] == 0  # noqa: E731
+            until(moved, what="the log to be moved")
 
     def _answers(self) -> bool:
         try:
