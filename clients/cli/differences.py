@@ -116,6 +116,8 @@ def _say(told: dict[str, Any]) -> None:
         say(f"  {each}")
     rows = [row for name, each in told["directions"].items() for row in _counted(name, each)]
     say_table(("direction", "records", "how many", "why, or which fields"), rows, _goes_nowhere(told))
+    for name in (name for name, each in told["directions"].items() if each["on_demand"]):
+        say(f"{name}: on demand: what may be told is told when the partner asks, and nothing by itself.")
     listed = [[each["direction"], each["tin"], KINDS[each["change"]], _what(each)] for each in told["listed"]]
     if listed:
         say_table(("direction", "TIN", "record", "why, or which fields"), listed, "")

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 from contracts import Answer, Contract, ContractRefused
 from node.agreements.deciding import decide
-from node.agreements.document import Agreement, Json, Party, contract_of, direction_terms, parse_terms
+from node.agreements.document import (
+    Agreement,
+    Json,
+    Party,
+    contract_of,
+    direction_terms,
+    is_on_demand,
+    parse_terms,
+)
 from node.errors import Malformed, problem
 
 IN_OPERATION = "IN_OPERATION"
@@ -61,6 +69,10 @@ class Outlook:
         """What would be shared with a partner; a direction that is not agreed withholds."""
         direction = self.directions.get(partner)
         return direction.answer(fields, today) if direction else Answer(False, (), self.nothing)
+
+    def is_on_demand(self, partner: str) -> bool:
+        """Whether a record leaves for this partner only when that asks for it."""
+        return partner in self.directions and is_on_demand(self.directions[partner].terms)
 
     @property
     def steps(self) -> int:

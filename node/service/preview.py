@@ -59,7 +59,10 @@ class Comparison:
             "records": of,
             "looked_at": looked_at,
             "next": None if whole else last,
-            "directions": {f"{self.parts.country}-{to}": asdict(count) for to, count in counts.items()},
+            "directions": {
+                f"{self.parts.country}-{to}": asdict(count) | {"on_demand": then.is_on_demand(to)}
+                for to, count in counts.items()
+            },
             "listed": [{"direction": f"{self.parts.country}-{each.pop('to')}"} | each for each in listed],
             "clauses": clauses(self.old, self.new),
             "arriving": ARRIVING,

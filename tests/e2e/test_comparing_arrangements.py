@@ -54,9 +54,18 @@ def test_what_would_leave_is_what_the_contract_says_of_the_list_without_a_node(n
     assert "the partner holds its records" in said
 
 
+def with_mode(told: dict[str, Any], mode: str) -> dict[str, Any]:
+    directions = told["directions"]
+    return told | {"directions": directions | {"BR-UY": directions["BR-UY"] | {"mode": mode}}}
+
+
 def test_own_terms_and_contract_are_taken_from_files(node: Node, tmp_path: Path) -> None:
     changed: dict[str, Any] = terms.terms()
     changed["directions"]["BR-UY"]["exclude_roles"] = ["exporter"]
+    asked = tmp_path / "asked.json"
+    asked.write_text(json.dumps(with_mode(changed, "ON_DEMAND")), encoding="utf-8")
+    said = aeo("mra", "diff", "br_uy", asked, "--home", node.home).stdout
+    assert "BR-UY: on demand: what may be told is told when the partner asks, and nothing by itself." in said
     mine, rule = tmp_path / "mine.json", tmp_path / "mine.py"
     mine.write_text(json.dumps(changed), encoding="utf-8")
     rule.write_text(rules.text().replace('"expired"', '"ran out"'), encoding="utf-8")

@@ -101,6 +101,13 @@ def test_each_difference_is_told_with_its_reason_or_fields(full: World) -> None:
 def test_the_same_arrangement_differs_in_nothing(full: World) -> None:
     page = compared(full.br, proposed(clauses(), MRA), proposed(clauses(), MRA))
     assert (page["listed"], page["clauses"], page["directions"]["BR-UY"]["shared_alike"]) == ([], [], 3)
+    assert not page["directions"]["BR-UY"]["on_demand"]
+
+
+def test_a_direction_on_demand_is_told_as_such(full: World) -> None:
+    page = compared(full.br, proposed(clauses(), MRA), proposed(clauses({"mode": "ON_DEMAND"}), MRA))
+    assert page["directions"]["BR-UY"]["on_demand"]
+    assert page["clauses"] == ["directions.BR-UY.mode: is new: ON_DEMAND"]
 
 
 def test_another_contract_is_told_and_one_that_goes_beyond_the_terms_lets_nothing_out(full: World) -> None:
