@@ -166,6 +166,9 @@ class Batch:
         self._stay(SILENT_S)
         self.additions += 1
         self._drafts.append(draft)
+        before, found_by = self._versions.get(draft.tin), index_row(draft.fields)
+        if before is None or index_row(before.fields) != found_by:
+            self._index[draft.record_id] = found_by
         self._versions[draft.tin] = draft
 
     def _sign_drafts(self) -> None:
@@ -211,7 +214,6 @@ class Batch:
             "sealed": made.sealed,
         }
         self._rows.setdefault(RecordVersion, []).append(stored)
-        self._index[version.record_id] = index_row(version.fields)
         self.change(LEDGER, version.record_id, version.tin, "recorded")
 
     def show(self, lines: Sequence[Line], version: Version, last_answer: str | None = None) -> None:

@@ -384,10 +384,16 @@ def _mirror(
     newest = {each.record_id: each for each in disclosed if each.record_id is not None}
     channels.put_mirror(connection, [_mirror_row(log, each, doubt) for each in newest.values()], history)
     # What was disclosed and left our view again within one page must be found too: it is not unknown.
-    records.index(connection, log, {record_id: index_row(fields) for record_id, fields in named.items()})
+    found_by = {record_id: index_row(fields) for record_id, fields in named.items()}
+    changed = {each: row for each, row in found_by.items() if row != _found_by(before.get(each))}
+    records.index(connection, log, changed)
     gone = [record_id for record_id, each in newest.items() if each.fields is None]
     records.clear_names(connection, log, gone)
     add(connection, Change, _changes(log, disclosed, before, time))
+
+
+def _found_by(row: Mirrored | None) -> Row | None:
+    return None if row is None or row.fields is None else index_row(orjson.loads(row.fields))
 
 
 def _changes(log: int, disclosed: list[Disclosed], before: Mapping[str, Mirrored], time: str) -> list[Row]:

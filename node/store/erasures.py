@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, String, cast, delete, exists, func, select, update
 
 from node.store import records
-from node.store.database import Row, add, put, table
+from node.store.database import Prepared, Row, add, put, table
 from node.store.tables import (
     LEDGER,
     Change,
@@ -35,6 +35,12 @@ HOLD, CHANNEL, BODY, VIEW = table(Hold), table(Channel), table(ChannelBody), tab
 RECORD, VERSION, DECISION, CHANGE = table(Record), table(RecordVersion), table(Decision), table(Change)
 MIRROR, MIRROR_VERSION, INCIDENT = table(Mirror), table(MirrorVersion), table(Incident)
 IDEMPOTENCY, DOOMED = table(Idempotency), table(DoomedKey)
+_UNSCRUBBED = Prepared(select(ERASURE.c.ledger_seq).where(ERASURE.c.scrubbed.is_(None)).limit(1))
+_OPEN_ASKED = Prepared(
+    select(ASKED.c.log, ASKED.c.seq, ASKED.c.kept)
+    .where(ASKED.c.erasure.is_(None))
+    .order_by(ASKED.c.log, ASKED.c.seq)
+)
 
 AT_ONCE = 500
 """Entries named in one statement."""
@@ -266,10 +272,7 @@ def set_scrubbed(connection: Connection, last: int, time: str) -> None:
 
 def is_unscrubbed(connection: Connection) -> bool:
     """Whether something was erased since the files of the store were last made free of it."""
-    return (
-        connection.execute(select(ERASURE.c.ledger_seq).where(ERASURE.c.scrubbed.is_(None)).limit(1)).first()
-        is not None
-    )
+    return bool(_UNSCRUBBED.rows(connection, {}))
 
 
 # Who was told, and who asks
@@ -311,8 +314,7 @@ def add_asked(connection: Connection, log: int, seq: int) -> None:
 
 def open_asked(connection: Connection) -> list[Asked]:
     """What partners ask and is not done, in the order of their entries."""
-    found = select(ASKED).where(ASKED.c.erasure.is_(None)).order_by(ASKED.c.log, ASKED.c.seq)
-    return [Asked(row.log, row.seq, row.kept) for row in connection.execute(found)]
+    return [Asked(*row) for row in _OPEN_ASKED.each(connection, {})]
 
 
 def set_asked(connection: Connection, log: int, seq: int, erasure: int | None, kept: str | None) -> None:
