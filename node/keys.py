@@ -49,11 +49,6 @@ class NodeKeys:
         """The log key that signs requests: the older one, which every peer has heard of."""
         return self.log[-1]
 
-    @property
-    def signing_for_peers(self) -> ec.EllipticCurvePrivateKey:
-        """The key for credentials that signs questions: the older one too."""
-        return self.credential[-1]
-
 
 MAKERS: dict[str, tuple[type, Callable[[], PrivateKey]]] = {
     "log": (ed25519.Ed25519PrivateKey, ed25519.Ed25519PrivateKey.generate),

@@ -192,11 +192,17 @@ class ConsentRecorded(TypedDict):
 
 
 class Asked(TypedDict):
-    """What a partner asked for a record for, its case, and for which administration (a country)."""
+    """What a partner asked: for what, its case, for which administration, by which number; signed by it."""
 
     purpose: str
     reference: str
     reader: str
+    at: str
+    about: str
+    by: str
+    identifier: str
+    scheme: str
+    salt: str
 
 
 class DisclosureMade(TypedDict):

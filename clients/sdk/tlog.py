@@ -115,8 +115,11 @@ class Log:
 
     def _read(self) -> None:
         """What each reader does."""
-        while (asked := self._asked.get()) is not None and not self._is_over:
+        while (asked := self._asked.get()) is not None:
             future, answer = asked
+            if self._is_over:
+                future.cancel()
+                continue
             try:
                 future.set_result(answer())
             except Exception as error:  # noqa: BLE001 - it is raised where the answer is taken

@@ -885,7 +885,7 @@ def _key_at(case: Case, kid: Json, seq: int) -> Json:
     raise Failed("a key of the issuer's card", kid)
 
 
-@step("what was fetched answers questions that the reader signed shortly before, by a number that is shown")
+@step("what was fetched answers questions that the reader signed shortly before, the last by a number shown")
 def _questions(case: Case) -> str:
     fetched = [(frame, content["told"]) for frame, content in case.entries if "told" in content]
     for frame, told in fetched:
@@ -903,17 +903,20 @@ def _questions(case: Case) -> str:
 
 def _question(case: Case, frame: Json, told: Json) -> None:
     """What an entry answers was asked by the reader, by this identifier, shortly before."""
-    *_, at, about, by, identifier, scheme, salt = members(told, QUESTION)
-    named = canonical({"identifier": identifier, "scheme": scheme})
-    committed = b64u(sha256(b"\x02" + unb64u(salt) + named).digest())
-    need(len(unb64u(salt)) == 32 and committed == about, f"a question by {identifier}", "one by another")
+    members(told, QUESTION)
+    named, salt = canonical({name: told[name] for name in ("identifier", "scheme")}), unb64u(told["salt"])
+    committed = b64u(sha256(b"\x02" + salt + named).digest())
+    need(len(salt) == 32 and committed == told["about"], "a question by the number it names", "by another")
     of = {"agreement": b64u(sha256(canonical(case.agreement)).digest()), "issuer": case.card["country"]}
     asked = {name: told[name] for name in ("purpose", "reference", "reader", "at", "about")}
     message = canonical({"v": 1, "asks": "fetch", "partner": case.reader} | of | asked)
-    is_signed = any(_is_signed(key, unb64u(by), message) for key in case.signing[case.reader])
+    is_signed = any(_is_signed(key, unb64u(told["by"]), message) for key in case.signing[case.reader])
     need(is_signed, f"a question signed by {case.reader}", "one that it did not sign")
-    passed_ms = milliseconds(frame["time"]) - milliseconds(at)
-    need(-DATING_MS <= passed_ms <= ANSWERED_MS + DATING_MS, f"an answer soon after {at}", frame["time"])
+    passed_ms, soon = (
+        milliseconds(frame["time"]) - milliseconds(told["at"]),
+        f"an answer soon after {told['at']}",
+    )
+    need(-DATING_MS <= passed_ms <= ANSWERED_MS + DATING_MS, soon, frame["time"])
 
 
 def _is_signed(key: Json, signature: bytes, message: bytes) -> bool:

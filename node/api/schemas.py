@@ -83,11 +83,20 @@ class Consents(BaseModel):
 
 
 class Asked(BaseModel):
-    """What a partner asked for a record for, its case, and for which administration (a country)."""
+    """What a partner asked: for what, its case, for which administration (a country), by which number.
+
+    With its signature: see `node/exchange/fetches.py`.
+    """
 
     purpose: str
     reference: str
     reader: str
+    at: str
+    about: str
+    by: str
+    identifier: str
+    scheme: str
+    salt: str
 
 
 class DisclosureMade(BaseModel):

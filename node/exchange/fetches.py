@@ -27,7 +27,9 @@ WITHHELD: Final = "nothing is shared under this identifier"
 PURPOSE_LIMIT, REFERENCE_LIMIT, IDENTIFIER_LIMIT, SCHEME_LIMIT = 200, 100, 64, 16
 COUNTRY_LENGTH: Final = 2
 ANSWERED_S: Final = 300
-"""A question is answered so soon, or not at all: nobody can keep one to answer it another day."""
+"""A question is answered so soon, by the issuer's clock, or not at all."""
+SKEW_S: Final = 60
+"""How far the clocks of the two may be apart, whatever a node allows besides: verifiers know no settings."""
 NAMED: Final = {"identifier": IDENTIFIER_LIMIT, "scheme": SCHEME_LIMIT, "salt": 43}
 ASKED: Final = {
     "purpose": PURPOSE_LIMIT,
@@ -131,16 +133,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks in one direction of an agreement, with the public keys (JWK) that it signs with.
+    """Who asks in one direction of an agreement.
 
-    `skew_s`: how far the clocks of the two may be apart.
+    `keys`: the public keys (JWK) that it signs with, each with when it ended (ms); None: it is in use.
     """
 
     agreement: str
     issuer: str
     partner: str
-    keys: tuple[Jwk, ...]
-    skew_s: float
+    keys: tuple[tuple[Jwk, int | None], ...] = ()
 
     def ask(self, named: Named, case: Case, now_ms: int, sign: Callable[[bytes], bytes]) -> Question:
         """A question, signed with one of the keys."""
@@ -151,17 +152,15 @@ class Asker:
     def check(self, asked: Asked, answered_ms: int) -> None:
         """`Unproven` unless it was asked by this one, in this direction, and shortly before the answer."""
         statement = asked.statement(self.agreement, self.issuer, self.partner)
-        if not any(_holds(key, asked, statement) for key in self.keys):
+        asked_ms = moment.parse(asked.at)
+        keys = [key for key, ended_ms in self.keys if ended_ms is None or asked_ms <= ended_ms]
+        if not any(_holds(key, asked, statement) for key in keys):
             do = "ask again in a moment; what was told all the same is not to be relied on"
             raise Unproven(f"{self.partner} has not signed the question that is answered", do=do)
-        passed_ms, skew_ms = answered_ms - moment.parse(asked.at), int(1000 * self.skew_s)
-        if not -skew_ms <= passed_ms <= 1000 * ANSWERED_S + skew_ms:
+        if not -SKEW_S <= (answered_ms - asked_ms) / 1000 <= ANSWERED_S + SKEW_S:
             why = f"it was asked at {asked.at} and answered at {moment.format(answered_ms)}"
-            raise Unproven(
-                "a question is not answered in its time",
-                why=why,
-                do="set the clocks of both nodes, and ask again",
-            )
+            do = "set the clocks of both nodes, and ask again"
+            raise Unproven("a question is not answered in its time", why=why, do=do)
 
 
 def _holds(key: Jwk, asked: Asked, statement: bytes) -> bool:
@@ -175,22 +174,26 @@ def _holds(key: Jwk, asked: Asked, statement: bytes) -> bool:
 def question(json: object) -> Question:
     """The question of a request's body; `Malformed` says what is wrong with it."""
     told = _lines(json, LONGEST)
-    return Question(told["agreement"], *question_in({name: told[name] for name in (*NAMED, *ASKED)}))
+    said = _question_in({name: told[name] for name in (*NAMED, *ASKED)})
+    assert said.named is not None, "a question names what it is about"
+    return Question(told["agreement"], said.named, said.asked)
 
 
-def question_in(told: object) -> tuple[Named, Asked]:
+def _question_in(told: object) -> "Answers":
     """What a disclosure says that it was asked for; `Malformed` otherwise."""
     lines = _lines(told, NAMED | ASKED)
-    named, asked = Named(*(lines[name] for name in NAMED)), asked_in({name: lines[name] for name in ASKED})
+    named = Named(lines["identifier"], lines["scheme"], lines["salt"])
+    asked = _asked_in({name: lines[name] for name in ASKED})
     if named.about() != asked.about:
         raise Malformed("a question is out of form", why="it commits to another identifier than it names")
-    return named, asked
+    return Answers(asked, named)
 
 
-def asked_in(told: object) -> Asked:
+def _asked_in(told: object) -> Asked:
     """What a notice of this subject says that was asked for; `Malformed` otherwise."""
-    purpose, reference, reader, *rest = (_lines(told, ASKED)[name] for name in ASKED)
-    return Asked(Case(purpose, reference, reader), *rest)
+    lines = _lines(told, ASKED)
+    case = Case(lines["purpose"], lines["reference"], lines["reader"])
+    return Asked(case, lines["at"], lines["about"], lines["by"])
 
 
 def _lines(json: object, limits: Mapping[str, int]) -> dict[str, str]:
@@ -208,11 +211,20 @@ def _lines(json: object, limits: Mapping[str, int]) -> dict[str, str]:
 
 def read(body: Json) -> Asked | None:
     """What was asked for, where a notice says that nothing is shared; None for any other subject."""
-    return asked_in(body.get("told")) if body["notice"] == FETCH else None
+    return _asked_in(body.get("told")) if body["notice"] == FETCH else None
 
 
-def answered(kind: str, body: Json) -> Asked | None:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What an entry answers; `named`: what was asked by, None where nothing is shared."""
+
+    asked: Asked
+    named: Named | None = None
+
+
+def answered(kind: str, body: Json) -> Answers | None:
     """What an entry's body answers; None for one that answers no question."""
     if kind == "notice":
-        return read(body)
-    return question_in(body["told"])[1] if "told" in body else None
+        asked = read(body)
+        return Answers(asked) if asked else None
+    return _question_in(body["told"]) if "told" in body else None

@@ -19,6 +19,7 @@ from node.agreements.act import Act, Instrument, LaterKeys
 from node.agreements.document import Agreement
 from node.errors import Malformed
 from node.exchange.card import Card
+from node.exchange.fetches import Asker
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry
@@ -276,6 +277,18 @@ def _related(alone: Mapping[str, Standing]) -> dict[str, Standing]:
         if each.agreement.supersedes or number in heirs:
             related[number] = replace(each, _others=related, _heirs=heirs, _acts={})
     return related
+
+
+def asker(standing: Standing, issuer: str, partner: Card, ends: Mapping[int, int]) -> Asker:
+    """A partner as who asks an issuer: with the key that the agreement names for it, and those after it.
+
+    `ends`: by ledger entry of the partner's, when it was written (ms); of a key that ended at another entry
+    nothing holds.
+    """
+    named = standing.agreement.party(partner.country).key
+    ended = [(each, partner.ended(each)) for each in (named, *partner.successors(named))]
+    keys = [(each, None if end is None else ends[end]) for each, end in ended if end is None or end in ends]
+    return Asker(standing.agreement.id, issuer, partner.country, tuple(keys))
 
 
 def later_keys(agreement: Agreement, cards: Mapping[str, Card]) -> LaterKeys:

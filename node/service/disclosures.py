@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from node.errors import NotFound
-from node.exchange import fetches, outgoing, versions
+from node.exchange import outgoing, versions
 from node.ledger import moment
 from node.ledger.entry import ChannelEntry
 from node.service.parts import Parts
@@ -48,14 +48,14 @@ def _told(
         version = versions.unseal(known[about], parts.keys.store)
         shown = outgoing.shown_paths(version, body["credential"])
         fields = [each for each in shown if each != outgoing.LIST_ALONE]
-        asked = fetches.answered(entry.kind, body)
+        asked = body.get("told")
     return {
         "time": moment.format(entry.time),
         "partner": channel.partner,
         "agreement": channel.agreement,
         "kind": entry.kind,
         "fields": fields,
-        "asked": asked.case.to_json() if asked else None,
+        "asked": asked,
         "channel_seq": seq,
         "ledger_seq": about,
     }

@@ -252,12 +252,13 @@ def _answered_before(batch: Batch, channel: StoredChannel, seqs: Sequence[int], 
     batch.flush()
     origin = origin_of(batch, channel.log)
     for number in erasures.that_took(batch.connection, channel.log, seqs):
-        [encoded] = logs.entries(batch.connection, LEDGER, number, number + 1)
-        salt, content = open_body(batch.parts, number, logs.body(batch.connection, number))
-        recorded: Any = canonical.decode(content)
-        named = {origin: recorded["entries"].get(origin, [])}
-        if recorded == notices.record_of_erasure(recorded["ground"], "", named):
-            return Erased(origin, asked, LedgerEntry.decode(encoded), salt, recorded)
+        with suppress(Refusal):  # what does not open any more is erased anew
+            [encoded] = logs.entries(batch.connection, LEDGER, number, number + 1)
+            salt, content = open_body(batch.parts, number, logs.body(batch.connection, number))
+            recorded: Any = canonical.decode(content)
+            named = {origin: recorded["entries"].get(origin, [])}
+            if recorded == notices.record_of_erasure(recorded["ground"], "", named):
+                return Erased(origin, asked, LedgerEntry.decode(encoded), salt, recorded)
     return None
 
 

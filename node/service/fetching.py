@@ -26,7 +26,7 @@ from node.exchange import fetches, versions
 from node.exchange.card import Card
 from node.exchange.fetches import Asker, Case, Named, Question
 from node.exchange.peers import PeerClient
-from node.exchange.standing import Standing
+from node.exchange.standing import Standing, asker
 from node.ledger import canonical
 from node.ledger.encoding import b64u
 from node.ledger.entry import SALT_BYTES
@@ -68,19 +68,15 @@ class Tell(SmallWork):
         if reader not in {self.partner} | {each.country for each in hosting.hosted(line.terms)}:
             why = "it is neither the partner nor one whom the agreement names as served by it (`readers`)"
             raise Conflict("this administration is not told anything here", where=reader, why=why)
-        self._asker(batch).check(self.question.asked, batch.now_ms)
+        standing = batch.parts.standings.current(batch.connection)[self.question.agreement]
+        card = batch.parts.peers.by_country(batch.connection)[self.partner]
+        asker(standing, batch.parts.country, card, {}).check(self.question.asked, batch.now_ms)
         schemes: dict[str, set[str]] = {}
         for scheme, record_id in _own(batch.connection, self.question):
             schemes.setdefault(record_id, set()).add(scheme)
         found = records.newest(batch.connection, sorted(schemes))
         opened = [(versions.unseal(each, batch.parts.keys.store), schemes[each.record_id]) for each in found]
         return batch.tell(line, opened, self.question)
-
-    def _asker(self, batch: Batch) -> Asker:
-        parts = batch.parts
-        keys = tuple(parts.peers.by_country(batch.connection)[self.partner].of("credential"))
-        skew_s = parts.settings.clock_skew_s
-        return Asker(self.question.agreement, parts.country, self.partner, keys, skew_s)
 
 
 def _own(connection: Connection, question: Question) -> list[tuple[str, str]]:
@@ -145,8 +141,8 @@ def question(parts: Parts, agreement: str, issuer: str, identifier: tuple[str, s
     """A question to a partner by an identifier, given as (value, scheme or empty), signed now."""
     value, scheme = identifier
     named = Named(value, scheme, b64u(parts.entropy(SALT_BYTES)))
-    sign = es256_signer(parts.keys.signing_for_peers)
-    return parts.asker(agreement, issuer).ask(named, case, parts.now_ms(), sign)
+    asks = Asker(agreement, issuer, parts.country)
+    return asks.ask(named, case, parts.now_ms(), es256_signer(parts.keys.credential[0]))
 
 
 class Fetcher:
@@ -224,7 +220,8 @@ class Fetcher:
         if row is None:
             do = "see `aeo incidents --open`; ask again once it is settled"
             raise Unproven("the answer does not hold, and was set apart", where=where, do=do)
-        if fetches.answered(row["kind"], orjson.loads(row["body"])) != question.asked:
+        answers = fetches.answered(row["kind"], orjson.loads(row["body"]))
+        if answers is None or answers.asked != question.asked:
             do = "ask again; if it comes back, ask whoever runs the partner's node"
             raise Unproven("what arrived is no answer to this question", where=where, do=do)
         return Fetched(channel.log, seq, row["record_id"])

@@ -21,9 +21,9 @@ from node.exchange.log_writer import LogWriter, begin
 from node.exchange.outgoing import epoch_owner, held_key
 from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
 from node.exchange.serving import CURSORS_LIMIT, Cursors
-from node.exchange.standing import Standing
+from node.exchange.standing import Standing, asker
 from node.ledger import moment, tiles
-from node.ledger.entry import ChannelEntry
+from node.ledger.entry import ChannelEntry, LedgerEntry
 from node.ledger.merkle import EMPTY_ROOT
 from node.service import accusing, erasing, reporting, telling_reads
 from node.service.batch import index_row
@@ -34,7 +34,7 @@ from node.store.channels import Mirrored, StoredChannel, StoredEpoch
 from node.store.database import Row, add
 from node.store.incidents import FOLDED, WHOLE_PEER
 from node.store.logs import Head, LeafAt
-from node.store.tables import Change
+from node.store.tables import LEDGER, Change
 
 STRUCTURAL = ("missing", "replaced", "late")
 UNFOUNDED = "unfounded"
@@ -217,7 +217,7 @@ def _checked(
     keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
     before: dict[str, Mirrored] = {}
     newest = _newest(connection, held.head.log, held.head.size, before)
-    by = _reading(parts, peer, standing, keys)
+    by = _reading(parts, connection, peer, standing, keys)
     found = incoming.read(entries, page.entries, by, newest, leaf_at, parts.workshop.examine)
     found = _without_strays(connection, held.head, entries, page.entries, found)
     max_staleness_s = int(standing.agreement.terms["max_staleness_s"])
@@ -264,10 +264,19 @@ def _held(parts: Parts, connection: Connection, peer: Card, page: ChannelPart) -
     return Held(channel, head, keys)
 
 
-def _reading(parts: Parts, peer: Card, standing: Standing, keys: Mapping[int, bytes]) -> Reading:
+def _reading(
+    parts: Parts, connection: Connection, peer: Card, standing: Standing, keys: Mapping[int, bytes]
+) -> Reading:
     terms = direction_terms(standing.agreement, peer.country, parts.country, "")
-    asker = parts.asker(standing.agreement.id, peer.country)
-    return Reading(peer, tuple(terms["direction"]["fields"]), keys, is_on_demand(terms), asker)
+    by = asker(standing, peer.country, parts.card, _ends(connection, parts.card))
+    return Reading(peer, tuple(terms["direction"]["fields"]), keys, is_on_demand(terms), by)
+
+
+def _ends(connection: Connection, own: Card) -> dict[int, int]:
+    """{ledger entry: when it was written} of those at which a key for credentials and acts ended."""
+    ends = [each.until for each in own.keys["credential"] if each.until is not None]
+    found = [(end, logs.entries(connection, LEDGER, end, end + 1)) for end in ends]
+    return {end: LedgerEntry.decode(entries[0]).time for end, entries in found if entries}
 
 
 def _newest(connection: Connection, log: int, seq: int, before: dict[str, Mirrored]) -> Newest:
@@ -523,7 +532,7 @@ def _read_again(
 ) -> ReadAgain:
     held, items = _held(parts, connection, peer, page), {item.entry: item for item in page.entries}
     keys = incoming.epoch_keys(held.keys, page.epochs, parts.keys.seal, held.head.origin)
-    log, by, entries = held.head.log, _reading(parts, peer, standing, keys), list[Late]()
+    log, by, entries = held.head.log, _reading(parts, connection, peer, standing, keys), list[Late]()
     before: dict[str, Mirrored] = {}
     for row in rows:
         [encoded] = logs.entries(connection, log, row["seq"], row["seq"] + 1)

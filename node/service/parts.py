@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 
 from node.agreements.document import direction_terms
 from node.exchange.card import Card, cosigner_name
-from node.exchange.fetches import Asker
 from node.exchange.outgoing import Line
 from node.exchange.peers import OwnCard, PeerClient, Peers
 from node.exchange.standing import Standing, Standings
@@ -102,11 +101,6 @@ class Parts:
         return PeerClient(
             peer, self.settings.name, self.keys.known_to_peers, limit_s, lambda: self.now_ms() / 1000
         )
-
-    def asker(self, agreement: str, issuer: str) -> Asker:
-        """This node as one who asks a partner under an agreement, with every key that it has ever had."""
-        keys = tuple(self.card.of("credential", ever=True))
-        return Asker(agreement, issuer, self.country, keys, self.settings.clock_skew_s)
 
     def today(self) -> str:
         """The date of now, in UTC."""

@@ -27,7 +27,7 @@ from contracts import rules, terms
 from node.errors import Malformed, Refusal
 from node.exchange import requests, sealing
 from node.exchange.card import channel_origin
-from node.exchange.fetches import Case, Named
+from node.exchange.fetches import Asker, Case, Named
 from node.exchange.peers import asking
 from node.ledger import canonical, tiles
 from node.ledger.checkpoint import Checkpoint
@@ -201,10 +201,10 @@ class Run:
     def fetch(self, identifier: str, scheme: str) -> None:
         """Uruguay asks about one operator."""
         parts, case = self.uy.parts, Case("clearance", "DUA 1", "UY")
-        sign = es256_signer(parts.keys.signing_for_peers)
+        sign = es256_signer(parts.keys.credential[0])
         named = Named(identifier, scheme, b64u(parts.entropy(SALT_BYTES)))
-        asker = parts.asker(self.template.asked, "BR")
-        question = asker.ask(named, case, parts.now_ms(), lambda said: SIGNED.setdefault(said, sign(said)))
+        asks = Asker(self.template.asked, "BR", "UY")
+        question = asks.ask(named, case, parts.now_ms(), lambda said: SIGNED.setdefault(said, sign(said)))
         body = canonical.encode(question.to_json())
         headers = {"content-type": "application/json"}
         heard = self._asked("BR", "POST", "/v1/peer/fetch", signed=True, body=body, headers=headers)

@@ -357,11 +357,21 @@ def test_what_was_erased_already_is_answered_again_and_erased_no_more(known: Wor
         known.exchange()
     assert (known.uy.ledger().size, known.uy.channel_size("UY", "BR")) == (size, back + 3)
     assert all(row["scrubbed"] for row in status(known.uy)) or stores.ON_POSTGRESQL
-    assert [row["evidence_digest"] for row in known.br.incidents()] != [], "nobody asked in BR's own records"
+    assert {row["kind"] for row in known.br.incidents()} == {"unfounded"}, "BR's own records know of no such"
+    answers = [each["told"]["ledger"]["entry"] for each in answers_of(known)[-3:]]
+    assert answers == [answers_of(known)[0]["told"]["ledger"]["entry"]] * 3, "the erasure that took it"
     assert known.uy.findings() == []
     say(known.br, notices.Erasure("OBJECTION", tuple(sorted(entries[TIN] + entries[other]))).body())
     known.exchange()
     assert known.uy.ledger().size == size + 1, "no one erasure took both"
+
+
+def answers_of(world: World) -> list[Json]:
+    """What UY answered, oldest first, as BR has it."""
+    with world.br.parts.database.read() as connection:
+        rows = channels.notices(connection, world.br.log_of("UY", "BR"), 100)
+    said: list[Any] = [canonical.decode(row["body"]) for row in reversed(rows)]
+    return [each for each in said if each["notice"] == "erased"]
 
 
 def told_entries(world: World, tin: str) -> list[int]:

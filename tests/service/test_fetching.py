@@ -10,6 +10,7 @@ from threading import Event, Semaphore
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.sdk import verifier
@@ -19,9 +20,10 @@ from node.errors import Busy, Conflict, Malformed, NotFound, Unproven
 from node.exchange import fetches, incoming
 from node.exchange.fetches import Asker, Case, Named, Question
 from node.exchange.outgoing import Line
+from node.exchange.standing import asker
 from node.ledger import canonical
 from node.records.credential import es256_signer
-from node.service import fetching
+from node.service import fetching, mirror
 from node.service.asof import as_of
 from node.service.evidence import evidence
 from node.service.fetching import Fetcher, Tell
@@ -185,9 +187,13 @@ def test_an_answer_to_another_question_is_none(
 
 def invented(world: World) -> Question:
     """A question that BR made up, and signed itself."""
-    asker, named = world.uy.parts.asker(world.agreement, "BR"), Named(TIN, "", "A" * 43)
-    sign = es256_signer(world.br.parts.keys.signing_for_peers)
-    return asker.ask(named, Case("what nobody asked for", "none", "UY"), world.clock.ms, sign)
+    return signed_by(world, world.br.parts.keys.credential[0])
+
+
+def signed_by(world: World, key: EllipticCurvePrivateKey, issuer: str = "BR") -> Question:
+    """A question in the name of UY."""
+    asks, case = Asker(world.agreement, issuer, "UY"), Case("what nobody asked for", "none", "UY")
+    return asks.ask(Named(TIN, "", "A" * 43), case, world.clock.ms, es256_signer(key))
 
 
 def reworded(world: World) -> Question:
@@ -214,9 +220,7 @@ def foretold(world: World) -> Question:
 
 def of_the_other_way(world: World) -> Question:
     """A question of UY's to another issuer."""
-    named = Named(TIN, "", "A" * 43)
-    sign = es256_signer(world.uy.parts.keys.signing_for_peers)
-    return world.uy.parts.asker(world.agreement, "PY").ask(named, CASE, world.clock.ms, sign)
+    return signed_by(world, world.uy.parts.keys.credential[0], "PY")
 
 
 LIES = (invented, reworded, kept, foretold, of_the_other_way)
@@ -291,6 +295,9 @@ def test_evidence_of_what_is_told_for_another_is_none(world: World, monkeypatch:
 def test_questions_are_asked_and_stay_proven_while_a_key_is_rotated(world: World) -> None:
     fetch(world, TIN)
     node = rotated(world, world.uy, "credential")
+    with pytest.raises(Unproven, match="ask again in a moment"):
+        world.br.settle(Tell("UY", ask(world, TIN)))
+    world.exchange()
     assert fetch(world, TIN) is not None
     world.exchange()
     retired(world, node, "credential")
@@ -300,6 +307,59 @@ def test_questions_are_asked_and_stay_proven_while_a_key_is_rotated(world: World
     assert_holds(world, of(world, TIN))
     assert len(json.loads(of(world, TIN))["told"]) == 3
     assert (world.br.findings(), world.uy.findings(), world.uy.incidents()) == ([], [], [])
+
+
+def test_a_question_holds_under_an_agreement_that_was_signed_while_a_key_was_rotated(
+    strangers: World,
+) -> None:
+    """It names the newer key: what the older one signs shows nobody who asked."""
+    rotated(strangers, strangers.uy, "credential")
+    strangers.operate(directions=on_demand(), termination_notice_days=0)
+    strangers.br.admit(operator(1))
+    strangers.exchange()
+    assert fetch(strangers, TIN) is not None
+    assert_holds(strangers, of(strangers, TIN))
+    with pytest.raises(Unproven, match="has not signed the question"):
+        strangers.br.settle(Tell("UY", signed_by(strangers, strangers.uy.parts.keys.credential[1])))
+
+
+def test_a_key_that_was_retired_asks_for_nothing_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has it now; what it signed before it ended still holds."""
+    [old] = world.uy.parts.keys.credential
+    fetch(world, TIN)
+    world.clock.ms += 1000
+    retired(world, rotated(world, world.uy, "credential"), "credential")
+    world.clock.ms += 1000
+    world.exchange()
+    with pytest.raises(Unproven, match="has not signed the question"):
+        world.br.settle(Tell("UY", signed_by(world, old)))
+    with monkeypatch.context() as lying:
+        lying.setattr(Asker, "check", lambda *_: None)
+        world.br.settle(Tell("UY", signed_by(world, old)))
+    world.exchange()
+    [incident] = world.uy.incidents()
+    assert "has not signed the question" in incident["detail"]
+    entries, items, by, leaf_at = whole_channel(world)
+    with world.uy.parts.database.read() as connection:
+        standing = world.uy.parts.standings.current(connection)[world.agreement]
+        ends = mirror._ends(connection, world.uy.parts.card)
+    own = asker(standing, "BR", world.uy.parts.card, ends)
+    read = incoming.read(entries, items, replace(by, is_on_demand=True, asker=own), lambda _: {}, leaf_at)
+    assert (sum(each.is_fetched for each in read.disclosed), len(read.set_apart)) == (1, 1)
+
+
+def test_clocks_may_differ_as_much_as_a_verifier_allows_and_no_more(world: World) -> None:
+    """Whatever the nodes allow besides: what both took over must hold for whoever has only the file."""
+    world.clock.ms += 1000 * fetches.SKEW_S
+    question = ask(world, TIN)
+    world.clock.ms -= 1000 * fetches.SKEW_S
+    world.br.settle(Tell("UY", question))
+    world.exchange()
+    assert_holds(world, of(world, TIN))
+    assert verifier.ANSWERED_MS == 1000 * fetches.ANSWERED_S
+    assert verifier.DATING_MS == 1000 * fetches.SKEW_S
 
 
 def test_a_partner_that_is_silent_takes_up_no_more_than_its_share(
@@ -482,7 +542,7 @@ def test_a_reader_finds_whom_it_can_ask(world: World) -> None:
 @pytest.mark.parametrize("name", fetches.LONGEST)
 @pytest.mark.parametrize("value", ["a" * 300, "a\nb", 7, None, ""])
 def test_a_question_out_of_form_is_refused(name: str, value: object) -> None:
-    asked = Asker("A" * 43, "BR", "UY", (), 60).ask(Named(TIN, "", "A" * 43), CASE, 0, lambda _: bytes(64))
+    asked = Asker("A" * 43, "BR", "UY").ask(Named(TIN, "", "A" * 43), CASE, 0, lambda _: bytes(64))
     good = asked.to_json()
     assert fetches.question(good) == asked
     if (name, value) != ("scheme", ""):

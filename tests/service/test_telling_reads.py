@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from node.exchange import reads as notice
 from node.exchange.reads import Reads
 from node.ledger.entry import LedgerEntry
 from node.service import backup, erasing, telling_reads
-from node.service.access_log import CommitHead
+from node.service.access_log import AccessLog, CommitHead
 from node.service.asking import Why
 from node.service.erasing import Erase
 from node.service.telling_reads import Committed
@@ -26,6 +27,7 @@ from tests.service.test_access_log import OFFICER, ask, found, recording
 from tests.service.test_backup import backup_of, restored, rows_of
 from tests.service.test_erasing import remains, say, sound
 from tests.service.test_fetching import fetch, on_demand
+from tests.service.test_incoming import with_settings
 from tests.service.world import CNPJS, Json, Node, World, operator
 
 TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
@@ -102,6 +104,41 @@ def test_the_issuer_is_told_how_often_how_and_what_for_and_not_by_whom(told: Wor
         words = (OFFICER.label, OFFICER.token, "Oculta", NAMING)
         assert remains(told.br.home, words) == set()
         assert not any(OFFICER.label.encode() in body for body in bodies_of_notices(told))
+
+
+class Late:
+    """The writer, which does what it is given when it is told to."""
+
+    has_looked_back = leads = True
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._waiting = node, list[tuple[Future[Any], Any]]()
+
+    def submit(self, work: Any) -> Future[Any]:
+        self._waiting.append((Future(), work))
+        return self._waiting[-1][0]
+
+    def write(self) -> list[str]:
+        """Do what waits; gives what it was."""
+        waiting, self._waiting = self._waiting, []
+        for future, work in waiting:
+            future.set_result(self._node.settle(work))
+        return [type(work).__name__ for _, work in waiting]
+
+
+def test_a_commitment_is_told_before_the_next_takes_its_place(told: World) -> None:
+    """However soon the next is due, and however late the writer comes to write it."""
+    read(told, TIN)
+    told.days_pass()
+    writer = Late(told.uy)
+    access = AccessLog(with_settings(told.uy.parts, access_commit_every_s=0.0), writer)  # type: ignore[arg-type]
+    for _ in range(3):
+        access._keep()
+    assert writer.write() == ["CommitHead"]
+    access._keep()
+    assert writer.write() == ["TellReads", "CommitHead"]
+    told.exchange()
+    assert [counts(each) for each in listed(told.br)] == [[(TIN, "lookup", "NONE", 1)]]
 
 
 def bodies_of_notices(world: World) -> list[bytes]:
