@@ -42,6 +42,7 @@ FAST = {
 }
 QUICK = {"AEO_PAGE_LIMIT": "80", "AEO_WAIT_LIMIT_S": "0.5"}
 START_LIMIT_S = 30.0
+GIVEN: set[int] = set()
 PRINTED = 3_000
 """Characters of what a node printed that a failure shows."""
 DATABASE = "node.sqlite"
@@ -245,10 +246,13 @@ def make(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and that no other process of this test run is given."""
+    """A port that nobody listens on now, and that nobody else in this test run is given."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return next(port for port in iter(waiting.free_port, None) if port // 2 % workers == worker)
+    ports = (port for port in iter(waiting.free_port, None) if port % workers == worker)
+    port = next(port for port in ports if port not in GIVEN)
+    GIVEN.add(port)  # also while whoever has it is stopped
+    return port
 
 
 def run_all(nodes: tuple[Node, ...]) -> None:

@@ -1,11 +1,15 @@
 """For whoever starts nodes: a port for each, and to wait until something has come about there."""
 
+import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 POLL_S: Final = 0.01
+FIRST_PORT: Final = 10_000
+PORTS: Final = 22_000
 T = TypeVar("T")
 
 
@@ -20,7 +24,9 @@ def until(look: Callable[[], T], limit_s: float = 30.0, what: str = "the conditi
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, below those that systems give to outgoing connections."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -78,12 +78,13 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was taken over: the peer's newest card, whether our copy of its ledger is whole, and whether the
-    peer has more."""
+    """What was taken over: the peer's newest card, whether our copy of its ledger is whole, whether the peer
+    has more, and whether any copy grew."""
 
     peer: Card
     is_ledger_whole: bool
     more: bool
+    has_grown: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,8 @@ def take(parts: Parts, peer: Card, news: News, renew: Renew) -> Taken:
                 _keep_heartbeat(connection, log, each)
         incidents.close_kinds(connection, peer.name, WHOLE_PEER, (*STRUCTURAL, "invalid"), time)
     is_whole = ledger.is_whole
-    return Taken(peer, is_whole, not (is_whole and all(each.is_whole for each in checked)))
+    more = not (is_whole and all(each.is_whole for each in checked))
+    return Taken(peer, is_whole, more, bool(ledger.leaves) or any(each.entries for each in checked))
 
 
 def _latest_s(parts: Parts, now_ms: int) -> float:

@@ -150,17 +150,16 @@ class Follower:
         with parts.database.read() as connection:
             if accusing.is_stopped(connection, peer):
                 return Took(more=False, moved=False)
+            at, known = mirror.cursors(parts, connection, peer, self._rev), agreements.rev(connection)
         self._look_back()
-        at, known = self._reached()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
         news, taken = take_over(parts, peer, answer, self._client.get_bytes, self._renew)
         if taken.is_ledger_whole:  # else receipts may rest on entries that our copy does not reach
             self._merge(news)
         parts.bell.ring()
         self._have_erased()
-        now_at, now_known = self._reached()
-        moved = known != now_known or (at.ledger, at.channels) != (now_at.ledger, now_at.channels)
-        return Took(taken.more or news.agreements is not None, moved)
+        is_new = news.agreements is not None
+        return Took(taken.more or is_new, taken.has_grown or (is_new and known != self._known()))
 
     def _have_erased(self) -> None:
         """Have what the peer asks to erase erased at once."""
@@ -187,11 +186,10 @@ class Follower:
         except Refusal as refusal:  # its news are not worth less for it, and it is asked again
             log.info("a peer does not say what it has seen", peer=self.peer.name, why=refusal.sentence())
 
-    def _reached(self) -> tuple[Cursors, int]:
-        """How far we have come with the peer, and the revision of the agreements that we hold."""
+    def _known(self) -> int:
+        """The revision of the agreements that we hold."""
         with self._parts.database.read() as connection:
-            at = mirror.cursors(self._parts, connection, self.peer, self._rev)
-            return at, agreements.rev(connection)
+            return agreements.rev(connection)
 
     def _merge(self, news: News) -> None:
         if news.agreements is None:

@@ -48,7 +48,10 @@ def test_a_question_is_answered_proven_and_recorded_at_both_ends(pair: Pair) -> 
     assert {name: own[name] for name in WHY} == {name: partner[name] for name in WHY} == WHY
     assert (own["role"], partner["role"], partner["token"]) == ("administrator", "peer", "aeo.uy.example")
     [disclosed] = pair.br.get(f"/v1/operators/{ONE}/disclosures")["disclosures"]
-    assert (disclosed["kind"], disclosed["asked"]) == ("disclosure", {**WHY, "reader": "UY"})
+    asked = disclosed["asked"]
+    said = {name: asked[name] for name in (*WHY, "reader", "identifier")}
+    assert (disclosed["kind"], said) == ("disclosure", {**WHY, "reader": "UY", "identifier": ONE})
+    assert {len(asked[name]) for name in ("about", "salt")} == {43}
 
 
 def test_what_is_not_shared_is_answered_like_what_is_not_there(pair: Pair) -> None:
