@@ -912,11 +912,9 @@ def _question(case: Case, frame: Json, told: Json) -> None:
     message = canonical({"v": 1, "asks": "fetch", "partner": case.reader} | of | asked)
     is_signed = any(_is_signed(key, unb64u(told["by"]), message) for key in case.signing[case.reader])
     need(is_signed, f"a question signed by {case.reader}", "one that it did not sign")
-    passed_ms, soon = (
-        milliseconds(frame["time"]) - milliseconds(told["at"]),
-        f"an answer soon after {told['at']}",
-    )
-    need(-DATING_MS <= passed_ms <= ANSWERED_MS + DATING_MS, soon, frame["time"])
+    passed_ms = milliseconds(frame["time"]) - milliseconds(told["at"])
+    is_soon = -DATING_MS <= passed_ms <= ANSWERED_MS + DATING_MS
+    need(is_soon, f"an answer soon after {told['at']}", frame["time"])
 
 
 def _is_signed(key: Json, signature: bytes, message: bytes) -> bool:
