@@ -42,6 +42,8 @@ FAST = {
 }
 QUICK = {"AEO_PAGE_LIMIT": "80", "AEO_WAIT_LIMIT_S": "0.5"}
 START_LIMIT_S = 30.0
+END_LIMIT_S = 40.0
+"""Longer than a node gives its own processes to end."""
 GIVEN: set[int] = set()
 PRINTED = 3_000
 """Characters of what a node printed that a failure shows."""
@@ -192,7 +194,7 @@ class Node:
     def _end(self, how: int) -> None:
         assert self.process is not None
         self.process.send_signal(how)
-        self.process.wait(15)
+        self.process.wait(END_LIMIT_S)
         self.process = None
 
     def _serves(self) -> bool:

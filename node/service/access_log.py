@@ -38,6 +38,8 @@ from node.store.tables import ACCESS
 
 FOLD_S: Final = 0.5
 """How long a read may wait to be taken over into the store: what a loss of power may cost, with a commit."""
+STOP_S: Final = 4.0
+"""How long the end of a node waits for what was read to be taken over."""
 SEGMENT_READS: Final = 2_000
 SEGMENT_BYTES: Final = 4 * 2**20
 BACKLOG_BYTES: Final = 64 * 2**20
@@ -144,10 +146,7 @@ class AccessLog:
         """
         self._stop.set()
         self._wake.set()
-        self._thread.join(FOLD_S * 4)
-        with suppress(Exception):
-            self.take_over()
-            self._sequencer.submit(CommitHead(is_last=True))
+        self._thread.join(STOP_S)
 
     def take_over(self) -> None:
         """Write what waits into the store; raises what that raises, and then it waits on."""
@@ -196,6 +195,9 @@ class AccessLog:
             except Exception as error:  # noqa: BLE001  # it must outlive whatever the store does
                 log.error("the access log is not written", why=repr(error), waiting_bytes=self._backlog)
                 self._stop.wait(FOLD_S)
+        with suppress(Exception):
+            self.take_over()
+            self._sequencer.submit(CommitHead(is_last=True))
 
     def _keep(self) -> None:
         """Have the ledger commit to the log, and remove what is too old, each when it is due."""

@@ -3,10 +3,13 @@
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -36,6 +39,25 @@ AUDITOR = Caller("aaaaaaaaaaaa", "Inspection", "auditor")
 RECORD = "urn:aeo:br:of-record-one"
 OTHER = "urn:aeo:br:of-record-two"
 TIN, SECOND, UNKNOWN = "BR99000001000101", "BR99000002000148", "UY210000000012"
+
+
+@contextmanager
+def writing(node: Node) -> Iterator[None]:
+    """Somebody writes, and does not come to an end: a standby that is gone confirms nothing."""
+    begun, over = Event(), Event()
+
+    def write() -> None:
+        with node.parts.database.write():
+            begun.set()
+            over.wait()
+
+    with ThreadPoolExecutor() as pool:
+        try:
+            pool.submit(write)
+            assert begun.wait(30)
+            yield
+        finally:
+            over.set()
 
 
 @contextmanager
@@ -497,3 +519,22 @@ def test_text_that_is_no_unicode_is_recorded_as_far_as_it_is(world: World) -> No
         log.take_over()
     assert page(world.uy)[0]["questions"][0]["asked"] == "half ? a pair"
     assert world.uy.findings() == []
+
+
+def test_the_end_of_a_node_does_not_wait_for_a_store_that_stands_still(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read stays in its file, and is taken over at the next start."""
+    monkeypatch.setattr(access_log, "STOP_S", 0.2)
+    with recording(world.uy) as access:
+        ask(access, found(TIN))
+        access.take_over()
+    with recording(world.uy) as access, writing(world.uy):
+        ask(access, found(SECOND))
+        begun_s = time.monotonic()
+        access.stop()
+        assert time.monotonic() - begun_s < 15, "a writer waits for another twice as long"
+        assert len(page(world.uy)) == 1
+    with recording(world.uy) as access:
+        access.take_over()
+    assert len(page(world.uy)) == 2
