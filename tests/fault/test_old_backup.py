@@ -193,7 +193,7 @@ def test_what_a_partner_claims_without_our_signature_stops_nobody(drill: Drill) 
                 claimed = f"{first}\n{int(size) + 1000}\n{rest}"
                 store.execute(f"UPDATE {table} SET {note} = ? WHERE origin = ?", (claimed, origin))
     drill.br.stop()
-    drill.uy.start()
+    drill.uy.run()  # and serves before this node asks: what it hears of us next takes the place of its claim
     drill.br.run()
     assert drill.br.post("/v1/operators", LATER)["ledger_seq"] == drill.checkpoint.size
     assert health(drill.br) == [f"ok {drill.checkpoint.size + 1}"]

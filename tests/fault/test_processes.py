@@ -21,7 +21,7 @@ from tests.load import Load, check_all
 from tests.nodes import Node, Pair, agree, brazilian, make, peer
 
 PROCESSES = 3
-TAKEOVER_S = 10.0
+TAKEOVER_S = 40.0
 ANSWERED_S = 45.0
 """Longer than a node lets anybody wait for an answer."""
 LEADER = """
