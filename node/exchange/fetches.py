@@ -81,10 +81,9 @@ class Named:
 
     def is_of(self, fields: Mapping[str, Any]) -> bool:
         """Whether fields of a record show this identifier."""
-        numbers = [("TIN", fields.get("tin"))]
-        numbers += [(each["scheme"], each["value"]) for each in fields.get("identifiers", [])]
         value = identifiers.plain(self.identifier)
-        return any(value == number and self.scheme in ("", scheme) for scheme, number in numbers)
+        shown = identifiers.carried(fields)
+        return any(value == number and self.scheme in ("", scheme) for scheme, number in shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +173,17 @@ def _holds(key: Jwk, asked: Asked, statement: bytes) -> bool:
 def question(json: object) -> Question:
     """The question of a request's body; `Malformed` says what is wrong with it."""
     told = _lines(json, LONGEST)
-    said = _question_in({name: told[name] for name in (*NAMED, *ASKED)})
-    assert said.named is not None, "a question names what it is about"
-    return Question(told["agreement"], said.named, said.asked)
+    return Question(told["agreement"], *_question_in({name: told[name] for name in (*NAMED, *ASKED)}))
 
 
-def _question_in(told: object) -> "Answers":
+def _question_in(told: object) -> tuple[Named, Asked]:
     """What a disclosure says that it was asked for; `Malformed` otherwise."""
     lines = _lines(told, NAMED | ASKED)
     named = Named(lines["identifier"], lines["scheme"], lines["salt"])
     asked = _asked_in({name: lines[name] for name in ASKED})
     if named.about() != asked.about:
         raise Malformed("a question is out of form", why="it commits to another identifier than it names")
-    return Answers(asked, named)
+    return named, asked
 
 
 def _asked_in(told: object) -> Asked:
@@ -218,13 +215,13 @@ def read(body: Json) -> Asked | None:
 class Answers:
     """What an entry answers; `named`: what was asked by, None where nothing is shared."""
 
+    named: Named | None
     asked: Asked
-    named: Named | None = None
 
 
 def answered(kind: str, body: Json) -> Answers | None:
     """What an entry's body answers; None for one that answers no question."""
     if kind == "notice":
         asked = read(body)
-        return Answers(asked) if asked else None
-    return _question_in(body["told"]) if "told" in body else None
+        return Answers(None, asked) if asked else None
+    return Answers(*_question_in(body["told"])) if "told" in body else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType, ModuleType
-from typing import Final
+from typing import Any, Final
 
 from iso3166 import countries_by_alpha2
 from stdnum import lei
@@ -151,6 +151,12 @@ _NATURAL_PERSON: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
         "RFC": re.compile("[A-Z&Ñ]{4}[0-9]"),
     }
 )
+
+
+def carried(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(scheme, number) of all that a record shows, its TIN first."""
+    tin = [("TIN", str(fields["tin"]))] if "tin" in fields else []
+    return tin + [(each["scheme"], each["value"]) for each in fields.get("identifiers", [])]
 
 
 def plain(text: str) -> str:

@@ -22,6 +22,7 @@ from node.exchange.versions import Draft, Version
 from node.ledger import canonical, moment
 from node.ledger.encoding import b64u
 from node.ledger.entry import LedgerEntry, commitment
+from node.records import identifiers
 from node.service.names import fold
 from node.service.parts import Parts, line_of
 from node.service.workshop import Made
@@ -407,11 +408,13 @@ class Batch:
 
 def index_row(fields: versions.Fields) -> Row:
     """What an operator is found by: its TIN, identifiers and names."""
-    identifiers = [("TIN", fields["tin"])] if "tin" in fields else []
-    identifiers += [(item["scheme"], item["value"]) for item in fields.get("identifiers", [])]
     names = [fields.get("legal_name"), fields.get("legal_name_latin"), *fields.get("trade_names", [])]
     known = [name for name in names if name]
-    return {"identifiers": identifiers, "name": known[0] if known else "", "folded": fold(" ".join(known))}
+    return {
+        "identifiers": identifiers.carried(fields),
+        "name": known[0] if known else "",
+        "folded": fold(" ".join(known)),
+    }
 
 
 def seal_body(parts: Parts, seq: int, salt: bytes, content: bytes) -> bytes:
