@@ -293,10 +293,10 @@ def test_a_batch_that_takes_longer_than_a_writer_may_be_silent_is_written(
             return super().make(orders, is_shown=is_shown)
 
     def decide(line: Line, fields: versions.Fields, today: str) -> Answer:
-        time.sleep(0.1 * stall_s)
+        time.sleep(0.02 * stall_s)
         return decided(line, fields, today)
 
-    br, decided, stall_s = on_server.br, Line.decide, 1.0
+    br, decided, stall_s = on_server.br, Line.decide, 2.0
     assert Postgresql.stall_ms / 1000 > workshops.TURN_LIMIT_S + batch.SILENT_S
     monkeypatch.setattr(Postgresql, "stall_ms", int(1000 * stall_s))
     monkeypatch.setattr(batch, "SILENT_S", 0.2 * stall_s)

@@ -228,7 +228,7 @@ def test_a_long_measurement_says_that_it_goes_on(
 ) -> None:
     def measure(_folder: Path, console: Console) -> Iterator[Figure]:
         console.print("Checking")
-        time.sleep(0.1)
+        time.sleep(0.5)
         yield rate([3.0])
 
     monkeypatch.setattr(run, "SAY_S", 0.01)
