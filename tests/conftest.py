@@ -11,7 +11,7 @@ from clients.bench import postgres as postgresql
 from tests.nodes import QUICK, Node, Pair, copy_of, import_list, make, pair_in, running
 from tests.postgres import place
 
-STALENESS_S = 3
+STALENESS_S = 6
 
 # What runs in a shell's background ignores interrupts, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,7 +39,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="session")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A pair that has signed, with proofs good for three seconds, and stands still: `new_pair` copies it."""
+    """A pair that has signed, with proofs good for six seconds, and stands still: `new_pair` copies it."""
     with pair_in(tmp_path_factory.mktemp("signed"), max_staleness_s=STALENESS_S) as made:
         for node in made.both():
             node.stop()

@@ -233,7 +233,7 @@ def test_both_sides_keep_every_version_in_order(pair: Pair) -> None:
 def events(client: httpx.Client, count: int, **headers: str) -> Iterator[dict[str, str]]:
     """The next `count` events of the stream of changes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    with client.stream("GET", "/v1/changes", headers=named, timeout=10) as answer:
+    with client.stream("GET", "/v1/changes", headers=named, timeout=30) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, str] = {}
         for line in answer.iter_lines():
@@ -261,7 +261,7 @@ def test_the_stream_of_changes_goes_on_behind_the_last_event(pair: Pair) -> None
 def test_a_change_at_the_issuer_reaches_the_partners_stream(pair: Pair) -> None:
     pair.await_copy()
     with pair.uy.client(pair.uy.http.headers["authorization"].removeprefix("Bearer ")) as client:
-        stream = client.stream("GET", "/v1/changes", timeout=10)
+        stream = client.stream("GET", "/v1/changes", timeout=30)
         with stream as answer:
             lines = answer.iter_lines()
             assert next(lines).startswith(":")
