@@ -12,7 +12,7 @@ from node.exchange.page import ChannelPart, LedgerPart, News
 from node.ledger import moment
 from node.service.accusing import Forked, accuse
 from node.service.batch import Batch, SmallWork
-from node.service.mirror import expected
+from node.service.copies import expected
 from node.service.parts import Parts
 from node.store import incidents, logs
 from node.store.database import Row

@@ -20,7 +20,7 @@ from node.exchange.page import News
 from node.exchange.peers import asking
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import accusing, behind, erasing, failures, mirror
+from node.service import accusing, behind, copies, erasing, failures, reading_again, taking_over
 from node.service.admission import RenewPeer
 from node.service.erasing import CarryOut
 from node.service.merging import Merge
@@ -150,7 +150,7 @@ class Follower:
         with parts.database.read() as connection:
             if accusing.is_stopped(connection, peer):
                 return Took(more=False, moved=False)
-            at, known = mirror.cursors(parts, connection, peer, self._rev), agreements.rev(connection)
+            at, known = copies.cursors(parts, connection, peer, self._rev), agreements.rev(connection)
         self._look_back()
         answer = self._client.get_bytes(_path(at) + (f"&wait={wait_s:g}" if wait_s else ""), wait_s)
         news, taken = take_over(parts, peer, answer, self._client.get_bytes, self._renew)
@@ -213,7 +213,7 @@ class Follower:
         with parts.database.read() as connection:
             late = [
                 (channel.log, head.time)
-                for number, standing in mirror.expected(parts, connection, self.peer)
+                for number, standing in copies.expected(parts, connection, self.peer)
                 if (channel := channels.channel(connection, number, self.peer.country, parts.country))
                 and (head := logs.head(connection, channel.log))
                 and now_ms - moment.parse(head.time) > 1000 * int(standing.agreement.terms["max_staleness_s"])
@@ -253,14 +253,14 @@ class Follower:
         """Ask once more for entries that did not open: a fault of transport or storage may be repaired."""
         parts = self._parts
         with parts.database.read() as connection:
-            at = mirror.cursors(parts, connection, self.peer, self._rev)
+            at = copies.cursors(parts, connection, self.peer, self._rev)
             first = {
                 number: rows[0]["seq"]
-                for number, rows in mirror.unopened(parts, connection, self.peer).items()
+                for number, rows in reading_again.unopened(parts, connection, self.peer).items()
             }
         if first:
             answer = self._client.get_bytes(_path(replace(at, channels=first)))
-            mirror.take_again(parts, self.peer, page.read(page.loads(answer), self.peer.name))
+            reading_again.take_again(parts, self.peer, page.read(page.loads(answer), self.peer.name))
             parts.bell.ring()
 
     def _reread(self) -> None:
@@ -286,13 +286,13 @@ class Follower:
 
 
 def take_over(
-    parts: Parts, peer: Card, answer: bytes, fetch: Callable[[str], bytes], renew: mirror.Renew
-) -> tuple[News, mirror.Taken]:
+    parts: Parts, peer: Card, answer: bytes, fetch: Callable[[str], bytes], renew: taking_over.Renew
+) -> tuple[News, taking_over.Taken]:
     """Take over what a peer answered; what does not hold is kept, pursued by what it serves, and raised."""
     news = None
     try:
         news = page.read(page.loads(answer), peer.name)
-        return news, mirror.take(parts, peer, news, renew)
+        return news, taking_over.take(parts, peer, news, renew)
     except (Malformed, Unproven) as refusal:
         failures.failed(parts, peer, refusal, news)
         if news is not None:

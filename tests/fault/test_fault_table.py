@@ -35,7 +35,7 @@ from node.ledger.proof import TlogProof
 from node.ledger.witness import Accepted
 from node.records import model
 from node.records.credential import es256_signer
-from node.service import access_log, access_writing, fetching, mirror, submissions, telling_reads
+from node.service import access_log, access_writing, fetching, submissions, taking_over, telling_reads
 from node.service import asking as asking_log
 from node.service.access_log import CommitHead
 from node.service.admission import AdmitPeer, Freeze, RenewPeer
@@ -637,7 +637,7 @@ def prepared(kind: type[Any], world: World) -> tuple[str, Any]:
     if kind is Merge:
         br.settle(Sign(world.agreement, "suspend", "BR", "UY"))
         news = page.read(world.page(uy), br.parts.card.name)
-        mirror.take(uy.parts, br.parts.card, news, lambda _: None)
+        taking_over.take(uy.parts, br.parts.card, news, lambda _: None)
         assert news.agreements is not None
         return "uy", Merge(br.parts.card, tuple(news.agreements))
     if kind is AddCheckpoint:

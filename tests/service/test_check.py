@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.exchange import card, page
-from node.service import mirror
+from node.service import reading_again
 from node.service.batch import Batch
 from node.service.check import check_start
 from tests.service.stores import files_only
@@ -418,7 +418,7 @@ def test_an_entry_that_opened_late_is_told_of_late_and_nothing_is_wrong_with_tha
     known.clock.ms += 1000
     asked = replace(known.cursors(known.uy), channels=before)
     news = page.read(known.answer(known.uy, asked), known.br.parts.card.name)
-    mirror.take_again(known.uy.parts, known.br.parts.card, news)
+    reading_again.take_again(known.uy.parts, known.br.parts.card, news)
     assert known.uy.incidents() == []
     assert known.uy.findings() == []
 

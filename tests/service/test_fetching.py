@@ -23,7 +23,7 @@ from node.exchange.outgoing import Line
 from node.exchange.standing import asker
 from node.ledger import canonical
 from node.records.credential import es256_signer
-from node.service import fetching, mirror
+from node.service import copies, fetching
 from node.service.asof import as_of
 from node.service.evidence import evidence
 from node.service.fetching import Fetcher, Tell
@@ -344,7 +344,7 @@ def test_a_key_that_was_retired_asks_for_nothing_any_more(
     entries, items, by, leaf_at = whole_channel(world)
     with world.uy.parts.database.read() as connection:
         standing = world.uy.parts.standings.current(connection)[world.agreement]
-        ends = mirror._ends(connection, world.uy.parts.card)
+        ends = copies._ends(connection, world.uy.parts.card)
     own = asker(standing, "BR", world.uy.parts.card, ends)
     read = incoming.read(entries, items, replace(by, is_on_demand=True, asker=own), lambda _: {}, leaf_at)
     assert (sum(each.is_fetched for each in read.disclosed), len(read.set_apart)) == (1, 1)

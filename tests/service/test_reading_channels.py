@@ -23,7 +23,7 @@ from node.exchange.serving import Cursors
 from node.ledger import canonical
 from node.ledger.entry import ChannelEntry
 from node.ledger.merkle import EMPTY_ROOT, root
-from node.service import behind, mirror, replication
+from node.service import behind, reading_again, replication, taking_over
 from node.service.replication import Follower
 from node.service.signing import Sign
 from node.store import incidents
@@ -120,15 +120,15 @@ def test_a_page_of_many_records_costs_no_more_queries_than_one_of_few(world: Wor
 def test_a_page_is_not_stored_over_a_copy_that_moved_while_it_was_verified(
     told: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer, honest = told.page(told.uy), mirror._checked
+    answer, honest = told.page(told.uy), taking_over._checked
 
     def overtaken(*args: Any) -> Any:
         checked = honest(*args)
-        monkeypatch.setattr(mirror, "_checked", honest)
+        monkeypatch.setattr(taking_over, "_checked", honest)
         told.take(told.uy, answer)
         return checked
 
-    monkeypatch.setattr(mirror, "_checked", overtaken)
+    monkeypatch.setattr(taking_over, "_checked", overtaken)
     with pytest.raises(Conflict, match="moved"):
         told.take(told.uy, answer)
     is_up_to_date(told)
@@ -424,18 +424,18 @@ def test_what_opens_late_is_verified_while_the_writer_is_free(
 def test_what_opens_late_is_not_stored_over_a_copy_that_moved_meanwhile(
     told: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = mirror._read_again
+    honest = reading_again._read_again
 
     def overtaken(*args: Any) -> Any:
         again = honest(*args)
-        monkeypatch.setattr(mirror, "_read_again", honest)
+        monkeypatch.setattr(reading_again, "_read_again", honest)
         told.carry(told.uy)
         return again
 
     told.br.parts = with_settings(told.br.parts, page_limit=1)
     told.carry(told.uy, no_bodies)
     told.clock.ms += MINUTE_MS
-    monkeypatch.setattr(mirror, "_read_again", overtaken)
+    monkeypatch.setattr(reading_again, "_read_again", overtaken)
     with pytest.raises(Conflict, match=r"moved.*/channel"):
         follower._ask_again()
     assert len(told.uy.incidents()) == 1
@@ -447,7 +447,7 @@ def test_what_opens_late_is_not_stored_over_a_copy_that_moved_meanwhile(
 def test_an_incident_that_people_closed_meanwhile_stays_closed(
     told: World, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = mirror._read_again
+    honest = reading_again._read_again
 
     def settled(*args: Any) -> Any:
         again = honest(*args)
@@ -457,7 +457,7 @@ def test_an_incident_that_people_closed_meanwhile_stays_closed(
 
     told.carry(told.uy, lambda answer: flip_the_body(told, answer))
     wire(follower).tamper = lambda answer: flip_the_body(told, answer)
-    monkeypatch.setattr(mirror, "_read_again", settled)
+    monkeypatch.setattr(reading_again, "_read_again", settled)
     told.clock.ms += MINUTE_MS
     follower._ask_again()
     assert told.uy.incidents() == []

@@ -11,7 +11,7 @@ from node.exchange import notices, page, reports
 from node.exchange.reports import Acknowledged, Irregularity, Treatment
 from node.ledger import canonical
 from node.ledger.entry import LedgerEntry
-from node.service import disclosures, erasing, mirror, reporting
+from node.service import disclosures, erasing, reading_again, reporting
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
 from node.store import logs
@@ -476,7 +476,7 @@ def test_a_request_to_erase_whose_body_came_late_is_carried_out(known: World) ->
     assert not is_unknown(known.uy)
     known.clock.ms += 5_000
     news = page.read(known.answer(known.uy, before), known.br.parts.card.name)
-    mirror.take_again(known.uy.parts, known.br.parts.card, news)
+    reading_again.take_again(known.uy.parts, known.br.parts.card, news)
     known.exchange()
     assert is_unknown(known.uy)
     assert told(known.br) == [("UY", "ERASED")]

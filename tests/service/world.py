@@ -23,7 +23,7 @@ from node.exchange import page, serving
 from node.exchange.card import Card, credential_kid
 from node.ledger import moment
 from node.records import model
-from node.service import accusing, failures, genesis, mirror
+from node.service import accusing, copies, failures, genesis, taking_over
 from node.service.admission import AdmitPeer, RenewPeer
 from node.service.admit import AdmitOne, Amend, Author, Outcome
 from node.service.answers import Answers
@@ -207,7 +207,7 @@ class World:
     def cursors(self, reader: Node) -> serving.Cursors:
         """How far this node has come with the other."""
         with reader.parts.database.read() as connection:
-            return mirror.cursors(reader.parts, connection, self.pinned(reader), reader.rev)
+            return copies.cursors(reader.parts, connection, self.pinned(reader), reader.rev)
 
     def pinned(self, reader: Node) -> Card:
         """The other node's card as this one has it."""
@@ -222,7 +222,7 @@ class World:
         parts, peer, news = reader.parts, self.pinned(reader), None
         try:
             news = page.read(answer, peer.name)
-            taken = mirror.take(parts, peer, news, lambda card: reader.settle(RenewPeer(card)))
+            taken = taking_over.take(parts, peer, news, lambda card: reader.settle(RenewPeer(card)))
         except (Malformed, Unproven) as refusal:
             failures.failed(parts, peer, refusal, news)
             parts.bell.ring()

@@ -29,7 +29,7 @@ from node.ledger.merkle import leaf_hash
 from node.ledger.proof import TlogProof
 from node.ledger.tiles import Tree
 from node.ledger.witness import request
-from node.service import accusing, mirror, replication, witnessing
+from node.service import accusing, copies, replication, witnessing
 from node.service.accusing import FORKED
 from node.service.admission import RenewPeer
 from node.service.merging import Merge
@@ -203,7 +203,7 @@ class Simulation:
         """What an issuer answers to where a reader is."""
         node = self.nodes[reader]
         with node.parts.database.read() as connection:
-            at = mirror.cursors(node.parts, connection, self.nodes["br"].parts.card, node.rev)
+            at = copies.cursors(node.parts, connection, self.nodes["br"].parts.card, node.rev)
         return orjson.dumps(_news(self.nodes[issuer].parts, node.parts.card, at))
 
     def take(self, reader: str, issuer: str, answer: bytes) -> None:

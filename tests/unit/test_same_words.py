@@ -11,7 +11,7 @@ from node.api import access
 from node.api import reports as routes
 from node.exchange import reports
 from node.ledger.entry import ACCESS_KINDS
-from node.service import accusing, behind, mirror
+from node.service import accusing, behind, mirror, taking_over
 from node.store.engines import Postgresql
 
 PAGES = Path(__file__).resolve().parents[2] / "docs"
@@ -52,7 +52,7 @@ def test_every_table_that_tells_of_a_record_is_made_free_of_what_was_erased() ->
 
 def test_every_kind_of_incident_has_its_row() -> None:
     kinds = {
-        *mirror.STRUCTURAL,
+        *taking_over.STRUCTURAL,
         mirror.UNFOUNDED,
         accusing.FORKED,
         accusing.FROZEN,
