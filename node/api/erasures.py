@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from node.api import schemas
 from node.api.edge import Administrator, Auditor, Node, durable, json, read_out
-from node.service import erasing
+from node.service import erasure_notices
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.store.tables import LARGEST
 
@@ -105,5 +105,5 @@ def erasures(
 ) -> Response:
     """Every erasure that this ledger records, and who has answered what."""
     with node.database.read() as connection:
-        found: list[Any] = erasing.status(connection, before, limit)
+        found: list[Any] = erasure_notices.status(connection, before, limit)
     return json({"erasures": found, "next": found[-1]["erasure"] if len(found) == limit else None})

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from node.exchange import notices, versions
 from node.exchange.outgoing import Line
 from node.ledger import moment
-from node.service import erasing
+from node.service import erasing_disclosed
 from node.service.batch import Batch
 from node.service.parts import Parts
 from node.store import access, channels, records
@@ -51,8 +51,8 @@ class Keeper:
         """Mend one thing: open a channel, announce a state, or decide up to `limit` records again."""
         mark = self._mark(batch.parts, batch.connection)
         self._open_channels(batch)
-        if erasing.is_asked(batch.connection):
-            erasing.carry_out_all(batch)
+        if erasing_disclosed.is_asked(batch.connection):
+            erasing_disclosed.carry_out_all(batch)
             # All may have been in line before: look again, or this work would never be seen to be over.
             self._checked, self.is_busy = None, True
             return
@@ -69,7 +69,7 @@ class Keeper:
                 self.is_busy = True
                 return
         self._at = None
-        if erasing.erase_what_is_over(batch):
+        if erasing_disclosed.erase_what_is_over(batch):
             self.is_busy = True
             return
         self._failing.clear()
@@ -77,7 +77,12 @@ class Keeper:
         self._checked, self.is_busy = mark, False
 
     def _mark(self, parts: Parts, connection: Connection) -> tuple[int, int, str, bool]:
-        return rev(connection), channels.newest(connection), parts.today(), erasing.is_asked(connection)
+        return (
+            rev(connection),
+            channels.newest(connection),
+            parts.today(),
+            erasing_disclosed.is_asked(connection),
+        )
 
     def _open_channels(self, batch: Batch) -> None:
         have = {(line.channel.agreement, line.channel.partner) for line in batch.lines()}

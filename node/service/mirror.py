@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from node.exchange import incoming
 from node.exchange.card import Card
 from node.exchange.incoming import Disclosed
-from node.service import erasing, reporting, telling_reads
+from node.service import erasure_notices, reporting, telling_reads
 from node.service.batch import index_row
 from node.service.parts import Parts
 from node.service.ways import notices_in
@@ -101,7 +101,7 @@ def hear(
     """Note what notices ask, answer and report; one that says what is not so is an incident, and no more."""
     for each, body in notices_in(disclosed):
         try:
-            erasing.received(parts, connection, peer, channel, (each, body), time)
+            erasure_notices.received(parts, connection, peer, channel, (each, body), time)
             reporting.received(parts, connection, channel, (each, body))
             telling_reads.received(parts, connection, peer, channel, (each, body))
         except incoming.BROKEN as error:

@@ -20,9 +20,9 @@ from node.exchange.page import News
 from node.exchange.peers import asking
 from node.exchange.serving import Cursors
 from node.ledger import moment
-from node.service import accusing, behind, copies, erasing, failures, reading_again, taking_over
+from node.service import accusing, behind, copies, erasing_disclosed, failures, reading_again, taking_over
 from node.service.admission import RenewPeer
-from node.service.erasing import CarryOut
+from node.service.erasing_disclosed import CarryOut
 from node.service.merging import Merge
 from node.service.parts import Parts
 from node.service.sequencer import Sequencer
@@ -164,7 +164,7 @@ class Follower:
     def _have_erased(self) -> None:
         """Have what the peer asks to erase erased at once."""
         with self._parts.database.glance() as connection:
-            is_asked = erasing.is_asked(connection)
+            is_asked = erasing_disclosed.is_asked(connection)
         if is_asked:
             self._sequencer.submit(CarryOut())
 

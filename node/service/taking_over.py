@@ -17,7 +17,7 @@ from node.exchange.page import ChannelPart, EntryPart, LedgerPart, News
 from node.exchange.standing import Standing
 from node.ledger import moment, tiles
 from node.ledger.entry import ChannelEntry
-from node.service import accusing, copies, erasing, mirror
+from node.service import accusing, copies, erasure_notices, mirror
 from node.service.copies import Held
 from node.service.parts import Parts
 from node.store import channels, incidents, logs, witnessed
@@ -247,7 +247,7 @@ def _settle(connection: Connection, peer: Card, log: int, found: Found, time: st
     """Close incidents about records that a verified entry replaced; note the entries set apart."""
     newest = {each.record_id: each.seq for each in found.disclosed if each.record_id is not None}
     incidents.settle(connection, log, list(newest), time)
-    gone = erasing.asked_for(found.disclosed)
+    gone = erasure_notices.asked_for(found.disclosed)
     rows = []
     for apart in found.set_apart:
         row = incidents.row(peer.name, log, apart.seq, "invalid", apart.reason, apart.evidence, time)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
+from node.store import erasures
 from node.store.database import Row, add, table
 from node.store.erasures import parts_of
 from node.store.tables import (
@@ -116,7 +117,7 @@ def records_at(connection: Connection, log: int, entries: Collection[int]) -> di
 # Erasing
 
 
-def entries_about(connection: Connection, about: int, record_ids: Sequence[str]) -> dict[int, list[int]]:
+def _entries_about(connection: Connection, about: int, record_ids: Sequence[str]) -> dict[int, list[int]]:
     """{log: entries} of the notices that say something of these records."""
     found: dict[int, set[int]] = {}
     for part in parts_of(record_ids):
@@ -125,6 +126,17 @@ def entries_about(connection: Connection, about: int, record_ids: Sequence[str])
         for log, seq in connection.execute(named.where(*of_part).distinct()):
             found.setdefault(log, set()).add(seq)
     return {log: sorted(seqs) for log, seqs in found.items()}
+
+
+def with_entries_about(
+    connection: Connection, about: int, record_ids: Sequence[str], entries: Mapping[int, Sequence[int]]
+) -> dict[int, list[int]]:
+    """{log: entries}: these, and those that tell how often records were read and have a body still."""
+    found = {log: set(seqs) for log, seqs in entries.items()}
+    for log, seqs in _entries_about(connection, about, record_ids).items():
+        gone = erasures.erased(connection, log, seqs[0], seqs[-1] + 1)
+        found.setdefault(log, set()).update(seq for seq in seqs if seq not in gone)
+    return {log: sorted(seqs) for log, seqs in found.items() if seqs}
 
 
 def forget(connection: Connection, about: int, record_ids: Sequence[str]) -> None:

@@ -42,7 +42,8 @@ from node.service.admission import AdmitPeer, Freeze, RenewPeer
 from node.service.admit import AdmitList, AdmitOne, Amend, Outcome
 from node.service.bell import Bell
 from node.service.consents import ChangeConsent, Statement
-from node.service.erasing import CarryOut, Erase, HoldRecord, ReleaseRecord
+from node.service.erasing import Erase, HoldRecord, ReleaseRecord
+from node.service.erasing_disclosed import CarryOut
 from node.service.failures import CloseIncident
 from node.service.fetching import Tell
 from node.service.introduction import Introduce, NoteHeld

@@ -28,7 +28,7 @@ from node.ledger.entry import commitment
 from node.ledger.witness import Rejected
 from node.records import credential
 from node.records.credential import Disclosure
-from node.service import admit, behind, erasing, fetching, holding, tokens
+from node.service import admit, behind, fetching, holding, tokens
 from node.service.access_log import AccessLog, CommitHead
 from node.service.batch import Batch
 from node.service.erasing import Erase
@@ -500,7 +500,7 @@ def an_erasure_names_its_case() -> Iterator[None]:
             notices.ERASURE, self.ground, {"entries": list(self.entries), "case": cases[0]}
         )
 
-    with changed((Erase, "run", running), (erasing.Erasure, "body", made)):
+    with changed((Erase, "run", running), (notices.Erasure, "body", made)):
         yield
 
 
@@ -539,7 +539,7 @@ def an_erasure_counts_channels() -> Iterator[None]:
             notices.ERASURE, self.ground, {"entries": list(self.entries), "channels": counts[0]}
         )
 
-    with changed((notices, "record_of_erasure", recording), (erasing.Erasure, "body", made)):
+    with changed((notices, "record_of_erasure", recording), (notices.Erasure, "body", made)):
         yield
 
 

@@ -9,7 +9,7 @@ import pytest
 from node.errors import Conflict, NotFound
 from node.exchange import notices
 from node.ledger import canonical
-from node.service import erasing
+from node.service import erasing, erasure_notices
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.store import channels, erasures
 from node.store.tables import LEDGER
@@ -24,7 +24,7 @@ NEEDLES = (TIN, CNPJS[1], LEIS[1], NAMES[1], "Marca oculta 1", "oculto1@", "ADE 
 
 def status(node: Node) -> list[Any]:
     with node.parts.database.read() as connection:
-        return list(erasing.status(connection, 2**31 - 1, 100))
+        return list(erasure_notices.status(connection, 2**31 - 1, 100))
 
 
 def told(node: Node) -> list[tuple[str, str | None]]:
