@@ -36,13 +36,14 @@ from node.ledger import moment
 from node.records import identifiers, model
 from node.service import consents, disclosures
 from node.service.admit import AdmitList, AdmitOne, Amend, Author, Outcome
-from node.service.answers import Answers, Told, shown, unknown
+from node.service.answers import Answers, shown, unknown
 from node.service.asking import Key, Question
 from node.service.consents import ChangeConsent, Statement
 from node.service.evidence import evidence, moment_of
 from node.service.parts import Parts
 from node.service.receipts import Receipts
 from node.service.sequencer import Sequencer
+from node.service.teller import Told
 from node.service.tokens import Caller, Gate
 from node.service.workshop import Unread
 from node.store import channels, records

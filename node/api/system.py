@@ -14,9 +14,10 @@ from node.ledger import moment
 from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64
 from node.service import behind
-from node.service.answers import Answers, Reach
+from node.service.answers import Answers
 from node.service.failures import CloseIncident
 from node.service.parts import Parts
+from node.service.reach import Reach
 from node.store import channels, incidents, logs, witnessed
 from node.store.tables import LARGEST, LEDGER
 

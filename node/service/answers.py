@@ -1,13 +1,12 @@
 """What this node answers when asked about an operator: is it an AEO, may I rely on it, can I prove it?
 
 Everything is answered from the own store. A mirrored operator's recognition applies only if every
-reason against it is absent; each reason that stands in the way is named. An operator that was told under
-several agreements is answered once: under the one the benefit rests on (`precedence`), with the others behind
-it, each by its own terms and with what it told.
+reason against it is absent; each reason that stands in the way is named (`reach`). An operator that was told
+under several agreements is answered once (`teller`).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -15,22 +14,18 @@ import orjson
 from rapidfuzz import fuzz, process
 from sqlalchemy import Connection
 
-from node.agreements import hosting, precedence, recognition
-from node.agreements.document import direction_terms, is_on_demand
+from node.agreements.document import is_on_demand
 from node.agreements.hosting import Hosted
-from node.agreements.precedence import Claim
 from node.errors import NotFound
 from node.exchange import incoming, versions
 from node.exchange.card import Card, ledger_origin
-from node.ledger import moment
 from node.records import credential, identifiers, status
 from node.service import behind, reporting
-from node.service.accusing import UNPROVEN
 from node.service.names import fold
 from node.service.parts import Parts
-from node.store import channels, incidents, logs, records, reports
-from node.store.channels import Mirrored, StoredChannel
-from node.store.reports import Decided
+from node.service.reach import Json, Reach, reaches_now
+from node.service.teller import ALONE, Teller, Tellers, Told, under_all, written
+from node.store import channels, records, reports
 from node.store.tables import LEDGER
 
 SEARCH_LIMIT = 5_000
@@ -39,195 +34,9 @@ SEARCH_NOTE = "suggestions by likeness of the name; check an identifier"
 SEARCH_CUT = "not all names with such words were compared: write more of the name"
 PIECES, PIECE_LETTERS = 3, 5
 """A name is worth comparing that has the beginning of one of the longest words that are searched for."""
-
 UNDECIDED = '{"answer": "withhold", "reason": "not decided yet"}'
-
-Json = dict[str, Any]
-Told = tuple[bool, int, str, orjson.Fragment]
-"""(whether others come first, log, record, the answer)."""
 ALERTS_LIMIT = 20
 """Of what partners report of one own operator, the newest that an answer has."""
-Reading = tuple[str, orjson.Fragment, bool]
-"""(the status as it must be read today, whether recognition applies and why not, whether not)."""
-ALONE: Sequence[orjson.Fragment] = ()
-ASK_AGAIN = "it is told on demand only: `aeo fetch` tells whether it is shared now"
-DAY_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """One incoming channel as it stands: what an answer out of it rests on."""
-
-    channel: StoredChannel
-    issuer: str
-    agreement: str
-    """The agreement by which it is read: its own, or that which has replaced it."""
-    title: str
-    origin: str
-    state: str
-    limit_s: int
-    proven_ms: int
-    ledger_origin: str
-    ledger_size: int
-    alerts: tuple[str, ...]
-    unread: tuple[int, ...]
-    terms: Json
-    disowned_from: int | None
-    """From which entry on the issuer's successor disowns its ledger."""
-    suspended: Mapping[str, Decided]
-    """By record: whose treatment is suspended by our own decision."""
-    readers: tuple[Hosted, ...] = ()
-    """Whom we serve with it: named by its own agreement and by that which has replaced it."""
-
-    def is_disowned(self, row: Mirrored) -> bool:
-        """Whether a record rests on an entry that its administration stands by no more."""
-        return self.disowned_from is not None and row.ledger_seq >= self.disowned_from
-
-    def freshness(self, now_ms: int, row: Mirrored | None = None) -> Json:
-        """How old the newest proof behind an answer is, against the agreement's limit.
-
-        A record that is told only when it is asked for is as new as what was told of it last.
-        """
-        age_s, proven_ms = self.age_s(now_ms, row), self.as_of_ms(row)
-        return {
-            "proven_at": moment.format(proven_ms),
-            "age_s": age_s,
-            "limit_s": self.limit_s,
-            "fresh": age_s <= self.limit_s,
-        }
-
-    def clauses(self, now_ms: int) -> Json:
-        """What binds whoever reads an answer now; `keep_until`: the last day for what is taken from it."""
-        terms = self.terms
-        return {
-            "purpose": terms["purpose"],
-            "onward_transfer": terms["onward_transfer"],
-            "keep_until": moment.date_of(now_ms + int(terms["retention_days"]) * DAY_MS),
-            "identifier_scheme": terms["direction"]["identifier_scheme"],
-        }
-
-    def age_s(self, now_ms: int, row: Mirrored | None = None) -> int:
-        """Whole seconds since the newest proof."""
-        return max(0, (now_ms - self.as_of_ms(row)) // 1000)
-
-    def as_of_ms(self, row: Mirrored | None) -> int:
-        """When what an answer rests on was so, as it is proven."""
-        if row is None or row.fetched_at is None:
-            return self.proven_ms
-        return min(moment.parse(row.fetched_at), self.proven_ms)
-
-    def against(self, row: Mirrored, read: str, now_ms: int) -> list[str]:
-        """Every reason why recognition does not apply."""
-        scope, day, age_s = (row.scope or "").split(), moment.date_of(now_ms), self.age_s(now_ms, row)
-        found = recognition.against(self.terms, self.state, read, row.programme, scope, day, age_s)
-        if self.is_disowned(row):
-            found.append(f"the issuer disowns what its ledger holds from entry {self.disowned_from} on")
-        if row.doubt:
-            found.append(f"a newer entry about this operator failed verification: {row.doubt}")
-        if self.unread:
-            numbers = ", ".join(map(str, self.unread[:10]))
-            found.append(f"an entry that could not be read may be about this operator: incident {numbers}")
-        return [*found, *self.decided_here(row)]
-
-    def decided_here(self, row: Mirrored) -> list[str]:
-        """Why the own administration does not treat an operator as recognised, if it has so decided."""
-        decided = self.suspended.get(row.record_id)
-        return [reporting.in_words(decided)] if decided else []
-
-
-class Teller:
-    """Tells the operators of one incoming channel at one moment; what is the same for many is made once."""
-
-    def __init__(self, reach: Reach, now_ms: int) -> None:
-        self.reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
-        self.of_issuer: Sequence[Teller] = ()
-        """Where the issuer tells us under several agreements: the tellers of all of them."""
-        self._alerts = _written(list(reach.alerts))
-        self._freshness: dict[str | None, orjson.Fragment] = {None: _written(reach.freshness(now_ms))}
-        self._clauses = _written(reach.clauses(now_ms))
-        self._read: dict[tuple[bool | str | None, ...], Reading] = {}
-
-    def told(
-        self, row: Mirrored, because: str | None = None, others: Sequence[orjson.Fragment] = ALONE
-    ) -> Told:
-        """The answer about an operator that a partner disclosed, or whose record left our view.
-
-        `others`: the answers under other agreements; `because`: why this one goes before them.
-        """
-        reach = self.reach
-        is_gone, is_disowned = row.fields is None, reach.disowned_from is not None and reach.is_disowned(row)
-        here = row.record_id if row.record_id in reach.suspended else None
-        decided_on = is_gone, is_disowned, row.status, row.valid_to, row.programme, row.scope, row.doubt, here
-        key = (*decided_on, row.fetched_at)
-        found = self._read.get(key)
-        if found is None:
-            found = self._read[key] = self._reading(row)
-        read, told, is_later = found
-        answer = {
-            "tin": row.tin,
-            "record_id": row.record_id,
-            "country": reach.channel.issuer,
-            "source": "mirror",
-            "fields": None if row.fields is None else orjson.Fragment(row.fields),
-            "status": {"value": read, "stated": row.status, "since": row.status_since},
-            "recognition": told,
-            "partners": None,
-            "provenance": {
-                "ledger": {
-                    "origin": reach.ledger_origin,
-                    "seq": row.ledger_seq,
-                    "proven_size": reach.ledger_size,
-                },
-                "channel": {"origin": reach.origin, "seq": row.seq},
-                "credential": row.credential or None,
-            },
-            "freshness": self._fresh(row),
-            "clauses": self._clauses,
-            "alerts": self._alerts,
-            "because": because,
-            "others": others,
-        }
-        return is_later, row.log, row.record_id, orjson.Fragment(orjson.dumps(answer))
-
-    def _fresh(self, row: Mirrored) -> orjson.Fragment:
-        known = self._freshness.get(row.fetched_at)
-        if known is None:
-            known = self._freshness[row.fetched_at] = _written(self.reach.freshness(self._now_ms, row))
-        return known
-
-    @property
-    def country(self) -> str:
-        """Whose operators it tells."""
-        return self.reach.channel.issuer
-
-    def claim(self, row: Mirrored) -> Claim:
-        """What speaks for answering under this agreement where others tell of the same operator."""
-        reach, is_gone = self.reach, row.fields is None
-        return Claim(
-            precedence.rank(reach.terms, reach.state, is_gone, self._today),
-            is_gone,
-            len(self._reasons(row)[1]),
-            reach.terms["until"],
-            reach.as_of_ms(row) + 1000 * reach.limit_s,
-            reach.channel.log,
-        )
-
-    def _reading(self, row: Mirrored) -> Reading:
-        reach, (read, reasons) = self.reach, self._reasons(row)
-        told = {"applies": not reasons, "agreement": reach.agreement, "title": reach.title}
-        return read, _written(told | {"reasons": reasons}), bool(reasons)
-
-    def _reasons(self, row: Mirrored) -> tuple[str, list[str]]:
-        """(the status as it must be read today, every reason why recognition does not apply)."""
-        if row.fields is None:
-            unshared = recognition.unshared(self.reach.state)
-            unshared += [ASK_AGAIN] if is_on_demand(self.reach.terms) else []
-            return recognition.NOT_SHARED, unshared + self.reach.decided_here(row)
-        read = status.as_read(row.status or "", row.valid_to, self._today)
-        return read, self.reach.against(row, read, self._now_ms)
-
-
-Tellers = Mapping[int, Teller]
 
 
 def unknown(tin: str, tellers: Tellers) -> NotFound:
@@ -293,7 +102,7 @@ class Answers:
         known = self._own(connection, [record_id for _, record_id in own])
         for number, record_id in own:
             told.setdefault(number, []).append(_own(known[record_id]))
-        chosen = _under_all(connection, [each[1:] for each in several]) if several else {}
+        chosen = under_all(connection, [each[1:] for each in several]) if several else {}
         for number, teller, record_id in several:
             told.setdefault(number, []).append(chosen[teller.country, record_id])
         return {value: _best_first(told.get(number, [])) for value, number in stored.items()}
@@ -340,7 +149,7 @@ class Answers:
         )
         keys = [names[at][:2] for _, _, at in hits]
         mirrored = channels.mirrored(connection, keys)
-        by_record = _under_all(connection, [(tellers[log], each) for log, each in mirrored if log in tellers])
+        by_record = under_all(connection, [(tellers[log], each) for log, each in mirrored if log in tellers])
         own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
         by_record |= {(self._parts.country, each): _own(answer) for each, answer in own.items()}
         countries = {log: teller.country for log, teller in tellers.items()} | {LEDGER: self._parts.country}
@@ -375,7 +184,7 @@ class Answers:
         if known is None or known[0] != mark:
             with self._parts.database.read() as connection:
                 self._is_reported = reports.has_own(connection)
-                known = self._reaches = (mark, _reaches(self._parts, connection))
+                known = self._reaches = (mark, reaches_now(self._parts, connection))
         return known[1]
 
     def tellers(self, only: Collection[int] | None = None) -> Tellers:
@@ -487,64 +296,9 @@ class Answers:
         ]
 
 
-def _reaches(parts: Parts, connection: Connection) -> dict[int, Reach]:
-    standings = parts.standings.current(connection)
-    cards = parts.cards(connection)
-    found = {}
-    suspended: dict[int, dict[str, Decided]] = {}
-    for (log, record_id), decided in reports.standing(reports.decisions(connection)).items():
-        suspended.setdefault(log, {})[record_id] = decided
-    for channel in channels.channels(connection):
-        if channel.partner != parts.country:
-            continue
-        standing, head = standings[channel.agreement], logs.head(connection, channel.log)
-        told_under = direction_terms(standing.agreement, channel.issuer, channel.partner, "")
-        peer = cards[standing.agreement.party(channel.issuer).name]
-        latest = standing.latest(parts.today())
-        if (channel.issuer, channel.partner) in latest.directions():
-            standing = latest
-        ledger = logs.head_of(connection, ledger_origin(peer.name))
-        assert head is not None, "a channel is stored together with its log"
-        assert ledger is not None, "a ledger's checkpoint is stored before its channels"
-        terms = direction_terms(standing.agreement, channel.issuer, channel.partner, "")
-        named = {each.thumbprint for each in hosting.hosted(told_under)}
-        own = incidents.still_open(connection, peer.name, channel.log)
-        about = [*own, *incidents.still_open(connection, peer.name, incidents.WHOLE_PEER)]
-        about = [row for row in about if row["kind"] != UNPROVEN]  # anybody may have shown it to us
-        about.sort(key=lambda row: int(row["incident"]), reverse=True)
-        found[channel.log] = Reach(
-            channel,
-            peer.name,
-            standing.agreement.id,
-            standing.agreement.title,
-            head.origin,
-            standing.state(channel.issuer, channel.partner, parts.today()),
-            int(standing.agreement.terms["max_staleness_s"]),
-            moment.parse(head.time),
-            ledger.origin,
-            ledger.size,
-            tuple(f"{row['kind']}: {row['detail']}" for row in about[:10]),
-            tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
-            terms,
-            _disowned_from(peer, cards.values()),
-            suspended.get(channel.log, {}),
-            tuple(each for each in hosting.hosted(terms) if each.thumbprint in named),
-        )
-    return found
-
-
-def _disowned_from(peer: Card, cards: Iterable[Card]) -> int | None:
-    """From which entry of its ledger on a node's successor disowns it; None where there is none.
-
-    A card may claim to succeed any node; only one of the same country was held against that one's.
-    """
-    after = (card.succeeds for card in cards if card.succeeds and card.country == peer.country)
-    return next((each.size for each in after if each.name == peer.name), None)
-
-
-def _written(value: Json | list[str]) -> orjson.Fragment:
-    """What is the same in many answers, written out once."""
-    return orjson.Fragment(orjson.dumps(value))
+def shown(told: Mapping[str, Sequence[Told]]) -> dict[str, list[orjson.Fragment]]:
+    """The answers alone."""
+    return {value: [answer for _, _, _, answer in each] for value, each in told.items()}
 
 
 def _read_status(fields: Mapping[str, Any], today: str) -> Json:
@@ -554,41 +308,9 @@ def _read_status(fields: Mapping[str, Any], today: str) -> Json:
     return {"value": read, "stated": stated, "since": fields.get("status_since")}
 
 
-def shown(told: Mapping[str, Sequence[Told]]) -> dict[str, list[orjson.Fragment]]:
-    """The answers alone."""
-    return {value: [answer for _, _, _, answer in each] for value, each in told.items()}
-
-
 def _own(answer: Json) -> Told:
     """Own records come first, then those whose recognition applies."""
-    return False, LEDGER, answer["record_id"], _written(answer)
-
-
-def _under_all(connection: Connection, wanted: Sequence[tuple[Teller, str]]) -> dict[tuple[str, str], Told]:
-    """By issuer and record: the answer under the agreement that goes first, with those under the others."""
-    alike = {(teller.country, each): teller.of_issuer or (teller,) for teller, each in wanted}
-    keys = [(each.reach.channel.log, key[1]) for key, tellers in alike.items() for each in tellers]
-    rows = channels.mirrored(connection, keys)
-    return {
-        (country, record_id): _chosen(
-            [(each, row) for each in tellers if (row := rows.get((each.reach.channel.log, record_id)))]
-        )
-        for (country, record_id), tellers in alike.items()
-    }
-
-
-def _chosen(told: Sequence[tuple[Teller, Mirrored]]) -> Told:
-    """One operator as told under each of several agreements: one answer, with the others behind it.
-
-    Of an agreement that has replaced others the newest channel tells.
-    """
-    newest = {each.reach.agreement: (each, row) for each, row in sorted(told, key=lambda pair: pair[1].log)}
-    claims = sorted(
-        ((each.claim(row), each, row) for each, row in newest.values()), key=lambda claim: claim[0].order()
-    )
-    (first, teller, row), *rest = claims
-    because = precedence.because(first, rest[0][0]) if rest else None
-    return teller.told(row, because, [each.told(behind, None)[-1] for _, each, behind in rest])
+    return False, LEDGER, answer["record_id"], written(answer)
 
 
 def _best_first(told: list[Told]) -> list[Told]:

@@ -15,10 +15,12 @@ from node.errors import NotFound
 from node.ledger import moment
 from node.records.status import STATUSES
 from node.service import answers as answers_module
-from node.service.answers import Answers, Reach, Teller
+from node.service.answers import Answers
 from node.service.mirror import decided_on
 from node.service.names import fold
+from node.service.reach import Reach
 from node.service.signing import Sign
+from node.service.teller import Teller
 from node.store import channels, records
 from node.store.channels import Mirrored
 from node.store.database import Database
