@@ -19,16 +19,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from contracts import Contract, Ruling
-from node.agreements.document import (
-    LONGEST_TEXT,
-    MODES,
-    NONCE_BYTES,
-    Agreement,
-    Json,
-    Party,
-    contract_of,
-    governing_terms,
-)
+from node.agreements.document import NONCE_BYTES, Agreement, Party, contract_of, governing_terms
+from node.agreements.rules import LONGEST_TEXT, Json
+from node.agreements.terms import MODES
 from node.errors import Malformed, Problem, Unproven, problem
 from node.ledger import canonical
 from node.ledger.encoding import b64u, unb64u

@@ -2,7 +2,7 @@
 
 Guarantees that terms without a finding here can be obeyed as they read: somebody can be shared, a partner
 can match and rely on what it gets, and no notice or precondition is without force. Looks only at terms whose
-clauses are each in their form (see `document.parse_terms`).
+clauses are each in their form (see `terms.parse_terms`).
 """
 
 from collections.abc import Iterator

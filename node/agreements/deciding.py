@@ -5,7 +5,7 @@ list, and nothing from which no reader could rely on the record. An answer beyon
 """
 
 from contracts import Answer, Contract
-from node.agreements.document import Json
+from node.agreements.rules import Json
 from node.records import model
 
 _NEEDED = {kind: frozenset(names) for kind, names in model.NEEDED.items()}

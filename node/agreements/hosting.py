@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-Json = dict[str, Any]
+from node.agreements.rules import Json
+
 KEY_RULE = "must be a public Ed25519 key with exactly kty, crv and x, as `aeo reader key` prints it"
 
 

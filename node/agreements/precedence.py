@@ -11,8 +11,8 @@ inputs comes to the same answer.
 from dataclasses import dataclass
 from datetime import date
 
-from node.agreements.document import Json
 from node.agreements.recognition import IN_OPERATION
+from node.agreements.rules import Json
 
 UNRANKED = 0
 

@@ -9,15 +9,9 @@ from dataclasses import dataclass, field
 
 from contracts import Answer, Contract, ContractRefused
 from node.agreements.deciding import decide
-from node.agreements.document import (
-    Agreement,
-    Json,
-    Party,
-    contract_of,
-    direction_terms,
-    is_on_demand,
-    parse_terms,
-)
+from node.agreements.document import Agreement, Party, contract_of, direction_terms, is_on_demand
+from node.agreements.rules import Json
+from node.agreements.terms import parse_terms
 from node.errors import Malformed, problem
 
 IN_OPERATION = "IN_OPERATION"

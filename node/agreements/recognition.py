@@ -7,7 +7,7 @@ old the proof is. Whoever has the same can work it out again.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from node.agreements.document import Json
+from node.agreements.rules import Json
 from node.records import status
 
 IN_OPERATION = "IN_OPERATION"

@@ -7,8 +7,8 @@ from joserfc.jwk import ECKey
 
 from contracts.rules import text as rules
 from contracts.terms import terms as ready_made
-from node.agreements import document
 from node.agreements.document import Agreement, Party, direction_terms, draft, governing_terms, parse
+from node.agreements.terms import FIELD_PATHS, parse_terms
 from node.errors import Malformed
 from node.ledger import canonical
 from node.records import model
@@ -194,9 +194,7 @@ def test_an_unknown_direction_has_no_terms() -> None:
 def test_what_may_be_agreed_on_is_what_a_record_has() -> None:
     added_by_the_ledger = {"record_id", "recorded_at"}
     never_shared = {"source_system", "source_updated_at"}
-    assert set(document.FIELD_PATHS) - added_by_the_ledger == set(model.FIELDS) - never_shared - {
-        "identifiers"
-    }
+    assert set(FIELD_PATHS) - added_by_the_ledger == set(model.FIELDS) - never_shared - {"identifiers"}
 
 
 @pytest.mark.parametrize("kinds", [["trader"], ["operator", "trader"]])
@@ -206,7 +204,7 @@ def test_terms_for_master_data_need_the_fields_of_the_kinds_that_they_name(kinds
     for direction in agreed["directions"].values():
         number = f"identifiers.{direction['identifier_scheme']}"
         direction |= {"accept_kinds": kinds, "fields": [number, *needed]}
-    assert document.parse_terms(agreed, ("BR", "UY")) == agreed
+    assert parse_terms(agreed, ("BR", "UY")) == agreed
     agreed["directions"]["BR-UY"]["fields"] = ["identifiers.CNPJ", *needed[:-1]]
     with pytest.raises(Malformed, match=f"must hold {needed[-1]}"):
-        document.parse_terms(agreed, ("BR", "UY"))
+        parse_terms(agreed, ("BR", "UY"))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contracts.terms import terms as ready_made
-from node.agreements.document import parse_terms
+from node.agreements.terms import parse_terms
 from node.errors import Malformed
 from node.records.model import ROLES
 

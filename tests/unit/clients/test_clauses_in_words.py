@@ -10,11 +10,11 @@ from clients.cli import clauses
 from clients.cli.lookup import say_card
 from clients.sdk.answers import agreed_number
 from contracts.terms import terms as ready_made
-from node.agreements import document
+from node.agreements import terms
 
 PAGE = (Path(__file__).parents[3] / "docs" / "clauses.md").read_text("utf-8")
-SHARED = {*document._TERMS_RULES, *document._OPTIONAL_RULES} - {"directions"}
-DIRECTED = {*document._DIRECTION_RULES, *document._MASTER_DATA_RULES, *document._OPTIONAL_DIRECTION_RULES}
+SHARED = {*terms.TERMS_RULES, *terms.OPTIONAL_RULES} - {"directions"}
+DIRECTED = {*terms.DIRECTION_RULES, *terms.MASTER_DATA_RULES, *terms.OPTIONAL_DIRECTION_RULES}
 
 
 def test_every_clause_that_can_be_agreed_has_words_and_a_row_on_the_page() -> None:

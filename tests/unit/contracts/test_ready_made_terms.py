@@ -11,7 +11,7 @@ import pytest
 from contracts import load
 from contracts.rules import text
 from contracts.terms import terms as ready_made
-from node.agreements.document import parse_terms
+from node.agreements.terms import parse_terms
 
 PAGE = Path(__file__).parents[3] / "docs" / "ready-made-terms.md"
 NAMES = sorted(f.name.removesuffix(".json") for f in files("contracts.terms").iterdir() if ".json" in f.name)
