@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from clients.demo.waiting import POLL_S, free_port, until
-from clients.sdk.client import Node, NodeUnreachable
+from clients.sdk.client import Node
+from clients.sdk.connection import NodeUnreachable
 from contracts import rules, terms
 
 LIMIT_S = 60.0

@@ -32,7 +32,7 @@ def watch(
     ] = None,
 ) -> None:
     """Print a line for each change as it happens; resumes after an interruption, until Ctrl-C."""
-    from clients.sdk.client import NodeUnreachable
+    from clients.sdk.connection import NodeUnreachable
 
     session.node.health()
     place = session.node.newest_change() if after is None else after

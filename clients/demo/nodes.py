@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.demo.waiting import free_port, until
-from clients.sdk.client import Node, NodeUnreachable
+from clients.sdk.client import Node
+from clients.sdk.connection import NodeUnreachable
 
 START_LIMIT_S = 30.0
 ENVIRONMENT = {"AEO_AUDIT_EVERY_S": "0.5", "AEO_RETRY_S": "0.5"}

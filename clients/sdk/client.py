@@ -1,13 +1,8 @@
 """A client of one's own node over HTTP: one method for each route.
 
-Guarantees that every call ends within its time-out, that no answer is read beyond `ANSWER_LIMIT_BYTES`,
-that redirects, proxies and credentials from the environment are not followed (the token goes to the node
-named and nowhere else), and that a change sent twice because the node was busy is made once. Refuses
-(`NodeError`) whatever the node refuses, in its own words, and every answer that is not of the agreed form.
+Guarantees what its `Connection` does, and that a change sent twice because the node was busy is made once.
 """
 
-import re
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
@@ -17,7 +12,6 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
-import orjson
 
 from clients.sdk.answers import (
     AccessEntry,
@@ -53,53 +47,13 @@ from clients.sdk.answers import (
     SuspendedHere,
     ToldReads,
 )
-from node.errors import Busy, Malformed, Problem, Refusal
+from clients.sdk.connection import Connection, json_of, not_ours, part_of
+from node.errors import Busy, Malformed
 
-ANSWER_LIMIT_BYTES: Final = 64 * 2**20
 LOOKUP_PAGE: Final = 500
 REGISTER_PAGE: Final = 1000
-TRIES: Final = 4
-PAUSE_LIMIT_S: Final = 5.0
-QUIET_LIMIT_S: Final = 90.0
-BUSY: Final = (429, 503)
-PROBLEM: Final = re.compile("urn:aeo:problem:([a-z-]{1,40})")
 ASSIGNED: Final = ("record_id", "recorded_at")
 """Fields of a record that its node assigned; `admit` leaves them out."""
-
-
-class NodeError(Refusal):
-    """The node refused: its problem details (RFC 9457), `status` as in HTTP.
-
-    `code` ends the problem's type, such as "conflict"; "node-error" where the answer is not a node's.
-    """
-
-    code = "node-error"
-
-    def __init__(
-        self,
-        title: str,
-        *,
-        status: int = 0,
-        where: str = "",
-        why: str = "",
-        do: str = "",
-        problems: Iterable[Problem] = (),
-        code: str = "",
-    ) -> None:
-        super().__init__(title, where=where, why=why, do=do, problems=problems)
-        self.title, self.status = title, status
-        self.code = code or self.code
-
-    @property
-    def detail(self) -> str:
-        """The refusal as one line."""
-        return self.sentence()
-
-
-class NodeUnreachable(Refusal):
-    """The node did not answer; whether it made a change that was sent is not known."""
-
-    code = "unreachable"
 
 
 class Node:
@@ -123,22 +77,10 @@ class Node:
         transport: httpx.BaseTransport | None = None,
         patience: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.url = url.rstrip("/")
-        if not self.url.startswith(("http://", "https://")):
-            raise Malformed("this is not a node's address", where=url, do="give it as http://host:port")
-        headers = {"accept-encoding": "identity"} | ({"authorization": f"Bearer {token}"} if token else {})
-        self._patience, self.purpose, self.reference = patience, "", ""
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=headers,
-            timeout=timeout_s,
-            trust_env=False,
-            follow_redirects=False,
-            # Reading the certificates costs more than a lookup; without TLS nothing would use them.
-            verify=self.url.startswith("https://"),
-            transport=transport,
-            auth=auth,
+        self._connection = Connection(
+            url, token, timeout_s, auth=auth, transport=transport, patience=patience
         )
+        self.url, self.purpose, self.reference = self._connection.url, "", ""
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +92,7 @@ class Node:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
 
     # The node itself.
 
@@ -163,11 +105,11 @@ class Node:
         return self._health()[1]
 
     def _health(self) -> tuple[int, str]:
-        content = self._send("GET", "/healthz")[1].decode("utf-8", "replace")
+        content = self._connection.send("GET", "/healthz")[1].decode("utf-8", "replace")
         first, _, why = content.strip().partition("\n")
         word, _, size = first.partition(" ")
         if word not in ("ok", "behind") or not (size.isascii() and size.isdecimal()):
-            raise _not_ours(self.url)
+            raise not_ours(self.url)
         return int(size), why
 
     def card(self) -> Card:
@@ -225,10 +167,10 @@ class Node:
         rest, found = iter(identifiers), dict[str, list[OperatorAnswer]]()
         while page := list(islice(rest, LOOKUP_PAGE)):
             body = {"identifiers": page, "scheme": scheme}
-            _, told = self._send(
+            _, told = self._connection.send(
                 "POST", "/v1/operators/lookup", body=body, query=self._stated(), repeatable=True
             )
-            found |= _part(_json(told, self.url), "results", self.url)
+            found |= part_of(json_of(told, self.url), "results", self.url)
         return found
 
     def history(self, identifier: str) -> History:
@@ -252,7 +194,9 @@ class Node:
         `at` is a day, which means its end, or a moment (RFC 3339, UTC, milliseconds); now unless given.
         """
         query = {name: value for name, value in (("at", at), ("agreement", agreement)) if value}
-        return self._send("GET", _path("operators", tin, "evidence"), query=query | self._stated())[1]
+        return self._connection.send(
+            "GET", _path("operators", tin, "evidence"), query=query | self._stated()
+        )[1]
 
     def receipt(self, entry: int, *, size: int | None = None, witnessed: bool = False) -> bytes:
         """The proof that the node's ledger holds an entry (C2SP tlog-proof), against the newest checkpoint.
@@ -264,7 +208,7 @@ class Node:
             raise Malformed("a receipt of a chosen size is never witnessed", do="ask for one or the other")
         query = {"wait": "witnessed"} if witnessed else {}
         query |= {} if size is None else {"size": str(size)}
-        answer, told = self._send("GET", _path("receipts", str(entry)), query=query)
+        answer, told = self._connection.send("GET", _path("receipts", str(entry)), query=query)
         if witnessed and answer.headers.get("aeo-witnessed") != "true":
             why = (
                 "fewer witnesses than the trust policy wants have cosigned it in the time that the node waits"
@@ -287,7 +231,7 @@ class Node:
         after: str | None = ""
         while after is not None:
             page = self._get("/v1/register", asked | {"after": after})
-            yield from _part(page, "tins", self.url)
+            yield from part_of(page, "tins", self.url)
             after = page.get("next")
 
     def changes(self, after: int | None = None) -> Iterator[Change]:
@@ -299,30 +243,19 @@ class Node:
         with closing(self._feed(after)) as lines:
             for line in lines:
                 if line.startswith("data: "):
-                    yield _json(line[6:].encode(), self.url)
+                    yield json_of(line[6:].encode(), self.url)
 
     def newest_change(self) -> int:
         """The newest place in the feed of changes: `changes` from behind it misses nothing from now on."""
         with closing(self._feed(None)) as lines:
             place = next(line[4:] for line in lines if line.startswith("id: "))
         if not (place.isascii() and place.isdecimal()):
-            raise _not_ours(self.url)
+            raise not_ours(self.url)
         return int(place)
 
     def _feed(self, after: int | None) -> Generator[str, None, None]:
-        """The lines of the feed; ends only with `NodeUnreachable`."""
-        headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": str(after)})
-        timeout = httpx.Timeout(**{**self._http.timeout.as_dict(), "read": QUIET_LIMIT_S})
-        try:
-            asked: dict[str, Any] = {"params": self._stated(), "headers": headers, "timeout": timeout}
-            with self._http.stream("GET", "/v1/changes", **asked) as answer:
-                if answer.status_code != httpx.codes.OK:
-                    raise _refusal(answer, _bounded(answer))
-                _refuse_encoded(answer)
-                yield from answer.iter_lines()
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        raise NodeUnreachable("the node ended the stream of changes", where=self.url, do="ask again")
+        headers = {} if after is None else {"last-event-id": str(after)}
+        return self._connection.lines("/v1/changes", query=self._stated(), headers=headers)
 
     def _stated(self) -> dict[str, str]:
         told = {"purpose": self.purpose, "reference": self.reference}
@@ -367,7 +300,7 @@ class Node:
         before: dict[str, str] = {}
         while True:
             page = self._get("/v1/access/partners", query | before | self._stated())
-            yield from _part(page, "notices", self.url)
+            yield from part_of(page, "notices", self.url)
             if page.get("next") is None:
                 return
             before = {"before": str(page["next"])}
@@ -483,7 +416,7 @@ class Node:
         query: dict[str, str] = {}
         while True:
             page = self._get("/v1/reports", query)
-            yield from _part(page, "reports", self.url)
+            yield from part_of(page, "reports", self.url)
             if page.get("next") is None:
                 return
             query = {"before": str(page["next"])}
@@ -516,7 +449,7 @@ class Node:
         asked: dict[str, str] = {}
         while True:
             page = self._get("/v1/erasures", asked)
-            yield from _part(page, "erasures", self.url)
+            yield from part_of(page, "erasures", self.url)
             if page.get("next") is None:
                 return
             asked = {"before": str(page["next"])}
@@ -556,7 +489,9 @@ class Node:
         """
         body = {"old": old, "new": new, "after": after}
         asked: dict[str, Any] = {"body": body, "query": self._stated(), "repeatable": True}
-        answer: Comparison = _json(self._send("POST", "/v1/agreements/compare", **asked)[1], self.url)
+        answer: Comparison = json_of(
+            self._connection.send("POST", "/v1/agreements/compare", **asked)[1], self.url
+        )
         return answer
 
     def act(
@@ -612,135 +547,24 @@ class Node:
     # How it is sent.
 
     def _get(self, path: str, query: Mapping[str, str] | None = None, part: str = "") -> Any:
-        return _part(_json(self._send("GET", path, query=query)[1], self.url), part, self.url)
+        return part_of(json_of(self._connection.send("GET", path, query=query)[1], self.url), part, self.url)
 
     def _post(self, path: str, body: object, part: str = "", repeatable: bool = False) -> Any:
-        _, content = self._send("POST", path, body=body, repeatable=repeatable)
-        return _part(_json(content, self.url), part, self.url)
+        _, content = self._connection.send("POST", path, body=body, repeatable=repeatable)
+        return part_of(json_of(content, self.url), part, self.url)
 
     def _change(
         self, path: str, body: object, key: str | None, query: Mapping[str, str] | None = None
     ) -> Admitted:
         headers = {"idempotency-key": key or uuid4().hex}
-        _, content = self._send("POST", path, body=body, query=query, headers=headers, repeatable=True)
-        answer: Admitted = _json(content, self.url)
-        return answer
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        repeatable: bool = False,
-    ) -> tuple[httpx.Response, bytes]:
-        """One request, asked again while the node is busy where repeating it changes nothing."""
-        content = None if body is None else orjson.dumps(body)
-        sent = {"content-type": "application/json", **(headers or {})} if content else headers
-        request = self._http.build_request(method, path, params=query, headers=sent, content=content)
-        for left in reversed(range(TRIES if repeatable or method == "GET" else 1)):
-            answer, told = self._exchange(request)
-            if answer.is_success:
-                return answer, told
-            if answer.status_code not in BUSY or not left:
-                break
-            time.sleep(_pause_s(answer))
-        raise _refusal(answer, told)
-
-    def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        try:
-            with self._patience():
-                answer = self._http.send(request, stream=True)
-            try:
-                return answer, _bounded(answer)
-            finally:
-                answer.close()
-        except httpx.RequestError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: httpx.RequestError) -> NodeUnreachable:
-        late = isinstance(error, httpx.ReadTimeout)
-        what = "the node did not answer in time" if late else "the node cannot be reached"
-        return NodeUnreachable(
-            what, where=self.url, why=str(error), do="see that it runs: `aeo serve`; then try again"
+        _, content = self._connection.send(
+            "POST", path, body=body, query=query, headers=headers, repeatable=True
         )
+        answer: Admitted = json_of(content, self.url)
+        return answer
 
 
 def _path(*parts: str) -> str:
     if not all(parts):
         raise Malformed("an identifier is empty", where="/".join(parts), do="give the id, TIN or number")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _bounded(answer: httpx.Response) -> bytes:
-    _refuse_encoded(answer)
-    content = bytearray()
-    for piece in answer.iter_raw():
-        content += piece
-        if len(content) > ANSWER_LIMIT_BYTES:
-            raise NodeError("the answer is too large", why=f"at most {ANSWER_LIMIT_BYTES} bytes are read")
-    return bytes(content)
-
-
-def _refuse_encoded(answer: httpx.Response) -> None:
-    """Decoding would come before any bound, and a few bytes can decode to more than the memory holds."""
-    if "content-encoding" in answer.headers:
-        raise NodeError(
-            "the answer is encoded, which was not asked for", where=str(answer.url.copy_with(query=None))
-        )
-
-
-def _pause_s(answer: httpx.Response) -> float:
-    wanted = answer.headers.get("retry-after", "1")
-    return min(float(wanted) if wanted.isdecimal() else 1.0, PAUSE_LIMIT_S)
-
-
-def _part(answer: Any, part: str, url: str) -> Any:
-    if part and part not in answer:
-        raise _not_ours(url)
-    return answer[part] if part else answer
-
-
-def _json(content: bytes, url: str) -> Any:
-    try:
-        found = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise _not_ours(url)
-    return found
-
-
-def _not_ours(url: str) -> NodeError:
-    return NodeError(
-        "the answer is not a node's",
-        where=url,
-        why="it is not of the agreed form",
-        do="check the address: it must be a node's, not a proxy's or a web page's",
-    )
-
-
-def _refusal(answer: httpx.Response, content: bytes) -> NodeError:
-    """The refusal as the node told it; what it left out is left empty."""
-    url = str(answer.url.copy_with(query=None))
-    try:
-        told = _json(content, url)
-    except NodeError:
-        do = "check the address: redirects are not followed" if answer.is_redirect else ""
-        return NodeError(
-            f"the node answered {answer.status_code}", status=answer.status_code, where=url, do=do
-        )
-    problems = [
-        Problem(str(each.get("field", "")), str(each.get("value", "")), str(each.get("rule", "")))
-        for each in told.get("problems") or ()
-        if isinstance(each, dict)
-    ]
-    title = str(told.get("title") or told.get("detail") or f"the node answered {answer.status_code}")
-    where, why, do = (str(told.get(name) or "") for name in ("where", "why", "do"))
-    of = PROBLEM.fullmatch(str(told.get("type")))
-    code = of[1] if of and of[1] != NodeUnreachable.code else ""
-    return NodeError(
-        title, status=answer.status_code, where=where, why=why, do=do, problems=problems, code=code
-    )

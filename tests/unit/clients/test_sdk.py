@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import clients.sdk
-from clients.sdk import Node, NodeError, NodeUnreachable
+from clients.sdk import Node, NodeError, NodeUnreachable, connection
 from clients.sdk import client as client_module
 from contracts import rules, terms
 from node.errors import Malformed
@@ -417,7 +417,7 @@ def test_a_page_that_answers_anything_is_not_healthy(body: bytes) -> None:
 
 
 def test_an_answer_beyond_the_bound_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "ANSWER_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(connection, "ANSWER_LIMIT_BYTES", 1000)
     answer, _ = replies((200, {}, b" " * 1001))
     with server(answer) as url, Node(url) as node, pytest.raises(NodeError, match="too large"):
         node.peers()
@@ -445,16 +445,16 @@ def test_a_busy_node_is_not_asked_for_ever() -> None:
     with server(answer) as url, Node(url) as node, pytest.raises(NodeError) as refused:
         node.admit({})
     assert refused.value.status == 503
-    assert len(seen) == client_module.TRIES
+    assert len(seen) == connection.TRIES
 
 
 def test_a_node_cannot_make_its_caller_wait_as_long_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "PAUSE_LIMIT_S", 0.01)
+    monkeypatch.setattr(connection, "PAUSE_LIMIT_S", 0.01)
     answer, seen = replies(*[(429, {"retry-after": "86400"}, b"{}")] * 20)
     with server(answer) as url, Node(url) as node, pytest.raises(NodeError) as refused:
         node.peers()
     assert refused.value.status == 429
-    assert len(seen) == client_module.TRIES
+    assert len(seen) == connection.TRIES
 
 
 @pytest.mark.parametrize("line", [b"id: -1\n\n", b"id: x\n\n", b"id: \n\n"])
