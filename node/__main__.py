@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from node import advice, app
+from node import advice, assembly
 from node.api import problems
 from node.commands import backing_up, bearers, beginning, checking, keyring, serving
 from node.commands.home import HERE, Home
@@ -37,7 +37,7 @@ cli.add_typer(checking.audit, name="audit")
 @cli.command(epilog="Example: aeo card --home br > br.card")
 def card(home: Home = HERE) -> None:
     """Print the node's signed card, for a peer to pin; its fingerprint and ledger key go to the terminal."""
-    own = app.parts_of(home).card
+    own = assembly.parts_of(home).card
     typer.echo(own.text)
     typer.echo(f"Key of its ledger: {own.of_log(ledger_origin(own.name))[0].vkey()}", err=True)
     typer.echo(f"{own.name} ({own.country}), fingerprint: {own.fingerprint}", err=True)
@@ -46,7 +46,9 @@ def card(home: Home = HERE) -> None:
 @cli.command(epilog="Example: aeo openapi > docs/openapi.json")
 def openapi(home: Home = HERE) -> None:
     """Print the OpenAPI description of the node's API."""
-    typer.echo(json.dumps(app.build(app.parts_of(home)).openapi(), indent=1, sort_keys=True))
+    from node import app
+
+    typer.echo(json.dumps(app.build(assembly.parts_of(home)).openapi(), indent=1, sort_keys=True))
 
 
 def main() -> None:

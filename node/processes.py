@@ -19,7 +19,7 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
-from node import app as application
+from node import app, assembly
 from node.service.bell import Bell
 from node.service.parts import Parts
 
@@ -67,7 +67,7 @@ def _serve_as_one_of_many(home: Path, listening: list[socket.socket]) -> None:
     """What each process does under `supervise`, until that ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_to_stderr()
-    serve(application.parts_of(home), listening)
+    serve(assembly.parts_of(home), listening)
 
 
 def _end_with_parent() -> None:
@@ -119,7 +119,7 @@ def log_to_stderr() -> None:
 
 def _server(parts: Parts) -> "_Server":
     config = uvicorn.Config(
-        application.build(parts),
+        app.build(parts),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,

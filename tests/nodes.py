@@ -25,7 +25,7 @@ from clients.demo import waiting
 from clients.demo.waiting import until
 from clients.sdk import importing
 from contracts import rules, terms
-from node import app
+from node import assembly
 from node.exchange import card
 from node.ledger import tiles
 from node.ledger.checkpoint import Checkpoint, open_checkpoint
@@ -156,7 +156,7 @@ class Node:
 
     def findings(self) -> list[check.Finding]:
         """What the same check finds, without a process of its own; for checking again and again."""
-        parts = app.parts_of(self.home)
+        parts = assembly.parts_of(self.home)
         try:
             return list(check.check(parts))
         finally:

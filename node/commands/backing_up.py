@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from node import app
+from node import assembly
 from node.advice import pasted
 from node.commands.home import HERE, Home, alone, progress
 from node.errors import Conflict
@@ -18,7 +18,7 @@ File = Annotated[Path, typer.Argument(help="The file of the backup.")]
 
 def backup(file: File, home: Home = HERE) -> None:
     """Write the store into one file; the node may run. What is erased later cannot be read out of it."""
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     new = file.with_name(f".{file.name}.part")
     if file.exists():
         raise Conflict(
@@ -45,7 +45,7 @@ def restore(
     check: Annotated[bool, typer.Option("--check", help="Only see that it is whole and opens.")] = False,
 ) -> None:
     """Write the store of this home folder, which has settings and keys and no store, out of a backup."""
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     with (
         alone(home, unless=check or parts.database.is_shared),
         file.open("rb") as held,

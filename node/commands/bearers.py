@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from node import advice, app, settings
+from node import advice, assembly, settings
 from node.commands.home import HERE, Home
 from node.errors import Malformed, problem
 from node.service import tokens
@@ -31,7 +31,7 @@ def create(
     if not label.strip() or len(label) > LABEL_LIMIT:
         rule = f"must say whose the token is, in 1 to {LABEL_LIMIT} characters, such as 'Port of Santos'"
         raise Malformed("a token needs a label", problems=[problem("--label", label, rule)])
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     typer.echo(tokens.create(parts.database, role, label, days, parts.now_ms(), parts.entropy))
 
 
@@ -64,6 +64,6 @@ def listed(
 @cli.command("revoke", epilog="Example: aeo token revoke 0a1b2c3d4e5f --home br")
 def revoke(number: Annotated[str, typer.Argument(help="The token's id.")], home: Home = HERE) -> None:
     """Revoke a token; it stops working within two seconds."""
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     tokens.revoke(parts.database, number, parts.now_ms())
     typer.echo(f"Token {number} is revoked.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from node import advice, app, keys, settings
+from node import advice, assembly, keys, settings
 from node.commands.home import HERE, Home, alone, progress
 from node.errors import Conflict, Malformed, problem, reason
 from node.service import genesis, succession, tokens
@@ -73,7 +73,7 @@ def _ending(
             raise Malformed("a checkpoint of no node", where="--checkpoint", do=do)
         yield None
         return
-    parts = app.parts_of(old)
+    parts = assembly.parts_of(old)
     with alone(old, unless=parts.database.is_shared):
         note = _note(checkpoint) if checkpoint else ""
         yield succession.predecessor(parts, name, country, note)
@@ -96,7 +96,7 @@ def _make(home: Path, values: dict[str, Any], before: Predecessor | None) -> Non
         raise Conflict("the home folder cannot be made", where=str(home), why=reason(error), do=do) from None
     settings.write(home, values)
     keys.make(home / "keys")
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     parts.database.migrate()
     if before is None:
         genesis.start_ledger(parts)

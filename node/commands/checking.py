@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from node import advice, app
+from node import advice, assembly
 from node.commands.home import HERE, Home, alone, progress
 from node.service import check, check_decisions, recovery
 
@@ -37,7 +37,7 @@ def fsck(
     ] = 0,
 ) -> None:
     """Recompute everything that is signed or follows from it; exit code 1 when something differs."""
-    parts_of = partial(app.parts_of, home)
+    parts_of = partial(assembly.parts_of, home)
     parts = parts_of()
     count = count or min(_processors(), check.entry_count(parts) // WORTH_A_PROCESS)
     with progress() as told, check.Several(parts_of, count) if count > 1 else nullcontext() as several:
@@ -59,7 +59,7 @@ def audit_decisions(
 ) -> None:
     """Make every recorded decision again from contract text and inputs; exit code 1 when one differs."""
     with progress("decisions") as told:
-        replay = check_decisions.Replay(app.parts_of(home), told)
+        replay = check_decisions.Replay(assembly.parts_of(home), told)
         count = (_say_json if as_json else _say)(replay.findings())
     if not as_json:
         made = f"{replay.count} decisions made again"
@@ -110,7 +110,7 @@ def recover(
 
     Exit code 1 when something is lost. The partners' nodes must be in reach.
     """
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     with alone(home, unless=not rebuild or parts.database.is_shared):
         report = recovery.recover(parts)
         if rebuild and not report.is_whole:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from node import advice, app
+from node import advice, assembly
 from node.commands.home import HERE, Home, progress
 from node.service import rotation
 
@@ -21,14 +21,14 @@ def state(
 ) -> None:
     """Show the node's keys, since when each counts, and which card each partner has."""
     if context.invoked_subcommand is None:
-        now = rotation.state(app.parts_of(home))
+        now = rotation.state(assembly.parts_of(home))
         typer.echo(json.dumps(now.to_json()) if as_json else "\n".join(rotation.lines(now)))
 
 
 @cli.command("rotate", epilog="Example: aeo keys rotate log --home br")
 def rotate(uses: Uses, home: Home = HERE) -> None:
     """Make a new key; the one before is used beside it until it is retired."""
-    typer.echo("Next: " + advice.pasted(rotation.rotate(app.parts_of(home), home, uses)))
+    typer.echo("Next: " + advice.pasted(rotation.rotate(assembly.parts_of(home), home, uses)))
 
 
 @cli.command("retire", epilog="Example: aeo keys retire log --home br")
@@ -39,5 +39,5 @@ def retire(
 ) -> None:
     """Destroy the older of two keys in use; for `store`, once everything is wrapped with the newer one."""
     with progress("keys") as told:
-        do = rotation.retire(app.parts_of(home), home, uses, even_so=even_so, told=told)
+        do = rotation.retire(assembly.parts_of(home), home, uses, even_so=even_so, told=told)
     typer.echo("Next: " + advice.pasted(do))

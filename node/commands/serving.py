@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from node import app, processes, settings
+from node import assembly, settings
 from node.commands.home import HERE, Home, alone
 from node.errors import Conflict, Damaged, Malformed
 from node.service import bookmark, check
@@ -22,7 +22,9 @@ def serve(
     ] = 1,
 ) -> None:
     """Serve the node: API, ledger, exchange with its peers. Refuses to start if the store is not sound."""
-    parts = app.parts_of(home)
+    from node import processes  # the web application with it, which no other command needs
+
+    parts = assembly.parts_of(home)
     processes.log_to_stderr()
     with alone(home, unless=parts.database.is_shared):
         listening = _bound(parts.settings.host, parts.settings.port, home)

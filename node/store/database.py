@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 import anyio
 import orjson
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     URL,
     ColumnElement,
@@ -213,6 +211,9 @@ class Database:
 
         `Busy` when the database cannot be reached, `Damaged` when its file cannot be read.
         """
+        from alembic import command  # takes longer to load than most processes beside this one work
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:

@@ -44,3 +44,12 @@ def test_an_import_against_the_direction_is_seen(tmp_path: Path) -> None:
     assert "contracts.functions -> node.errors" in done.stdout
     assert "node.advice -> node.ledger.moment" in done.stdout
     assert "- node.stray" in done.stdout
+
+
+def test_the_processes_beside_the_serving_one_do_not_load_what_only_serving_needs() -> None:
+    """Each of them loads what the command line loads, and there are as many as there are processors."""
+    told = "import sys, node.__main__; print(*{'fastapi', 'uvicorn', 'alembic'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "\n"

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 import node.__main__ as node_commands
 from clients.cli import main as client_commands
-from node import app, keys, settings
+from node import app, assembly, keys, settings
 from node.agreements import state
 from node.api import connections, problems
 from node.errors import Refusal
@@ -48,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     told = {"name": "aeo.br.example", "country": "BR", "administration": "Customs of BR"}
     settings.write(home, told | {"address": "http://127.0.0.1:8001"})
     keys.make(home / "keys")
-    parts = app.parts_of(home)
+    parts = assembly.parts_of(home)
     yield app.build(parts)
     parts.database.close()
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from contracts import rules, terms
-from node import app, keys
+from node import app, assembly, keys
 from node.exchange import card, requests
 from node.exchange.card import Card
 from node.service import tokens
@@ -173,7 +173,7 @@ def is_problem(answer: httpx.Response, status: int) -> bool:
 
 def token(node: Node, role: str, days: int | None = None, created_ms: int | None = None) -> str:
     """A new token in the store of a running node."""
-    parts = app.parts_of(node.home)
+    parts = assembly.parts_of(node.home)
     try:
         now_ms = parts.now_ms() if created_ms is None else created_ms
         return tokens.create(parts.database, role, f"a test's {role}", days, now_ms, os.urandom)
@@ -182,7 +182,7 @@ def token(node: Node, role: str, days: int | None = None, created_ms: int | None
 
 
 def test_every_route_is_known_here_as_open_signed_or_behind_a_permission(node: Node) -> None:
-    served = routes_of(app.build(app.parts_of(node.home)).routes)
+    served = routes_of(app.build(assembly.parts_of(node.home)).routes)
     assert served == OPEN | SIGNED | set(PERMISSIONS)
 
 

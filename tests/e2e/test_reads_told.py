@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from clients.cli.main import cli
 from clients.demo.waiting import until
-from node import app
+from node import assembly
 from node.service import tokens
 from tests.e2e.test_erasure import found, newest
 from tests.nodes import Node, agree, brazilian, make, peer, running
@@ -20,7 +20,7 @@ QUICK = {"AEO_ACCESS_COMMIT_EVERY_S": "0.5", "AEO_REPORT_READS_EVERY_S": "0.5"}
 
 
 def officer_token(node: Node) -> str:
-    parts = app.parts_of(node.home)
+    parts = assembly.parts_of(node.home)
     try:
         return tokens.create(parts.database, "officer", OFFICER, None, parts.now_ms(), parts.entropy)
     finally:
@@ -103,7 +103,7 @@ def _commitments(node: Node) -> int:
 
 @pytest.mark.parametrize("role", ["reader", "officer"])
 def test_only_auditors_see_it(role: str, lone: Node) -> None:
-    parts = app.parts_of(lone.home)
+    parts = assembly.parts_of(lone.home)
     try:
         secret = tokens.create(parts.database, role, f"a {role}", None, parts.now_ms(), parts.entropy)
     finally:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from clients.bench.postgres import Server
 from clients.cli.main import cli
 from clients.demo.waiting import until
-from node import app
+from node import assembly
 from node.service import tokens
 from tests.nodes import Node, Pair, brazilian, make
 
@@ -25,7 +25,7 @@ TIN = OPERATORS[1]["tin"]
 
 
 def token(node: Node, role: str) -> str:
-    parts = app.parts_of(node.home)
+    parts = assembly.parts_of(node.home)
     try:
         return tokens.create(parts.database, role, f"a {role}", None, parts.now_ms(), parts.entropy)
     finally:

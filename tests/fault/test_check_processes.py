@@ -19,7 +19,7 @@ import pytest
 from clients.bench.operators import operators
 from clients.demo.waiting import until
 from node import settings
-from node.app import parts_of
+from node.assembly import parts_of
 from node.errors import Busy
 from node.records import model
 from node.service import check_logs

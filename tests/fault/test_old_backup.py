@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clients.demo.waiting import until
-from node import app
+from node import assembly
 from node.exchange.card import ledger_origin
 from node.ledger import canonical, tiles, witness
 from node.ledger.checkpoint import Checkpoint
@@ -334,7 +334,7 @@ def ahead(drill: Drill, request: pytest.FixtureRequest) -> Iterator[bytes]:
     leaves = [leaf_hash(entry) for entry in entries_of(drill.br, now.size)] + [bytes(32)] * request.param
     grown = tiles.append(lambda *_: b"", 0, leaves)
     tree = Tree(lambda level, index: grown.tiles[level, index], len(leaves))
-    parts = app.parts_of(drill.br.home)
+    parts = assembly.parts_of(drill.br.home)
     new = Checkpoint(ledger_origin(drill.br.name), len(leaves), tree.root())
     yield witness.request(now.size, tree.consistency_proof(now.size), parts.sign(new))
     parts.database.close()

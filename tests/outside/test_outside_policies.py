@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from node import app
+from node import assembly
 from node.ledger import note
 from tests.nodes import Node, make, peer, running
 from tests.outside.conftest import Tools, aeo, saved
@@ -29,7 +29,7 @@ def test_a_policy_wants_somebody_else_to_have_cosigned(tools: Tools, tmp_path: P
 
 def cosignatures(cosigner: Node, text: str) -> str:
     """A node's cosignatures on a checkpoint, Ed25519 and ML-DSA-44."""
-    parts = app.parts_of(cosigner.home)
+    parts = assembly.parts_of(cosigner.home)
     try:
         return parts.witness(text)
     finally:

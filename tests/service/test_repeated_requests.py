@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from clients.sdk import importing
-from node import app
+from node import app, assembly
 from node.commands import beginning
 from node.errors import Conflict, Malformed
 
@@ -17,7 +17,7 @@ LIST = Path(__file__).parents[2] / "clients/demo/data/br_oea.csv"
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     beginning.init("aeo.br.example", "BR", "http://127.0.0.1:8000", home=tmp_path)
-    built = app.build(app.parts_of(tmp_path))
+    built = app.build(assembly.parts_of(tmp_path))
     token = (tmp_path / "administrator.token").read_text(encoding="utf-8").strip()
     async with (
         built.router.lifespan_context(built),

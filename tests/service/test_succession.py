@@ -7,7 +7,7 @@ import pytest
 
 from clients.sdk import verifier
 from node import keys, settings
-from node.app import parts_of
+from node.assembly import parts_of
 from node.errors import Conflict, Unproven
 from node.exchange import card
 from node.exchange.card import Succession

@@ -17,7 +17,7 @@ import orjson
 from contracts import rules, terms
 from node import keys, settings
 from node.api.problems import encoded
-from node.app import parts_of
+from node.assembly import parts_of
 from node.errors import Malformed, Refusal, Unproven
 from node.exchange import page, serving
 from node.exchange.card import Card, credential_kid

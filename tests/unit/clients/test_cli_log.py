@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from clients.cli.log import policy_for
-from node import app
+from node import assembly
 from node.errors import Malformed, NotFound, Unproven
 from node.exchange.card import read
 from node.ledger import note, policy
@@ -24,7 +24,7 @@ def cosigned(log: Node, *witnesses: Node) -> str:
     text, signatures = note.read_note(log.http.get("/log/checkpoint").text)
     signed = f"{text}\n{signatures[0].line()}"
     for each in witnesses:
-        parts = app.parts_of(each.home)
+        parts = assembly.parts_of(each.home)
         signed += parts.witness(text)
         parts.database.close()
     return signed
