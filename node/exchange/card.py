@@ -172,6 +172,20 @@ class Card:
         return {credential_kid(self.name, each.key): (public_key(each.key, self.name), each) for each in keys}
 
 
+def predecessors(peer: Card, cards: Mapping[str, Card]) -> list[Card]:
+    """The nodes of its administration that a node succeeds, the latest first, of the `cards` by name.
+
+    A card may claim to succeed any node; only one of the same country was held against that one's.
+    """
+    found = [peer]
+    while (after := found[-1].succeeds) is not None:
+        before = cards.get(after.name)
+        if before is None or before.country != peer.country or before in found:
+            break
+        found.append(before)
+    return found[1:]
+
+
 def ledger_origin(name: str) -> str:
     """The origin of a node's ledger."""
     return f"{name}/ledger"

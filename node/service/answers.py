@@ -24,8 +24,9 @@ from node.service import behind, reporting
 from node.service.names import fold
 from node.service.parts import Parts
 from node.service.reach import Json, Reach, reaches_now
-from node.service.teller import ALONE, Teller, Tellers, Told, under_all, written
+from node.service.teller import ALONE, Teller, Tellers, Told, standing, under_all, written
 from node.store import channels, records, reports
+from node.store.channels import Mirrored
 from node.store.tables import LEDGER
 
 SEARCH_LIMIT = 5_000
@@ -104,8 +105,8 @@ class Answers:
             told.setdefault(number, []).append(_own(known[record_id]))
         chosen = under_all(connection, [each[1:] for each in several]) if several else {}
         for number, teller, record_id in several:
-            told.setdefault(number, []).append(chosen[teller.country, record_id])
-        return {value: _best_first(told.get(number, [])) for value, number in stored.items()}
+            told.setdefault(number, []).append(chosen[teller.reach.issuer, record_id])
+        return {value: _best_first(told.get(number, []), tellers) for value, number in stored.items()}
 
     def history(self, connection: Connection, tellers: Tellers, tin: str) -> Json:
         """Every version of an operator that this node knows, oldest first."""
@@ -148,16 +149,17 @@ class Answers:
             score_cutoff=SEARCH_SCORE,
         )
         keys = [names[at][:2] for _, _, at in hits]
-        mirrored = channels.mirrored(connection, keys)
+        mirrored = self._standing(connection, tellers, channels.mirrored(connection, keys))
         by_record = under_all(connection, [(tellers[log], each) for log, each in mirrored if log in tellers])
         own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
-        by_record |= {(self._parts.country, each): _own(answer) for each, answer in own.items()}
-        countries = {log: teller.country for log, teller in tellers.items()} | {LEDGER: self._parts.country}
+        ours = self._parts.settings.name
+        by_record |= {(ours, each): _own(answer) for each, answer in own.items()}
+        nodes = {log: teller.reach.issuer for log, teller in tellers.items()} | {LEDGER: ours}
         suggestions, keys_told = list[Json](), list[tuple[int, str]]()
         for _, score, at in hits:
             log, record_id, name = names[at][:3]
             # The likest name of an operator that several agreements tell of stands for it.
-            found = by_record.pop((countries.get(log, ""), record_id), None)
+            found = by_record.pop((nodes.get(log, ""), record_id), None)
             if found is not None:
                 suggestions.append({"score": round(score), "name": name, "operator": found[-1]})
                 keys_told.append((log, record_id))
@@ -168,6 +170,20 @@ class Answers:
             "suggestions": suggestions,
         }
         return answer, keys_told
+
+    def _standing(
+        self, connection: Connection, tellers: Tellers, rows: Mapping[tuple[int, str], Mirrored]
+    ) -> dict[tuple[int, str], Mirrored]:
+        """These rows, but for those of nodes whose successor tells of the same operator itself."""
+        gone = {name for teller in tellers.values() for name in teller.reach.succeeds}
+        old = {
+            key: row.tin
+            for key, row in rows.items()
+            if row.tin and key[0] in tellers and tellers[key[0]].reach.issuer in gone
+        }
+        told = self.told(connection, tellers, sorted({*old.values()}), "TIN", is_own_told=False)
+        still = {(log, record_id) for each in told.values() for _, log, record_id, _ in each}
+        return {key: row for key, row in rows.items() if key not in old or key in still}
 
     def hosted(self) -> dict[str, tuple[Hosted, frozenset[int]]]:
         """The readers that are hosted here, by thumbprint, each with the channels that tell it."""
@@ -198,7 +214,7 @@ class Answers:
         found = {log: Teller(reach, now_ms) for log, reach in reaches.items()}
         by_issuer: dict[str, list[Teller]] = {}
         for teller in found.values():
-            by_issuer.setdefault(teller.country, []).append(teller)
+            by_issuer.setdefault(teller.reach.issuer, []).append(teller)
         for alike in by_issuer.values():
             for teller in alike if len(alike) > 1 else ():
                 teller.of_issuer = alike
@@ -313,10 +329,11 @@ def _own(answer: Json) -> Told:
     return False, LEDGER, answer["record_id"], written(answer)
 
 
-def _best_first(told: list[Told]) -> list[Told]:
+def _best_first(told: list[Told], tellers: Tellers) -> list[Told]:
     """Each record once, though it may carry a number under two schemes."""
     if len(told) > 1:
-        told = [*{each[:3]: each for each in sorted(told, key=itemgetter(0, 1, 2))}.values()]
+        once = {each[:3]: each for each in sorted(standing(told, tellers), key=itemgetter(0, 1, 2))}
+        told = [*once.values()]
     return told
 
 

@@ -17,6 +17,7 @@ from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Refusal
 from node.exchange import key_tree, notices, reports
+from node.exchange.card import Card, predecessors
 from node.exchange.incoming import BROKEN, disclosed_in
 from node.exchange.notices import Erased, Erasure, Kept
 from node.exchange.reads import READS
@@ -24,9 +25,10 @@ from node.exchange.versions import Fields
 from node.ledger import canonical
 from node.ledger.entry import LedgerEntry
 from node.service import forgetting
+from node.service.accusing import FROZEN
 from node.service.batch import Batch, SmallWork, open_body
 from node.service.ways import channel_of, line_to, origin_of
-from node.store import channels, erasures, logs, reads
+from node.store import channels, erasures, incidents, logs, reads, records
 from node.store import reports as reported
 from node.store.channels import StoredChannel
 from node.store.erasures import Asked
@@ -65,12 +67,17 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
     record_ids = erasures.disclosed_ids(batch.connection, asked.log, said.entries)
     about = [(asked.log, each) for each in record_ids]
     about += [(each.about, each.record_id) for each in _reports_in(batch.connection, asked.log, said.entries)]
+    earlier = _told_before(batch, channel, record_ids)
+    about += [(log, each) for log, told in earlier.items() for each in told]
     held = [found for each in about if (found := erasures.hold(batch.connection, *each))]
     if not held and (before := _answered_before(batch, channel, said.entries, asked.seq)) is not None:
         erasures.set_asked(batch.connection, asked.log, asked.seq, before.entry.seq, None)
         _answer(batch, channel, before.body(), before.entry.seq)
     elif not held:
         _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
+        for log, told in earlier.items():
+            seqs = erasures.entries_about(batch.connection, log, told)
+            _erase_disclosed(batch, channel_of(batch.connection, log), said.ground, seqs, told, None)
     elif asked.kept != held[0]["reason"]:
         reason = str(held[0]["reason"])
         _answer(
@@ -80,6 +87,18 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
             None,
         )
         erasures.set_asked(batch.connection, asked.log, asked.seq, None, reason)
+
+
+def _told_before(batch: Batch, channel: StoredChannel, record_ids: Sequence[str]) -> dict[int, list[str]]:
+    """{log: records} of what nodes that the issuer succeeds told of the same operators, under other names."""
+    cards, channels_to_us = batch.parts.cards(batch.connection), channels.by_log(batch.connection)
+    names = {each.name for each in predecessors(_issuer(batch, channel), cards)}
+    found: dict[int, list[str]] = {}
+    for tin in {str(told["tin"]) for each in record_ids for told in _told_fields(batch, channel, each)}:
+        for log, record_id in records.carrying(batch.connection, tin, "TIN") if names else ():
+            if log != LEDGER and _issuer(batch, channels_to_us[log]).name in names:
+                found.setdefault(log, []).append(record_id)
+    return found
 
 
 def _answered_before(batch: Batch, channel: StoredChannel, seqs: Sequence[int], asked: int) -> Erased | None:
@@ -113,12 +132,18 @@ def erase_what_is_over(batch: Batch) -> bool:
 def _over(batch: Batch, channel: StoredChannel) -> list[int]:
     """Entries of an incoming channel that may be kept no longer: replaced, out of view, or of what ended.
 
+    What a node told that another succeeds ended when it was frozen.
+
     What was fetched is kept as long as the term counts from then: nobody says any more that it is still so.
     """
     standing = batch.parts.standings.current(batch.connection)[channel.agreement]
     terms = standing.agreement.terms
     last = (date.fromisoformat(batch.today) - timedelta(days=int(terms["retention_days"]))).isoformat()
     is_ended = standing.state(channel.issuer, channel.partner, last) == TERMINATED
+    issuer = _issuer(batch, channel)
+    if batch.parts.current(batch.connection)[channel.issuer].name != issuer.name:
+        frozen = incidents.last_of_kind(batch.connection, issuer.name, FROZEN)
+        is_ended = is_ended or (frozen is not None and frozen < last)
     if is_ended or (terms["until"] and terms["until"] < last):
         return erasures.all_disclosed(batch.connection, channel.log, OVER_LIMIT)
     if is_on_demand(direction_terms(standing.agreement, channel.issuer, channel.partner, "")):
@@ -159,11 +184,16 @@ def _erase_disclosed(
 
 def _told_fields(batch: Batch, channel: StoredChannel, record_id: str) -> Iterator[Fields]:
     """What a partner ever told of a record; a disclosure that does not hold any more keeps no erasure up."""
-    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
-    issuer = batch.parts.cards(batch.connection)[standing.agreement.party(channel.issuer).name]
+    issuer = _issuer(batch, channel)
     for row in channels.mirror_history(batch.connection, channel.log, record_id):
         with suppress(*BROKEN):
             yield disclosed_in(orjson.loads(row["body"]), issuer)[1].fields
+
+
+def _issuer(batch: Batch, channel: StoredChannel) -> Card:
+    """Whose channel it is: a node that is pinned, or was until another succeeded it."""
+    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
+    return batch.parts.cards(batch.connection)[standing.agreement.party(channel.issuer).name]
 
 
 def _reports_in(connection: Connection, log: int, seqs: Sequence[int]) -> list[reported.StoredReport]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from node.agreements import hosting, recognition
 from node.agreements.document import direction_terms
 from node.agreements.hosting import Hosted
-from node.exchange.card import Card, ledger_origin
+from node.exchange.card import Card, ledger_origin, predecessors
 from node.ledger import moment
 from node.service import reporting
 from node.service.accusing import UNPROVEN
@@ -42,6 +42,8 @@ class Reach:
     terms: Json
     disowned_from: int | None
     """From which entry on the issuer's successor disowns its ledger."""
+    succeeds: frozenset[str]
+    """The nodes that the issuer succeeds: what it tells of an operator takes the place of what they told."""
     suspended: Mapping[str, Decided]
     """By record: whose treatment is suspended by our own decision."""
     readers: tuple[Hosted, ...] = ()
@@ -144,6 +146,7 @@ def reaches_now(parts: Parts, connection: Connection) -> dict[int, Reach]:
             tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
             terms,
             _disowned_from(peer, cards.values()),
+            frozenset(each.name for each in predecessors(peer, cards)),
             suspended.get(channel.log, {}),
             tuple(each for each in hosting.hosted(terms) if each.thumbprint in named),
         )

@@ -32,7 +32,7 @@ class Teller:
     def __init__(self, reach: Reach, now_ms: int) -> None:
         self.reach, self._now_ms, self._today = reach, now_ms, moment.date_of(now_ms)
         self.of_issuer: Sequence[Teller] = ()
-        """Where the issuer tells us under several agreements: the tellers of all of them."""
+        """Where this node tells us under several agreements: the tellers of all of them."""
         self._alerts = written(list(reach.alerts))
         self._freshness: dict[str | None, orjson.Fragment] = {None: written(reach.freshness(now_ms))}
         self._clauses = written(reach.clauses(now_ms))
@@ -122,16 +122,23 @@ Tellers = Mapping[int, Teller]
 
 
 def under_all(connection: Connection, wanted: Sequence[tuple[Teller, str]]) -> dict[tuple[str, str], Told]:
-    """By issuer and record: the answer under the agreement that goes first, with those under the others."""
-    alike = {(teller.country, each): teller.of_issuer or (teller,) for teller, each in wanted}
+    """By node and record: the answer under the agreement that goes first, with those under the others."""
+    alike = {(teller.reach.issuer, each): teller.of_issuer or (teller,) for teller, each in wanted}
     keys = [(each.reach.channel.log, key[1]) for key, tellers in alike.items() for each in tellers]
     rows = channels.mirrored(connection, keys)
     return {
-        (country, record_id): _chosen(
+        (name, record_id): _chosen(
             [(each, row) for each in tellers if (row := rows.get((each.reach.channel.log, record_id)))]
         )
-        for (country, record_id), tellers in alike.items()
+        for (name, record_id), tellers in alike.items()
     }
+
+
+def standing(told: Sequence[Told], tellers: Tellers) -> list[Told]:
+    """Of what is told of one operator, all but the word of nodes whose successor tells of it itself."""
+    by = {log: tellers[log].reach for _, log, _, _ in told if log in tellers}
+    succeeded = {name for reach in by.values() for name in reach.succeeds}
+    return [each for each in told if each[1] not in by or by[each[1]].issuer not in succeeded]
 
 
 def _chosen(told: Sequence[tuple[Teller, Mirrored]]) -> Told:

@@ -121,6 +121,15 @@ def disclosed_ids(connection: Connection, log: int, seqs: Sequence[int]) -> list
     return sorted(found)
 
 
+def entries_about(connection: Connection, log: int, record_ids: Sequence[str]) -> list[int]:
+    """The entries of an incoming channel about these records, as far as they were opened."""
+    found = list[int]()
+    for part in parts_of(record_ids):
+        about = (MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.in_(part))
+        found += connection.execute(select(MIRROR_VERSION.c.seq).where(*about)).scalars()
+    return sorted(found)
+
+
 def left_with_nothing(
     connection: Connection, log: int, seqs: Sequence[int], record_ids: Sequence[str]
 ) -> list[str]:

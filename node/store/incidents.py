@@ -228,6 +228,13 @@ def open_detail(connection: Connection, peer: str, kind: str) -> str:
     return str(rows[0][0]) if rows else ""
 
 
+def last_of_kind(connection: Connection, peer: str, kind: str) -> str | None:
+    """When the last incident of this kind about a peer as a whole was first seen, open or closed."""
+    about = (INCIDENT.c.peer == peer, INCIDENT.c.log == WHOLE_PEER, INCIDENT.c.kind == kind)
+    found: str | None = connection.execute(select(func.max(INCIDENT.c.first_seen)).where(*about)).scalar()
+    return found
+
+
 def open_of_kind(connection: Connection, peer: str, kind: str) -> list[Row]:
     """The open incidents of this kind about a peer as a whole, with their evidence bytes."""
     if not is_open(connection, peer, kind):

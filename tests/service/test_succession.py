@@ -2,28 +2,35 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from clients.sdk import verifier
+from contracts import terms
 from node import keys, settings
+from node.api.problems import encoded
 from node.assembly import parts_of
-from node.errors import Conflict, Unproven
+from node.errors import Conflict, NotFound, Unproven
 from node.exchange import card
 from node.exchange.card import Succession
 from node.ledger import canonical
 from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64u
-from node.service import succession
+from node.service import erasing, succession
 from node.service.accusing import is_frozen, is_stopped
 from node.service.admission import AdmitPeer, Freeze
+from node.service.answers import Answers
 from node.service.batch import open_body
+from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.evidence import evidence
-from node.store import incidents, logs
+from node.store import incidents, logs, records
 from tests.service import stores
-from tests.service.world import CNPJS, Node, World, open_node, operator
+from tests.service.test_erasing import remains, told
+from tests.service.world import CNPJS, NAMES, Node, World, open_node, operator
 
-ONE, TWO, FOUR = (f"BR{CNPJS[number]}" for number in (1, 2, 4))
+ONE, TWO, THREE, FOUR = (f"BR{CNPJS[number]}" for number in (1, 2, 3, 4))
 NEW = "aeo2.br.example"
 
 
@@ -73,6 +80,91 @@ def test_a_successor_goes_on_with_the_records_and_is_believed_again(known: World
     assert by_name[f"{NEW}/ledger"]["fields"]["legal_name"] == "Depois S/A"
     assert by_name[f"{NEW}/ledger"]["recognition"]["applies"]
     assert [each.findings() for each in (old, new, known.uy)] == [[], [], []]
+
+
+def goes_on(world: World) -> tuple[Node, Node]:
+    """The old node and the new one, which has told the partner its records under an agreement of its own."""
+    old, new, _ = succeeded(world)
+    world.uy.settle(AdmitPeer(new.parts.card.text, new.parts.card.fingerprint))
+    world.br = new
+    new.settle(AdmitPeer(world.uy.parts.card.text, world.uy.parts.card.fingerprint))
+    world.agreement = world.draft()
+    world.both("sign")
+    world.both("start", "BR", "UY", mode="operation")
+    return old, new
+
+
+def suggested(node: Node, name: str) -> list[str]:
+    """The TINs of the operators that are suggested for a name, the likest first."""
+    answers = Answers(node.parts)
+    tellers = answers.tellers()
+    with node.parts.database.read() as connection:
+        found: Any = orjson.loads(encoded(answers.search(connection, tellers, name, 5)))
+    return [each["operator"]["tin"] for each in found["suggestions"]]
+
+
+def test_what_a_successor_says_of_an_operator_takes_the_place_of_what_was_said_before(known: World) -> None:
+    """The old node's word is proven, and new enough; yet its administration says otherwise now."""
+    _, new = goes_on(known)
+    new.amend(ONE, status="SUSPENDED", legal_name="Depois S/A")
+    new.amend(TWO, mra_consent={"given": False, "scope": "GENERAL", "from": "2026-11-22"})
+    known.exchange()
+    told = known.uy.find([ONE, TWO, THREE])
+    assert [len(each) for each in told.values()] == [1, 1, 1]
+    assert told[ONE][0]["status"]["value"] == "SUSPENDED"
+    assert told[TWO][0]["status"]["value"] == "NOT_SHARED"
+    assert told[THREE][0]["recognition"]["applies"]
+    assert suggested(known.uy, f"{NAMES[1]} S/A") == [], "its name before"
+    assert suggested(known.uy, f"{NAMES[3]} S/A") == [THREE]
+
+
+def test_who_is_erased_at_a_successor_disappears_from_what_the_old_node_told_too(known: World) -> None:
+    _, new = goes_on(known)
+    assert len(told_of(known.uy, ONE)) == 2
+    new.settle(Erase(ONE, "NOT_NEEDED", "case 7", "admin"))
+    known.exchange()
+    with pytest.raises(NotFound):
+        known.uy.look_up(ONE)
+    assert known.uy.look_up(TWO)["recognition"]["applies"]
+    assert told(new) == [("UY", "ERASED")]
+    assert [each.findings() for each in (new, known.uy)] == [[], []]
+    if not stores.ON_POSTGRESQL:
+        assert erasing.scrub(known.uy.parts)
+        assert remains(known.uy.home) == set()
+
+
+def test_a_hold_keeps_what_the_old_node_told_as_well(known: World) -> None:
+    _, new = goes_on(known)
+    known.uy.settle(HoldRecord(ONE, "court order 12", "admin"))
+    new.settle(Erase(ONE, "NOT_NEEDED", "", "admin"))
+    known.exchange()
+    assert len(told_of(known.uy, ONE)) == 2
+    assert told(new) == [("UY", "KEPT")]
+    known.uy.settle(ReleaseRecord(ONE))
+    known.exchange()
+    assert told(new) == [("UY", "ERASED")]
+    assert told_of(known.uy, ONE) == []
+    assert known.uy.findings() == []
+
+
+def test_what_the_old_node_told_is_kept_no_longer_than_the_term_from_its_end(known: World) -> None:
+    """Also what the new one never told: nobody would ask to erase it."""
+    _, new, _ = succeeded(known)
+    known.uy.settle(AdmitPeer(new.parts.card.text, new.parts.card.fingerprint))
+    days = terms.terms("br_uy")["retention_days"]
+    known.days_pass(days)
+    known.uy.keep()
+    assert len(told_of(known.uy, ONE)) == 1
+    known.days_pass(1)
+    known.uy.keep()
+    assert told_of(known.uy, ONE) == []
+    assert known.uy.findings() == []
+
+
+def told_of(node: Node, tin: str) -> list[tuple[int, str]]:
+    """(log, record) of what a node holds under a TIN."""
+    with node.parts.database.read() as connection:
+        return records.carrying(connection, tin, "TIN")
 
 
 def test_evidence_of_what_the_old_node_told_holds_after_the_succession(known: World) -> None:
