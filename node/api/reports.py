@@ -140,7 +140,7 @@ async def resume_here(
 def suspended_here(node: Node, caller: Reader, why: For, access: Recorder) -> Response:
     """Every partner's operator whose treatment is suspended here, with why, by whom, and since when."""
     with node.database.read() as connection:
-        found = reporting.suspended(connection)
+        found = reporting.suspended(node, connection)
         ends = ends_of(connection, [each["tin"] for each in found])
     access.record(caller, "export", why, [(None, ends, False)], {"count": len(found), "of": "suspensions"})
     return json({"suspended": found})

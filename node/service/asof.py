@@ -26,7 +26,7 @@ from node.ledger import moment
 from node.records import identifiers, status
 from node.service import evidence, reporting
 from node.service.parts import Parts
-from node.store import channels, logs, records, reports
+from node.store import channels, logs, records
 from node.store.channels import StoredChannel
 from node.store.database import Row
 from node.store.tables import LEDGER
@@ -157,9 +157,9 @@ def _mirror_answer(
         _, reasons = recognition.read(terms, now, held.fields, day, age_s)
     if proven_ms is None:
         reasons.append(UNPROVEN)
-    made = reports.decisions_on(connection, channel.log, [record_id])
-    by_then = reports.standing([each for each in made if each.time <= min(at, moment.format(known_ms))])
-    reasons += [reporting.in_words(each) for each in by_then.values()]
+    suspended = reporting.standing(parts, connection, min(at, moment.format(known_ms)))
+    if here := suspended.get((channel.log, record_id)):
+        reasons.append(reporting.in_words(here))
     told_as = {"agreement": channel.agreement, "title": standing.agreement.title}
     return shown | {
         "agreement": channel.agreement,

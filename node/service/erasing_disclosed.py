@@ -24,7 +24,7 @@ from node.exchange.reads import READS
 from node.exchange.versions import Fields
 from node.ledger import canonical
 from node.ledger.entry import LedgerEntry
-from node.service import forgetting
+from node.service import forgetting, reporting
 from node.service.accusing import FROZEN
 from node.service.batch import Batch, SmallWork, open_body
 from node.service.ways import channel_of, line_to, origin_of
@@ -213,6 +213,7 @@ def _erase_own_words(batch: Batch, channel: StoredChannel, ground: str, record_i
     An erasure of its own in the ledger: the partner learns of what it was told, and of nothing else.
     """
     connection = batch.connection
+    reporting.carry(batch, channel.log, record_ids)
     sent = [
         each
         for part in erasures.parts_of(record_ids)

@@ -14,7 +14,7 @@ from node.ledger import moment
 from node.service import reporting
 from node.service.accusing import UNPROVEN
 from node.service.parts import Parts
-from node.store import channels, incidents, logs, reports
+from node.store import channels, incidents, logs
 from node.store.channels import Mirrored, StoredChannel
 from node.store.reports import Decided
 
@@ -111,7 +111,7 @@ def reaches_now(parts: Parts, connection: Connection) -> dict[int, Reach]:
     cards = parts.cards(connection)
     found = {}
     suspended: dict[int, dict[str, Decided]] = {}
-    for (log, record_id), decided in reports.standing(reports.decisions(connection)).items():
+    for (log, record_id), decided in reporting.standing(parts, connection).items():
         suspended.setdefault(log, {})[record_id] = decided
     for channel in channels.channels(connection):
         if channel.partner != parts.country:

@@ -78,7 +78,7 @@ class SuspendHere(SmallWork):
                 do="name an agreement that does, report an irregularity, or suspend the direction",
                 problems=refused,
             )
-        before = _standing(batch.connection)
+        before = standing(batch.parts, batch.connection)
         new = [each for each in found if (each.channel.log, each.record_id) not in before]
         if not new:
             held = before[found[0].channel.log, found[0].record_id]
@@ -100,7 +100,7 @@ class ResumeHere(SmallWork):
 
     def run(self, batch: Batch) -> dict[str, Any]:
         """Decide it; `NotFound` when its treatment is not suspended here."""
-        before = _standing(batch.connection)
+        before = standing(batch.parts, batch.connection)
         found = [
             each
             for each in _known(batch, self.tin, self.agreement)
@@ -177,8 +177,43 @@ def _may(known: Known) -> bool:
     return known.has("local_suspension")
 
 
-def _standing(connection: Connection) -> dict[tuple[int, str], store.Decided]:
-    return store.standing(store.decisions(connection))
+def standing(parts: Parts, connection: Connection, by: str = "") -> dict[tuple[int, str], store.Decided]:
+    """{(log, record): decision} of what is suspended here, now or `by` a moment.
+
+    A decision counts for the same operator of the same issuer also under agreements that were signed here
+    later, be it with a successor, unless it was decided on under them.
+    """
+    made = [each for each in store.decisions(connection) if not by or each.time <= by]
+    found = store.standing(made)
+    if not found:
+        return found
+    known, decided = channels.by_log(connection), {(each.log, each.record_id) for each in made}
+    newest = {(known[each.log].issuer, each.tin): each for each in sorted(found.values(), key=_place)}
+    for tin, _, log, record_id in records.find(connection, [tin for _, tin in newest], "TIN"):
+        if log in known and (log, record_id) not in decided:
+            each = newest.get((known[log].issuer, tin))
+            under = parts.standings.current(connection)[known[log].agreement]
+            if each is not None and _may_go_on(under, each):
+                found[log, record_id] = each
+    return found
+
+
+def _place(decided: store.Decided) -> int:
+    return decided.ledger_seq
+
+
+def _may_go_on(under: Standing, decided: store.Decided) -> bool:
+    signed_at, terms = under.signed_at, under.agreement.terms
+    return bool(terms["local_suspension"]) and signed_at is not None and signed_at > decided.ledger_seq
+
+
+def carry(batch: Batch, log: int, record_ids: Sequence[str]) -> None:
+    """Decide anew, on what goes on without them, what was decided on records that are about to be erased."""
+    for (other, record_id), each in standing(batch.parts, batch.connection).items():
+        if each.log == log and each.record_id in record_ids and other != log:
+            found = _known(batch, each.tin, channel_of(batch.connection, other).agreement)
+            meant = [known for known in found if known.record_id == record_id]
+            _decide(batch, meant, SUSPENDED, each.code, each.reason, each.by)
 
 
 def _decide(
@@ -367,21 +402,21 @@ def alerts(connection: Connection, record_ids: Sequence[str]) -> dict[str, list[
     return told
 
 
-def suspended(connection: Connection) -> list[dict[str, Any]]:
+def suspended(parts: Parts, connection: Connection) -> list[dict[str, Any]]:
     """Every operator whose treatment is suspended here, and by which decision."""
     known = channels.by_log(connection)
     return [
         {
             "tin": each.tin,
-            "country": known[each.log].issuer,
-            "agreement": known[each.log].agreement,
+            "country": known[log].issuer,
+            "agreement": known[log].agreement,
             "since": each.time,
             "class": each.code,
             "reason": each.reason,
             "by": each.by,
             "ledger_seq": each.ledger_seq,
         }
-        for each in _standing(connection).values()
+        for (log, _), each in standing(parts, connection).items()
     ]
 
 

@@ -196,13 +196,17 @@ def delete_received(connection: Connection, log: int, seqs: Sequence[int]) -> No
 
 
 def delete_decisions(connection: Connection, made: Sequence[Decided]) -> None:
-    """Delete own decisions, with what stood behind the ledger's entries and in the change feed."""
+    """Delete own decisions, with what stood behind the ledger's entries, and one row of the feed for each.
+
+    Another decision on the same record, under another agreement, keeps its own.
+    """
     seqs = [each.ledger_seq for each in made]
     connection.execute(delete(LEDGER_BODY).where(LEDGER_BODY.c.seq.in_(seqs)))
     connection.execute(delete(LOCAL).where(LOCAL.c.ledger_seq.in_(seqs)))
-    about = [each.record_id for each in made]
-    of_these = (CHANGE.c.log == LEDGER, CHANGE.c.kind == LOCAL_WORD, CHANGE.c.record_id.in_(about))
-    connection.execute(delete(CHANGE).where(*of_these))
+    for each in made:
+        about = (CHANGE.c.log == LEDGER, CHANGE.c.kind == LOCAL_WORD, CHANGE.c.record_id == each.record_id)
+        found = select(func.min(CHANGE.c.change)).where(*about, CHANGE.c.time == each.time)
+        connection.execute(delete(CHANGE).where(CHANGE.c.change == found.scalar_subquery()))
 
 
 def notices_among(connection: Connection, log: int, seqs: Sequence[int]) -> dict[int, bytes]:

@@ -19,8 +19,9 @@ from node.ledger import canonical
 from node.service.answers import Answers
 from node.service.batch import Batch
 from node.service.evidence import evidence
+from node.service.reporting import ResumeHere, SuspendHere
 from node.service.signing import Draft, Sign, Withdraw
-from node.store import channels
+from node.store import channels, records
 from tests.service.region import Region, copied_region, new_region, of
 from tests.service.test_evidence import assert_holds, changed, every_place, failed, policy
 from tests.service.world import CNPJS, DAY_MS, Json, Node, World, asking, operator
@@ -121,6 +122,42 @@ def test_what_operated_goes_on_and_who_joins_begins_at_signed(made: tuple[Region
     for node in (ar, py, uy):
         assert node.look_up(TINS["BR"])["fields"]["legal_name"] == "BR renamed"
     sound(region)
+
+
+def test_who_was_suspended_here_stays_so_under_the_new_one_until_that_is_lifted(
+    made: tuple[Region, str],
+) -> None:
+    region, old = made
+    uy, tin = region.nodes["UY"], TINS["BR"]
+    uy.settle(SuspendHere(tin, "SECURITY", "case 1", "chief"))
+    new = amend(region, old)
+    all_sign(region, new)
+    answer = uy.look_up(tin)["recognition"]
+    assert (answer["agreement"], answer["applies"]) == (new, False)
+    assert "suspended here" in str(answer["reasons"])
+    assert applies(region.nodes["AR"])["BR"], "the decision of one binds nobody else"
+    with pytest.raises(Conflict, match="suspended here already"):
+        uy.settle(SuspendHere(tin, "SECURITY", "case 1", "chief", new))
+    region.clock.ms += (terms.terms("mercosur")["retention_days"] + 2) * DAY_MS
+    region.exchange()
+    with uy.parts.database.read() as connection:
+        [(log, _)] = records.carrying(connection, tin, "TIN")
+        assert channels.by_log(connection)[log].agreement == new, "what the old one told is erased"
+    assert "suspended here" in str(uy.look_up(tin)["recognition"]["reasons"])
+    sound(region)
+    uy.settle(ResumeHere(tin, "closed", "chief"))
+    assert "suspended here" not in str(uy.look_up(tin)["recognition"]["reasons"])
+    sound(region)
+
+
+def test_who_was_suspended_here_is_not_where_the_new_terms_allow_it_no_more(
+    made: tuple[Region, str],
+) -> None:
+    region, old = made
+    uy = region.nodes["UY"]
+    uy.settle(SuspendHere(TINS["BR"], "SECURITY", "case 1", "chief"))
+    all_sign(region, amend(region, old, between(*FOUR, local_suspension=False)))
+    assert uy.look_up(TINS["BR"])["recognition"]["applies"]
 
 
 def test_the_old_channels_end_with_a_notice_and_tombstones_for_good(made: tuple[Region, str]) -> None:

@@ -35,7 +35,7 @@ def listed(node: Node) -> list[Json]:
 
 def suspended(node: Node) -> list[Json]:
     with node.parts.database.read() as connection:
-        return reporting.suspended(connection)
+        return reporting.suspended(node.parts, connection)
 
 
 def reasons(node: Node, tin: str = TIN) -> list[str]:

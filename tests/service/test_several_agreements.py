@@ -13,7 +13,9 @@ import pytest
 from contracts import terms
 from node.api.problems import encoded
 from node.errors import Conflict
+from node.service.erasing import Erase
 from node.service.evidence import evidence
+from node.service.reporting import SuspendHere
 from node.service.signing import Sign
 from node.store import channels
 from tests.service.region import Region, copied_region, new_region, of
@@ -133,6 +135,19 @@ def test_an_answer_names_every_agreement_with_its_own_fields_reasons_and_clauses
 def test_an_operator_told_under_one_of_two_is_answered_under_that_one(both: Agreed) -> None:
     answer = both.look_up(TWO)
     assert (answer["recognition"]["title"], answer["because"], answer["others"]) == (REGIONAL, None, [])
+
+
+def test_who_is_suspended_here_under_one_is_recognised_under_the_other(both: Agreed) -> None:
+    uy = both.region.nodes["UY"]
+    uy.settle(SuspendHere(ONE, "SECURITY", "case 1", "chief", both.bilateral))
+    answer = both.look_up()
+    assert (answer["recognition"]["title"], answer["recognition"]["applies"]) == (REGIONAL, True)
+    assert "suspended here" in str(answer["others"][0]["recognition"]["reasons"])
+    uy.settle(SuspendHere(ONE, "SECURITY", "case 1", "chief", both.regional))
+    assert not both.look_up()["recognition"]["applies"]
+    both.region.nodes["BR"].settle(Erase(ONE, "NOT_NEEDED", "", "admin"))
+    both.region.exchange()
+    assert uy.findings() == []
 
 
 def test_one_that_applies_wins_over_one_that_does_not(both: Agreed) -> None:

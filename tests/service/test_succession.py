@@ -25,6 +25,7 @@ from node.service.answers import Answers
 from node.service.batch import open_body
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.evidence import evidence
+from node.service.reporting import ResumeHere, SuspendHere
 from node.store import incidents, logs, records
 from tests.service import stores
 from tests.service.test_erasing import remains, told
@@ -131,6 +132,17 @@ def test_who_is_erased_at_a_successor_disappears_from_what_the_old_node_told_too
     if not stores.ON_POSTGRESQL:
         assert erasing.scrub(known.uy.parts)
         assert remains(known.uy.home) == set()
+
+
+def test_who_was_suspended_here_stays_so_where_a_successor_tells_of_it(known: World) -> None:
+    known.uy.settle(SuspendHere(ONE, "SECURITY", "case 1", "chief"))
+    goes_on(known)
+    [told] = known.uy.find([ONE])[ONE]
+    assert told["provenance"]["ledger"]["origin"] == f"{NEW}/ledger"
+    assert "suspended here" in str(told["recognition"]["reasons"])
+    assert known.uy.look_up(TWO)["recognition"]["applies"]
+    known.uy.settle(ResumeHere(ONE, "closed", "chief"))
+    assert known.uy.look_up(ONE)["recognition"]["applies"]
 
 
 def test_a_hold_keeps_what_the_old_node_told_as_well(known: World) -> None:
