@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, String, cast, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, String, cast, delete, func, select, update
 
 from node.store import records
 from node.store.database import Prepared, Row, add, put, table
@@ -336,13 +336,14 @@ def set_asked(connection: Connection, log: int, seq: int, erasure: int | None, k
 
 
 def hold(connection: Connection, log: int, record_id: str) -> Row | None:
-    """The hold on a record, or None."""
-    row = (
-        connection.execute(select(HOLD).where(HOLD.c.log == log, HOLD.c.record_id == record_id))
-        .mappings()
-        .first()
-    )
-    return dict(row) if row else None
+    """The hold on a record, or on another that has its TIN; None where there is none."""
+    carried, _ = records.indexed(connection, log, [record_id])[record_id]
+    alike = records.find(connection, [value for scheme, value in carried if scheme == "TIN"], "TIN")
+    for of in [(log, record_id), *(each[2:] for each in alike)]:
+        found = select(HOLD).where(HOLD.c.log == of[0], HOLD.c.record_id == of[1])
+        if row := connection.execute(found).mappings().first():
+            return dict(row)
+    return None
 
 
 def put_hold(connection: Connection, row: Row) -> None:
@@ -356,7 +357,20 @@ def release(connection: Connection, log: int, record_id: str) -> bool:
     return connection.execute(found).rowcount == 1
 
 
-_HELD = exists().where(HOLD.c.log == MIRROR_VERSION.c.log, HOLD.c.record_id == MIRROR_VERSION.c.record_id)
+def _held(connection: Connection, log: int) -> set[str]:
+    """The records of a channel that are held, or have the TIN of one that is."""
+    by_log: dict[int, list[str]] = {}
+    for row in connection.execute(select(HOLD.c.log, HOLD.c.record_id)):
+        by_log.setdefault(row.log, []).append(row.record_id)
+    tins = {
+        value
+        for each, record_ids in by_log.items()
+        for carried, _ in records.indexed(connection, each, record_ids).values()
+        for scheme, value in carried
+        if scheme == "TIN"
+    }
+    alike = records.find(connection, sorted(tins), "TIN")
+    return {*by_log.get(log, ()), *(record_id for _, _, other, record_id in alike if other == log)}
 
 
 def over(connection: Connection, log: int, cutoff: str, limit: int) -> list[int]:
@@ -377,16 +391,18 @@ def over(connection: Connection, log: int, cutoff: str, limit: int) -> list[int]
         MIRROR_VERSION.c.record_id.is_not(None),
         MIRROR_VERSION.c.received_at < cutoff,
         gone | replaced.exists(),
-        ~_HELD,
+        MIRROR_VERSION.c.record_id.not_in(_held(connection, log)),
     )
     return list(connection.execute(found.order_by(MIRROR_VERSION.c.seq).limit(limit)).scalars())
 
 
 def all_disclosed(connection: Connection, log: int, limit: int, cutoff: str = "") -> list[int]:
     """The entries of an incoming channel about records, as far as they were opened; by `cutoff` alone."""
-    found = select(MIRROR_VERSION.c.seq).where(
-        MIRROR_VERSION.c.log == log, MIRROR_VERSION.c.record_id.is_not(None), ~_HELD
+    about = (
+        MIRROR_VERSION.c.record_id.is_not(None),
+        MIRROR_VERSION.c.record_id.not_in(_held(connection, log)),
     )
+    found = select(MIRROR_VERSION.c.seq).where(MIRROR_VERSION.c.log == log, *about)
     found = found.where(MIRROR_VERSION.c.received_at < cutoff) if cutoff else found
     return list(connection.execute(found.order_by(MIRROR_VERSION.c.seq).limit(limit)).scalars())
 

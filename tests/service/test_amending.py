@@ -18,6 +18,7 @@ from node.errors import Conflict
 from node.ledger import canonical
 from node.service.answers import Answers
 from node.service.batch import Batch
+from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.evidence import evidence
 from node.service.reporting import ResumeHere, SuspendHere
 from node.service.signing import Draft, Sign, Withdraw
@@ -147,6 +148,25 @@ def test_who_was_suspended_here_stays_so_under_the_new_one_until_that_is_lifted(
     sound(region)
     uy.settle(ResumeHere(tin, "closed", "chief"))
     assert "suspended here" not in str(uy.look_up(tin)["recognition"]["reasons"])
+    sound(region)
+
+
+def test_what_the_law_holds_is_held_as_it_is_told_under_the_new_one_too(made: tuple[Region, str]) -> None:
+    region, old = made
+    uy, br, tin = region.nodes["UY"], region.nodes["BR"], TINS["BR"]
+    uy.settle(HoldRecord(tin, "court order 12", "counsel"))
+    all_sign(region, amend(region, old))
+    br.settle(Erase(tin, "NOT_NEEDED", "", "admin"))
+    region.exchange()
+    assert uy.look_up(tin)["fields"]["legal_name"], "what is told now is held as well"
+    region.clock.ms += (terms.terms("mercosur")["retention_days"] + 2) * DAY_MS
+    region.exchange()
+    with uy.parts.database.read() as connection:
+        assert len(records.carrying(connection, tin, "TIN")) == 2
+    uy.settle(ReleaseRecord(tin))
+    region.exchange()
+    with uy.parts.database.read() as connection:
+        assert records.carrying(connection, tin, "TIN") == []
     sound(region)
 
 
