@@ -46,7 +46,7 @@ def card(home: Home = HERE) -> None:
 @cli.command(epilog="Example: aeo openapi > docs/openapi.json")
 def openapi(home: Home = HERE) -> None:
     """Print the OpenAPI description of the node's API."""
-    from node import app
+    from node import app  # the web framework with it, which no other command here needs
 
     typer.echo(json.dumps(app.build(assembly.parts_of(home)).openapi(), indent=1, sort_keys=True))
 

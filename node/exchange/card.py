@@ -172,8 +172,8 @@ class Card:
         return {credential_kid(self.name, each.key): (public_key(each.key, self.name), each) for each in keys}
 
 
-def predecessors(peer: Card, cards: Mapping[str, Card]) -> list[Card]:
-    """The nodes of its administration that a node succeeds, the latest first, of the `cards` by name.
+def predecessors(peer: Card, cards: Mapping[str, Card]) -> frozenset[str]:
+    """The names of the nodes of its administration that a node succeeds, of the `cards` by name.
 
     A card may claim to succeed any node; only one of the same country was held against that one's.
     """
@@ -183,7 +183,7 @@ def predecessors(peer: Card, cards: Mapping[str, Card]) -> list[Card]:
         if before is None or before.country != peer.country or before in found:
             break
         found.append(before)
-    return found[1:]
+    return frozenset(each.name for each in found[1:])
 
 
 def ledger_origin(name: str) -> str:

@@ -81,12 +81,6 @@ class Standing:
         """Whether this administration has signed the agreement, which says nothing of the others."""
         return any(held.act.act == "sign" and self.own in held.signed for held in self.held)
 
-    @property
-    def signed_at(self) -> int | None:
-        """The entry of the own ledger with this administration's first signature of it; None without one."""
-        signed = (held for held in self.held if held.act.act == "sign" and self.own in held.signed)
-        return min((each.ledger_seq for each in signed if each.ledger_seq is not None), default=None)
-
     def ruling(self, held: HeldAct, today: str) -> Ruling:
         """Whether the signatures are enough, or whose are missing."""
         return acts.ruling(held.act, held.signed, self.agreement, today, self.contract)

@@ -5,7 +5,7 @@ reason against it is absent; each reason that stands in the way is named (`reach
 under several agreements is answered once (`teller`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -21,12 +21,12 @@ from node.exchange import incoming, versions
 from node.exchange.card import Card, ledger_origin
 from node.records import credential, identifiers, status
 from node.service import behind, reporting
+from node.service.asking import Key
 from node.service.names import fold
 from node.service.parts import Parts
 from node.service.reach import Json, Reach, reaches_now
-from node.service.teller import ALONE, Teller, Tellers, Told, standing, under_all, written
+from node.service.teller import ALONE, Teller, Tellers, Told, under_all, written
 from node.store import channels, records, reports
-from node.store.channels import Mirrored
 from node.store.tables import LEDGER
 
 SEARCH_LIMIT = 5_000
@@ -91,8 +91,13 @@ class Answers:
         own = list[tuple[str, str]]()
         several = list[tuple[str, Teller, str]]()
         told: dict[str, list[Told]] = {}
-        for number, log, record_id, row in channels.look_up(connection, sorted(set(stored.values())), scheme):
-            teller = tellers.get(log)
+        hits: Iterable[channels.Hit] = channels.look_up(connection, sorted(set(stored.values())), scheme)
+        gone = set[Key]()
+        if any(teller.reach.successors for teller in tellers.values()):
+            hits = [*hits]
+            gone = self._overruled(connection, tellers, {(log, each) for _, log, each, _ in hits})
+        for number, log, record_id, row in hits:
+            teller = None if (log, record_id) in gone else tellers.get(log)
             if row is not None and teller is not None:
                 if teller.of_issuer:
                     several.append((number, teller, record_id))
@@ -106,7 +111,7 @@ class Answers:
         chosen = under_all(connection, [each[1:] for each in several]) if several else {}
         for number, teller, record_id in several:
             told.setdefault(number, []).append(chosen[teller.reach.issuer, record_id])
-        return {value: _best_first(told.get(number, []), tellers) for value, number in stored.items()}
+        return {value: _best_first(told.get(number, [])) for value, number in stored.items()}
 
     def history(self, connection: Connection, tellers: Tellers, tin: str) -> Json:
         """Every version of an operator that this node knows, oldest first."""
@@ -149,7 +154,8 @@ class Answers:
             score_cutoff=SEARCH_SCORE,
         )
         keys = [names[at][:2] for _, _, at in hits]
-        mirrored = self._standing(connection, tellers, channels.mirrored(connection, keys))
+        gone = self._overruled(connection, tellers, keys)
+        mirrored = channels.mirrored(connection, [key for key in keys if key not in gone])
         by_record = under_all(connection, [(tellers[log], each) for log, each in mirrored if log in tellers])
         own = self._own(connection, [record_id for log, record_id in keys if log == LEDGER])
         ours = self._parts.settings.name
@@ -171,19 +177,15 @@ class Answers:
         }
         return answer, keys_told
 
-    def _standing(
-        self, connection: Connection, tellers: Tellers, rows: Mapping[tuple[int, str], Mirrored]
-    ) -> dict[tuple[int, str], Mirrored]:
-        """These rows, but for those of nodes whose successor tells of the same operator itself."""
-        gone = {name for teller in tellers.values() for name in teller.reach.succeeds}
-        old = {
-            key: row.tin
-            for key, row in rows.items()
-            if row.tin and key[0] in tellers and tellers[key[0]].reach.issuer in gone
-        }
-        told = self.told(connection, tellers, sorted({*old.values()}), "TIN", is_own_told=False)
-        still = {(log, record_id) for each in told.values() for _, log, record_id, _ in each}
-        return {key: row for key, row in rows.items() if key not in old or key in still}
+    def _overruled(self, connection: Connection, tellers: Tellers, keys: Collection[Key]) -> set[Key]:
+        """Those of these records of whose TIN a node tells itself that succeeds the one which told it."""
+        gone = set[Key]()
+        for log in {log for log, _ in keys if log in tellers and tellers[log].reach.successors}:
+            tin_of = records.tins(connection, log, [each for of, each in keys if of == log])
+            hits = records.find(connection, sorted({*tin_of.values()}), "TIN")
+            told = {tin for tin, _, other, _ in hits if other in tellers[log].reach.successors}
+            gone |= {(log, each) for each, tin in tin_of.items() if tin in told}
+        return gone
 
     def hosted(self) -> dict[str, tuple[Hosted, frozenset[int]]]:
         """The readers that are hosted here, by thumbprint, each with the channels that tell it."""
@@ -329,10 +331,10 @@ def _own(answer: Json) -> Told:
     return False, LEDGER, answer["record_id"], written(answer)
 
 
-def _best_first(told: list[Told], tellers: Tellers) -> list[Told]:
+def _best_first(told: list[Told]) -> list[Told]:
     """Each record once, though it may carry a number under two schemes."""
     if len(told) > 1:
-        once = {each[:3]: each for each in sorted(standing(told, tellers), key=itemgetter(0, 1, 2))}
+        once = {each[:3]: each for each in sorted(told, key=itemgetter(0, 1, 2))}
         told = [*once.values()]
     return told
 

@@ -21,7 +21,7 @@ from node.agreements import recognition, state
 from node.agreements.document import direction_terms, is_on_demand
 from node.errors import NotFound
 from node.exchange import incoming, versions
-from node.exchange.card import Card
+from node.exchange.card import predecessors
 from node.ledger import moment
 from node.records import identifiers, status
 from node.service import evidence, reporting
@@ -48,7 +48,8 @@ class Said:
 def as_of(parts: Parts, connection: Connection, tin: str, effective_ms: int, known_ms: int) -> Row:
     """What held at `effective_ms`, by what was known at `known_ms`; `NotFound` if nothing was.
 
-    An answer of the own record, and of each agreement under which a partner told of the operator.
+    An answer of the own record, and of each agreement under which a partner told of the operator; of a node
+    and one that succeeds it, where both had told by then, of the latter.
     """
     at, known = moment.format(effective_ms), moment.format(known_ms)
     number = identifiers.plain(tin)
@@ -56,12 +57,19 @@ def as_of(parts: Parts, connection: Connection, tin: str, effective_ms: int, kno
     answers = list[Row]()
     if LEDGER in by_log and (said := _own(parts, connection, by_log[LEDGER], known)):
         answers.append({"source": "own", "country": parts.country, "agreement": None} | _own_answer(said, at))
-    for channel in channels.channels(connection):
-        if channel.partner == parts.country and channel.log in by_log:
+    told = {
+        channel: said
+        for channel in channels.channels(connection)
+        if channel.partner == parts.country and channel.log in by_log
+        if (said := _told(parts, connection, channel, by_log[channel.log], known))
+    }
+    issuers, cards = {each: parts.issuer_of(connection, each) for each in told}, parts.cards(connection)
+    succeeded = {name for issuer in issuers.values() for name in predecessors(issuer, cards)}
+    for channel, said in told.items():
+        if issuers[channel].name not in succeeded:
             record_id = by_log[channel.log]
-            if said := _told(parts, connection, channel, record_id, known):
-                found = _mirror_answer(parts, connection, channel, record_id, said, effective_ms, known_ms)
-                answers.append({"source": "mirror", "country": channel.issuer} | found)
+            found = _mirror_answer(parts, connection, channel, record_id, said, effective_ms, known_ms)
+            answers.append({"source": "mirror", "country": channel.issuer} | found)
     if not answers:
         raise NotFound("nothing was known here of an operator with this TIN by then", where=f"{tin}, {known}")
     return {"tin": number, "effective": at, "known": known, "answers": answers}
@@ -86,7 +94,7 @@ def _own(parts: Parts, connection: Connection, record_id: str, known: str) -> li
 def _told(
     parts: Parts, connection: Connection, channel: StoredChannel, record_id: str, known: str
 ) -> list[Said]:
-    issuer = _issuer(parts, connection, channel)
+    issuer = parts.issuer_of(connection, channel)
     found = list[Said]()
     for row in channels.mirror_history(connection, channel.log, record_id):
         if row["received_at"] > known:
@@ -101,11 +109,6 @@ def _told(
             since = str(fields.get("effective_at") or fields.get("status_since") or since)
         found.append(Said(min(since, row["received_at"]), clocks, fields))
     return found
-
-
-def _issuer(parts: Parts, connection: Connection, channel: StoredChannel) -> Card:
-    standing = parts.standings.current(connection)[channel.agreement]
-    return parts.cards(connection)[standing.agreement.party(channel.issuer).name]
 
 
 def _own_answer(said: Sequence[Said], at: str) -> Row:
@@ -157,7 +160,7 @@ def _mirror_answer(
         _, reasons = recognition.read(terms, now, held.fields, day, age_s)
     if proven_ms is None:
         reasons.append(UNPROVEN)
-    suspended = reporting.standing(parts, connection, min(at, moment.format(known_ms)))
+    suspended = reporting.suspensions(parts, connection, min(at, moment.format(known_ms)))
     if here := suspended.get((channel.log, record_id)):
         reasons.append(reporting.in_words(here))
     told_as = {"agreement": channel.agreement, "title": standing.agreement.title}

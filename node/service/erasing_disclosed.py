@@ -4,7 +4,7 @@ Every erasure is recorded in the own ledger, and answered to who disclosed it; w
 the answer is why. `erasing` says how the parts fit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,7 +17,7 @@ from node.agreements.document import direction_terms, is_on_demand
 from node.agreements.state import TERMINATED
 from node.errors import Refusal
 from node.exchange import key_tree, notices, reports
-from node.exchange.card import Card, predecessors
+from node.exchange.card import predecessors
 from node.exchange.incoming import BROKEN, disclosed_in
 from node.exchange.notices import Erased, Erasure, Kept
 from node.exchange.reads import READS
@@ -75,9 +75,8 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
         _answer(batch, channel, before.body(), before.entry.seq)
     elif not held:
         _erase_disclosed(batch, channel, said.ground, said.entries, record_ids, asked.seq)
-        for log, told in earlier.items():
-            seqs = erasures.entries_about(batch.connection, log, told)
-            _erase_disclosed(batch, channel_of(batch.connection, log), said.ground, seqs, told, None)
+        gone = erasures.only_gone(batch.connection, channel.log, record_ids)
+        _erase_all_of(batch, said.ground, earlier | ({channel.log: gone} if gone else {}))
     elif asked.kept != held[0]["reason"]:
         reason = str(held[0]["reason"])
         _answer(
@@ -89,15 +88,24 @@ def _carry_out(batch: Batch, asked: Asked) -> None:
         erasures.set_asked(batch.connection, asked.log, asked.seq, None, reason)
 
 
+def _erase_all_of(batch: Batch, ground: str, about: Mapping[int, Sequence[str]]) -> None:
+    """Erase all that channels told of these records, as erasures of our own."""
+    for log, record_ids in about.items():
+        seqs = erasures.entries_of(batch.connection, log, record_ids)
+        _erase_disclosed(batch, channel_of(batch.connection, log), ground, seqs, record_ids, None)
+
+
 def _told_before(batch: Batch, channel: StoredChannel, record_ids: Sequence[str]) -> dict[int, list[str]]:
-    """{log: records} of what nodes that the issuer succeeds told of the same operators, under other names."""
-    cards, channels_to_us = batch.parts.cards(batch.connection), channels.by_log(batch.connection)
-    names = {each.name for each in predecessors(_issuer(batch, channel), cards)}
-    found: dict[int, list[str]] = {}
-    for tin in {str(told["tin"]) for each in record_ids for told in _told_fields(batch, channel, each)}:
-        for log, record_id in records.carrying(batch.connection, tin, "TIN") if names else ():
-            if log != LEDGER and _issuer(batch, channels_to_us[log]).name in names:
-                found.setdefault(log, []).append(record_id)
+    """{log: records} of what nodes that the issuer succeeds told of the same operators, by their TINs."""
+    connection, parts, found = batch.connection, batch.parts, dict[int, list[str]]()
+    names = predecessors(parts.issuer_of(connection, channel), parts.cards(connection))
+    if not names:
+        return found
+    to_us = channels.by_log(connection)
+    tins = records.tins(connection, channel.log, record_ids)
+    for _, _, log, record_id in records.find(connection, sorted({*tins.values()}), "TIN"):
+        if log != LEDGER and parts.issuer_of(connection, to_us[log]).name in names:
+            found.setdefault(log, []).append(record_id)
     return found
 
 
@@ -124,7 +132,14 @@ def erase_what_is_over(batch: Batch) -> bool:
     for channel in channels.channels(batch.connection):
         if channel.partner == batch.parts.country and (seqs := _over(batch, channel)):
             record_ids = erasures.disclosed_ids(batch.connection, channel.log, seqs)
+            going = erasures.left_with_nothing(batch.connection, channel.log, seqs, record_ids)
+            earlier = {
+                log: free
+                for log, told in _told_before(batch, channel, going).items()
+                if (free := [each for each in told if not erasures.hold(batch.connection, log, each)])
+            }
             _erase_disclosed(batch, channel, notices.RETENTION, seqs, record_ids, None)
+            _erase_all_of(batch, notices.RETENTION, earlier)
             return True
     return False
 
@@ -140,7 +155,7 @@ def _over(batch: Batch, channel: StoredChannel) -> list[int]:
     terms = standing.agreement.terms
     last = (date.fromisoformat(batch.today) - timedelta(days=int(terms["retention_days"]))).isoformat()
     is_ended = standing.state(channel.issuer, channel.partner, last) == TERMINATED
-    issuer = _issuer(batch, channel)
+    issuer = batch.parts.issuer_of(batch.connection, channel)
     if batch.parts.current(batch.connection)[channel.issuer].name != issuer.name:
         frozen = incidents.last_of_kind(batch.connection, issuer.name, FROZEN)
         is_ended = is_ended or (frozen is not None and frozen < last)
@@ -184,16 +199,10 @@ def _erase_disclosed(
 
 def _told_fields(batch: Batch, channel: StoredChannel, record_id: str) -> Iterator[Fields]:
     """What a partner ever told of a record; a disclosure that does not hold any more keeps no erasure up."""
-    issuer = _issuer(batch, channel)
+    issuer = batch.parts.issuer_of(batch.connection, channel)
     for row in channels.mirror_history(batch.connection, channel.log, record_id):
         with suppress(*BROKEN):
             yield disclosed_in(orjson.loads(row["body"]), issuer)[1].fields
-
-
-def _issuer(batch: Batch, channel: StoredChannel) -> Card:
-    """Whose channel it is: a node that is pinned, or was until another succeeded it."""
-    standing = batch.parts.standings.current(batch.connection)[channel.agreement]
-    return batch.parts.cards(batch.connection)[standing.agreement.party(channel.issuer).name]
 
 
 def _reports_in(connection: Connection, log: int, seqs: Sequence[int]) -> list[reported.StoredReport]:

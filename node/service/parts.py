@@ -1,4 +1,4 @@
-"""The parts of a running node that the use cases are handed; made in one place, `node/app.py`."""
+"""The parts of a running node that the use cases are handed; made in one place, `node/assembly.py`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +84,11 @@ class Parts:
     def cards(self, connection: Connection) -> dict[str, Card]:
         """The cards of all nodes that are or were pinned, and of this one, by name."""
         return self.peers.with_own(connection, self.own)
+
+    def issuer_of(self, connection: Connection, channel: channels.StoredChannel) -> Card:
+        """Whose channel it is: a node that is pinned, or was until another succeeded it, or this one."""
+        agreement = self.standings.current(connection)[channel.agreement].agreement
+        return self.cards(connection)[agreement.party(channel.issuer).name]
 
     def current(self, connection: Connection) -> dict[str, Card]:
         """The cards of all pinned peers and of this node, by country."""

@@ -42,8 +42,8 @@ class Reach:
     terms: Json
     disowned_from: int | None
     """From which entry on the issuer's successor disowns its ledger."""
-    succeeds: frozenset[str]
-    """The nodes that the issuer succeeds: what it tells of an operator takes the place of what they told."""
+    successors: frozenset[int]
+    """The channels of nodes that succeed the issuer: what they tell of an operator counts in its place."""
     suspended: Mapping[str, Decided]
     """By record: whose treatment is suspended by our own decision."""
     readers: tuple[Hosted, ...] = ()
@@ -111,14 +111,15 @@ def reaches_now(parts: Parts, connection: Connection) -> dict[int, Reach]:
     cards = parts.cards(connection)
     found = {}
     suspended: dict[int, dict[str, Decided]] = {}
-    for (log, record_id), decided in reporting.standing(parts, connection).items():
+    for (log, record_id), decided in reporting.suspensions(parts, connection).items():
         suspended.setdefault(log, {})[record_id] = decided
-    for channel in channels.channels(connection):
-        if channel.partner != parts.country:
-            continue
+    to_us = [each for each in channels.channels(connection) if each.partner == parts.country]
+    issuers = {each.log: parts.issuer_of(connection, each) for each in to_us}
+    before = {log: predecessors(peer, cards) for log, peer in issuers.items()}
+    for channel in to_us:
         standing, head = standings[channel.agreement], logs.head(connection, channel.log)
         told_under = direction_terms(standing.agreement, channel.issuer, channel.partner, "")
-        peer = cards[standing.agreement.party(channel.issuer).name]
+        peer = issuers[channel.log]
         latest = standing.latest(parts.today())
         if (channel.issuer, channel.partner) in latest.directions():
             standing = latest
@@ -146,7 +147,7 @@ def reaches_now(parts: Parts, connection: Connection) -> dict[int, Reach]:
             tuple(row["incident"] for row in own if row["kind"] == "invalid" and row["record_id"] is None),
             terms,
             _disowned_from(peer, cards.values()),
-            frozenset(each.name for each in predecessors(peer, cards)),
+            frozenset(log for log, names in before.items() if peer.name in names),
             suspended.get(channel.log, {}),
             tuple(each for each in hosting.hosted(terms) if each.thumbprint in named),
         )

@@ -13,7 +13,9 @@ All of it goes when the record is erased (`erasing`).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -78,7 +80,7 @@ class SuspendHere(SmallWork):
                 do="name an agreement that does, report an irregularity, or suspend the direction",
                 problems=refused,
             )
-        before = standing(batch.parts, batch.connection)
+        before = suspensions(batch.parts, batch.connection)
         new = [each for each in found if (each.channel.log, each.record_id) not in before]
         if not new:
             held = before[found[0].channel.log, found[0].record_id]
@@ -100,7 +102,7 @@ class ResumeHere(SmallWork):
 
     def run(self, batch: Batch) -> dict[str, Any]:
         """Decide it; `NotFound` when its treatment is not suspended here."""
-        before = standing(batch.parts, batch.connection)
+        before = suspensions(batch.parts, batch.connection)
         found = [
             each
             for each in _known(batch, self.tin, self.agreement)
@@ -177,43 +179,37 @@ def _may(known: Known) -> bool:
     return known.has("local_suspension")
 
 
-def standing(parts: Parts, connection: Connection, by: str = "") -> dict[tuple[int, str], store.Decided]:
+def suspensions(parts: Parts, connection: Connection, by: str = "") -> dict[tuple[int, str], store.Decided]:
     """{(log, record): decision} of what is suspended here, now or `by` a moment.
 
-    A decision counts for the same operator of the same issuer also under agreements that were signed here
-    later, be it with a successor, unless it was decided on under them.
+    A decision counts for the same operator of the same issuer also where another channel of it, be it a
+    successor's, told of it only later, unless it was decided on there, or the terms have no such clause.
     """
     made = [each for each in store.decisions(connection) if not by or each.time <= by]
     found = store.standing(made)
     if not found:
         return found
     known, decided = channels.by_log(connection), {(each.log, each.record_id) for each in made}
-    newest = {(known[each.log].issuer, each.tin): each for each in sorted(found.values(), key=_place)}
+    standings = parts.standings.current(connection)
+    in_order = sorted(found.values(), key=attrgetter("ledger_seq"))
+    newest = {(known[each.log].issuer, each.tin): each for each in in_order}
     for tin, _, log, record_id in records.find(connection, [tin for _, tin in newest], "TIN"):
-        if log in known and (log, record_id) not in decided:
-            each = newest.get((known[log].issuer, tin))
-            under = parts.standings.current(connection)[known[log].agreement]
-            if each is not None and _may_go_on(under, each):
-                found[log, record_id] = each
+        if log == LEDGER or (log, record_id) in decided:
+            continue
+        each = newest.get((known[log].issuer, tin))
+        may = standings[known[log].agreement].agreement.terms["local_suspension"]
+        if each is not None and may and not store.was_told(connection, log, record_id, each):
+            found[log, record_id] = each
     return found
-
-
-def _place(decided: store.Decided) -> int:
-    return decided.ledger_seq
-
-
-def _may_go_on(under: Standing, decided: store.Decided) -> bool:
-    signed_at, terms = under.signed_at, under.agreement.terms
-    return bool(terms["local_suspension"]) and signed_at is not None and signed_at > decided.ledger_seq
 
 
 def carry(batch: Batch, log: int, record_ids: Sequence[str]) -> None:
     """Decide anew, on what goes on without them, what was decided on records that are about to be erased."""
-    for (other, record_id), each in standing(batch.parts, batch.connection).items():
+    for (other, _), each in suspensions(batch.parts, batch.connection).items():
         if each.log == log and each.record_id in record_ids and other != log:
-            found = _known(batch, each.tin, channel_of(batch.connection, other).agreement)
-            meant = [known for known in found if known.record_id == record_id]
-            _decide(batch, meant, SUSPENDED, each.code, each.reason, each.by)
+            with suppress(NotFound):  # nothing but a tombstone is left of it there
+                found = _known(batch, each.tin, channel_of(batch.connection, other).agreement)
+                _decide(batch, found, SUSPENDED, each.code, each.reason, each.by)
 
 
 def _decide(
@@ -236,7 +232,9 @@ def _decide(
         store.add_decision(batch.connection, row)
         entries.append(seq)
         line = line_to(batch, each.channel.agreement, each.channel.issuer)
-        if line is not None and each.has("irregularity_notice") and not _is_over(batch, each):
+        # What was told before an agreement ended is taken back behind its end too.
+        is_said = each.has("irregularity_notice") and (decision == RESUMED or not _is_over(batch, each))
+        if line is not None and is_said:
             body = Treatment(each.origin, each.entry, code, decision).body()
             _tell(batch, line, each, body, (decision, code, ""), by)
             told.append(each.channel.issuer)
@@ -416,7 +414,7 @@ def suspended(parts: Parts, connection: Connection) -> list[dict[str, Any]]:
             "by": each.by,
             "ledger_seq": each.ledger_seq,
         }
-        for (log, _), each in standing(parts, connection).items()
+        for (log, _), each in suspensions(parts, connection).items()
     ]
 
 

@@ -134,13 +134,6 @@ def under_all(connection: Connection, wanted: Sequence[tuple[Teller, str]]) -> d
     }
 
 
-def standing(told: Sequence[Told], tellers: Tellers) -> list[Told]:
-    """Of what is told of one operator, all but the word of nodes whose successor tells of it itself."""
-    by = {log: tellers[log].reach for _, log, _, _ in told if log in tellers}
-    succeeded = {name for reach in by.values() for name in reach.succeeds}
-    return [each for each in told if each[1] not in by or by[each[1]].issuer not in succeeded]
-
-
 def _chosen(told: Sequence[tuple[Teller, Mirrored]]) -> Told:
     """One operator as told under each of several agreements: one answer, with the others behind it.
 

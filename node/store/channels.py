@@ -242,9 +242,10 @@ def mirrored(connection: Connection, keys: Sequence[tuple[int, str]]) -> dict[tu
     return {(row.log, row.record_id): row for row in rows if (row.log, row.record_id) in wanted}
 
 
-def look_up(
-    connection: Connection, values: Sequence[str], scheme: str | None = None
-) -> Iterator[tuple[str, int, str, Mirrored | None]]:
+Hit = tuple[str, int, str, Mirrored | None]
+
+
+def look_up(connection: Connection, values: Sequence[str], scheme: str | None = None) -> Iterator[Hit]:
     """(value, log, record, mirror row) of every operator that carries one of these identifiers.
 
     One statement, so that an answer rests on one state of the store; own operators have no mirror row.

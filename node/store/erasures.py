@@ -121,7 +121,7 @@ def disclosed_ids(connection: Connection, log: int, seqs: Sequence[int]) -> list
     return sorted(found)
 
 
-def entries_about(connection: Connection, log: int, record_ids: Sequence[str]) -> list[int]:
+def entries_of(connection: Connection, log: int, record_ids: Sequence[str]) -> list[int]:
     """The entries of an incoming channel about these records, as far as they were opened."""
     found = list[int]()
     for part in parts_of(record_ids):
@@ -161,6 +161,12 @@ def delete_disclosed(
         _empty_incidents(connection, (INCIDENT.c.log == log) & INCIDENT.c.record_id.in_(gone))
     _trim_changes(connection, log, record_ids, told)
     return gone
+
+
+def only_gone(connection: Connection, log: int, record_ids: Sequence[str]) -> list[str]:
+    """Those of these records of which nothing is left but that they left our view."""
+    told = _still_told(connection, log, record_ids)
+    return [each for each, left in told.items() if all(kind == "tombstone" for kind, _ in left)]
 
 
 def _still_told(
@@ -337,8 +343,8 @@ def set_asked(connection: Connection, log: int, seq: int, erasure: int | None, k
 
 def hold(connection: Connection, log: int, record_id: str) -> Row | None:
     """The hold on a record, or on another that has its TIN; None where there is none."""
-    carried, _ = records.indexed(connection, log, [record_id])[record_id]
-    alike = records.find(connection, [value for scheme, value in carried if scheme == "TIN"], "TIN")
+    tins = records.tins(connection, log, [record_id])
+    alike = records.find(connection, list(tins.values()), "TIN")
     for of in [(log, record_id), *(each[2:] for each in alike)]:
         found = select(HOLD).where(HOLD.c.log == of[0], HOLD.c.record_id == of[1])
         if row := connection.execute(found).mappings().first():
@@ -362,13 +368,7 @@ def _held(connection: Connection, log: int) -> set[str]:
     by_log: dict[int, list[str]] = {}
     for row in connection.execute(select(HOLD.c.log, HOLD.c.record_id)):
         by_log.setdefault(row.log, []).append(row.record_id)
-    tins = {
-        value
-        for each, record_ids in by_log.items()
-        for carried, _ in records.indexed(connection, each, record_ids).values()
-        for scheme, value in carried
-        if scheme == "TIN"
-    }
+    tins = {tin for each in by_log.items() for tin in records.tins(connection, *each).values()}
     alike = records.find(connection, sorted(tins), "TIN")
     return {*by_log.get(log, ()), *(record_id for _, _, other, record_id in alike if other == log)}
 

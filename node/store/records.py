@@ -253,6 +253,14 @@ def versions_disclosed(
 Found = dict[str, tuple[set[tuple[str, str]], tuple[str, str] | None]]
 
 
+def tins(connection: Connection, log: int, record_ids: Sequence[str]) -> dict[str, str]:
+    """{record: its TIN} of those of these records that are found by one."""
+    found = indexed(connection, log, record_ids)
+    return {
+        each: value for each, (numbers, _) in found.items() for scheme, value in numbers if scheme == "TIN"
+    }
+
+
 def indexed(connection: Connection, log: int, record_ids: Sequence[str]) -> Found:
     """{record: ((scheme, value) of all it is found by, (name, folded) it is searched by)}."""
     carried: dict[str, set[tuple[str, str]]] = {each: set() for each in record_ids}

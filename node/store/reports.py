@@ -159,6 +159,15 @@ def standing(made: Sequence[Decided]) -> dict[tuple[int, str], Decided]:
     return {key: each for key, each in newest.items() if each.decision == SUSPENDED}
 
 
+def was_told(connection: Connection, log: int, record_id: str, decided: Decided) -> bool:
+    """Whether an incoming channel had told of a record when something was decided of another one."""
+    told = select(func.min(CHANGE.c.change)).where(CHANGE.c.log == log, CHANGE.c.record_id == record_id)
+    about = (CHANGE.c.log == LEDGER, CHANGE.c.kind == LOCAL_WORD, CHANGE.c.record_id == decided.record_id)
+    made = select(func.max(CHANGE.c.change)).where(*about, CHANGE.c.time == decided.time)
+    first, then = connection.execute(told).scalar(), connection.execute(made).scalar()
+    return first is not None and then is not None and first < then
+
+
 # Erasing
 
 

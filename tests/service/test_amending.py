@@ -151,6 +151,26 @@ def test_who_was_suspended_here_stays_so_under_the_new_one_until_that_is_lifted(
     sound(region)
 
 
+def test_who_is_suspended_before_the_new_one_tells_stays_so_and_the_issuer_hears_of_the_end(
+    made: tuple[Region, str],
+) -> None:
+    region, old = made
+    uy, br, tin = region.nodes["UY"], region.nodes["BR"], TINS["BR"]
+    new = amend(region, old)
+    all_sign(region, new, "AR", "BR", "PY")
+    uy.settle(Sign(new, "sign"))
+    uy.settle(SuspendHere(tin, "SECURITY", "case 1", "chief"))
+    region.exchange()
+    assert "suspended here" in str(uy.look_up(tin)["recognition"]["reasons"])
+    assert uy.look_up(tin)["recognition"]["agreement"] == new
+    assert "suspended it there" in str(br.look_up(tin)["alerts"])
+    uy.settle(ResumeHere(tin, "closed", "chief"))
+    region.exchange()
+    assert uy.look_up(tin)["recognition"]["applies"]
+    assert br.look_up(tin)["alerts"] == []
+    sound(region)
+
+
 def test_what_the_law_holds_is_held_as_it_is_told_under_the_new_one_too(made: tuple[Region, str]) -> None:
     region, old = made
     uy, br, tin = region.nodes["UY"], region.nodes["BR"], TINS["BR"]

@@ -12,13 +12,14 @@ from node.exchange.reports import Acknowledged, Irregularity, Treatment
 from node.ledger import canonical
 from node.ledger.entry import LedgerEntry
 from node.service import disclosures, erasing, reading_again, reporting
+from node.service.batch import Batch
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.reporting import Acknowledge, ReportIrregularity, ResumeHere, SuspendHere
 from node.store import logs
 from node.store import reports as store
 from node.store.tables import LEDGER
 from tests.service import stores
-from tests.service.test_erasing import is_unknown, remains, say, sound, status, told
+from tests.service.test_erasing import history, is_unknown, remains, say, sound, status, told
 from tests.service.world import CNPJS, Json, Node, World, operator, withdrawn
 
 TIN, OTHER = f"BR{CNPJS[1]}", f"BR{CNPJS[2]}"
@@ -481,6 +482,30 @@ def test_a_request_to_erase_whose_body_came_late_is_carried_out(known: World) ->
     assert is_unknown(known.uy)
     assert told(known.br) == [("UY", "ERASED")]
     sound(known)
+
+
+def test_a_decision_on_what_is_erased_but_for_its_tombstone_keeps_nothing_up(known: World) -> None:
+    """The issuer asks to erase under a later agreement what it told there, not that it left the view."""
+    known.uy.settle(SUSPEND)
+    known.agreement = known.draft()
+    known.both("sign")
+    known.both("start", "BR", "UY", mode="operation")
+    known.br.amend(TIN, mra_consent=withdrawn("2026-11-22"))
+    known.exchange()
+    told_later = [each for each in history(known.uy, TIN) if each["agreement"] == known.agreement]
+    with known.br.parts.database.write() as connection:
+        batch = Batch(known.br.parts, connection)
+        line = next(each for each in batch.lines() if each.channel.agreement == known.agreement)
+        batch.notice(line, notices.Erasure("NOT_NEEDED", (told_later[0]["channel_seq"],)).body())
+        batch.commit()
+    batch.settle()
+    known.br.parts.bell.ring()
+    known.exchange()
+    assert known.uy.findings() == []
+    known.br.settle(ERASE)
+    known.exchange()
+    assert is_unknown(known.uy)
+    assert known.uy.findings() == []
 
 
 def test_who_has_erased_what_was_asked_is_busy_no_more(known: World) -> None:

@@ -1,5 +1,7 @@
 """A node whose keys were stolen is frozen, and another one goes on in its place, from what it stands by."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import orjson
 import pytest
 
 from clients.sdk import verifier
-from contracts import terms
+from contracts import rules, terms
 from node import keys, settings
 from node.api.problems import encoded
 from node.assembly import parts_of
@@ -18,7 +20,7 @@ from node.exchange.card import Succession
 from node.ledger import canonical
 from node.ledger.checkpoint import stated
 from node.ledger.encoding import b64u
-from node.service import erasing, succession
+from node.service import asof, erasing, succession
 from node.service.accusing import is_frozen, is_stopped
 from node.service.admission import AdmitPeer, Freeze
 from node.service.answers import Answers
@@ -26,10 +28,11 @@ from node.service.batch import open_body
 from node.service.erasing import Erase, HoldRecord, ReleaseRecord
 from node.service.evidence import evidence
 from node.service.reporting import ResumeHere, SuspendHere
+from node.service.signing import Draft
 from node.store import incidents, logs, records
 from tests.service import stores
 from tests.service.test_erasing import remains, told
-from tests.service.world import CNPJS, NAMES, Node, World, open_node, operator
+from tests.service.world import CNPJS, LEIS, NAMES, Node, World, open_node, operator, withdrawn
 
 ONE, TWO, THREE, FOUR = (f"BR{CNPJS[number]}" for number in (1, 2, 3, 4))
 NEW = "aeo2.br.example"
@@ -83,16 +86,89 @@ def test_a_successor_goes_on_with_the_records_and_is_believed_again(known: World
     assert [each.findings() for each in (old, new, known.uy)] == [[], [], []]
 
 
-def goes_on(world: World) -> tuple[Node, Node]:
+def goes_on(
+    world: World, first: Callable[[Node], object] = lambda _: None, **changed: Any
+) -> tuple[Node, Node]:
     """The old node and the new one, which has told the partner its records under an agreement of its own."""
     old, new, _ = succeeded(world)
+    first(new)
     world.uy.settle(AdmitPeer(new.parts.card.text, new.parts.card.fingerprint))
     world.br = new
     new.settle(AdmitPeer(world.uy.parts.card.text, world.uy.parts.card.fingerprint))
-    world.agreement = world.draft()
+    world.agreement = world.draft(**changed)
     world.both("sign")
     world.both("start", "BR", "UY", mode="operation")
     return old, new
+
+
+def begins(world: World, *fields: str, **changed: Any) -> None:
+    """An agreement in operation that shows these fields besides, and the operators 1 to 3 told."""
+    world.operate(**showing(*fields), **changed)
+    for number in (1, 2, 3):
+        world.br.admit(operator(number))
+    world.exchange()
+
+
+def showing(*fields: str) -> Any:
+    directions: Any = deepcopy(terms.terms("br_uy")["directions"])
+    directions["BR-UY"]["fields"] += fields
+    return {"directions": directions}
+
+
+def test_a_number_that_the_successor_does_not_show_does_not_bring_the_old_word_back(strangers: World) -> None:
+    begins(strangers, "identifiers.LEI")
+    _, new = goes_on(strangers)
+    new.amend(ONE, status="SUSPENDED")
+    strangers.exchange()
+    assert strangers.uy.find([LEIS[1]]) == {LEIS[1]: []}
+    assert strangers.uy.look_up(ONE)["status"]["value"] == "SUSPENDED"
+
+
+def test_nobody_else_vanishes_by_a_number_that_is_his_tin(strangers: World) -> None:
+    """Of ONE the successor tells nothing; TWO has a number that is ONE's TIN."""
+    begins(strangers, "identifiers.EORI")
+    two = [{"scheme": "CNPJ", "value": CNPJS[2]}, {"scheme": "EORI", "value": ONE}]
+    goes_on(
+        strangers,
+        lambda new: (new.amend(ONE, mra_consent=withdrawn("2026-11-22")), new.amend(TWO, identifiers=two)),
+        **showing("identifiers.EORI"),
+    )
+    assert {each["tin"] for each in strangers.uy.find([ONE])[ONE]} == {ONE, TWO}
+
+
+def test_who_the_successor_tells_nothing_of_is_still_suggested_by_any_name(strangers: World) -> None:
+    begins(strangers)
+    clauses = terms.terms("br_uy") | showing("trade_names")
+    strangers.agreement = strangers.br.settle(Draft("Second", ("BR", "UY"), clauses, rules.text("mra_v1")))
+    strangers.both("sign")
+    strangers.both("start", "BR", "UY", mode="operation")
+    before = suggested(strangers.uy, "Marca oculta 1")
+    assert ONE in before
+    none = withdrawn("2026-11-22")
+    goes_on(strangers, lambda new: [new.amend(each, mra_consent=none) for each in (ONE, TWO, THREE)])
+    assert suggested(strangers.uy, "Marca oculta 1") == before
+
+
+def test_when_the_successors_tombstone_is_over_the_old_word_does_not_come_back(strangers: World) -> None:
+    begins(strangers, max_staleness_s=86_400)
+    _, new = goes_on(strangers, retention_days=0)
+    new.amend(ONE, mra_consent=withdrawn("2026-11-22"))
+    strangers.exchange()
+    strangers.clock.ms += 13 * 3_600_000
+    strangers.exchange()
+    strangers.uy.keep()
+    assert told_of(strangers.uy, ONE) == []
+    assert strangers.uy.findings() == []
+
+
+def test_what_held_is_asked_of_the_successor_once_it_has_told(known: World) -> None:
+    _, new = goes_on(known)
+    new.amend(ONE, status="REVOKED")
+    known.exchange()
+    with known.uy.parts.database.read() as connection:
+        now = known.clock.ms
+        [told] = asof.as_of(known.uy.parts, connection, ONE, now, now)["answers"]
+    assert told["status"]["value"] == "REVOKED"
 
 
 def suggested(node: Node, name: str) -> list[str]:
@@ -108,7 +184,7 @@ def test_what_a_successor_says_of_an_operator_takes_the_place_of_what_was_said_b
     """The old node's word is proven, and new enough; yet its administration says otherwise now."""
     _, new = goes_on(known)
     new.amend(ONE, status="SUSPENDED", legal_name="Depois S/A")
-    new.amend(TWO, mra_consent={"given": False, "scope": "GENERAL", "from": "2026-11-22"})
+    new.amend(TWO, mra_consent=withdrawn("2026-11-22"))
     known.exchange()
     told = known.uy.find([ONE, TWO, THREE])
     assert [len(each) for each in told.values()] == [1, 1, 1]
