@@ -59,6 +59,18 @@ def succeeded(world: World, note: str = "") -> tuple[Node, Node, succession.Carr
     return old, new, carried
 
 
+def test_whom_a_card_succeeds_is_of_its_country_and_ends(known: World) -> None:
+    br, uy = known.br.parts.card, known.uy.parts.card
+    two = replace(br, name="two", succeeds=Succession(br.name, 1, ""))
+    three = replace(br, name="three", succeeds=Succession("two", 1, ""))
+    cards = {each.name: each for each in (br, uy, two, three)}
+    assert card.predecessors(three, cards) == {"two", br.name}
+    assert card.predecessors(replace(three, country="UY"), cards) == frozenset()
+    assert card.predecessors(replace(uy, succeeds=Succession("unknown", 1, "")), cards) == frozenset()
+    circle = cards | {br.name: replace(br, succeeds=Succession("three", 1, ""))}
+    assert card.predecessors(three, circle) == {"two", br.name}
+
+
 def test_a_successor_goes_on_with_the_records_and_is_believed_again(known: World) -> None:
     old, new, carried = succeeded(known)
     assert (carried.count, carried.refused) == (3, ())
