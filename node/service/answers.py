@@ -334,8 +334,7 @@ def _own(answer: Json) -> Told:
 def _best_first(told: list[Told]) -> list[Told]:
     """Each record once, though it may carry a number under two schemes."""
     if len(told) > 1:
-        once = {each[:3]: each for each in sorted(told, key=itemgetter(0, 1, 2))}
-        told = [*once.values()]
+        told = [*{each[:3]: each for each in sorted(told, key=itemgetter(0, 1, 2))}.values()]
     return told
 
 
