@@ -208,7 +208,7 @@ class Postgresql:
 
     keeps_writer = False
     is_shared = True
-    connections = 24
+    connections = 25
     """Of each process; a server allows 100 unless told otherwise."""
     reading: ClassVar[Options] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     glancing: ClassVar[Options] = {"isolation_level": "AUTOCOMMIT"}
@@ -309,18 +309,25 @@ class Postgresql:
 
     @contextmanager
     def attend(self, engine: Engine) -> Iterator[Attendance]:
-        """A connection that hears notifications and may hold the leader's lock.
+        """A connection that hears notifications, and one that may hold the leader's lock.
 
-        The server cuts it off when it is silent for `stall_ms`, so a process that stands still does not lead.
+        The server cuts the latter off when it is silent for `stall_ms`, so a process that stands still does
+        not lead. It could not while it waits for that process to take one notification more.
         """
+        with self._alone(engine) as hearing, self._alone(engine) as leading:
+            _warn_of_one_alone(leading)
+            leading.exec_driver_sql(f"SET idle_session_timeout = {self.stall_ms}")
+            hearing.exec_driver_sql(f"LISTEN {self.bell}")
+            yield Attending(hearing, leading, self.lead, self.me)
+
+    @contextmanager
+    def _alone(self, engine: Engine) -> Iterator[Connection]:
+        """A connection outside transactions; what it holds and hears ends with it."""
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            _warn_of_one_alone(connection)
-            connection.exec_driver_sql(f"SET idle_session_timeout = {self.stall_ms}")
-            connection.exec_driver_sql(f"LISTEN {self.bell}")
             try:
-                yield Attending(connection, self.lead, self.me)
+                yield connection
             finally:
-                connection.invalidate()  # its lock and its listening end with it
+                connection.invalidate()
 
     def refusal(self, error: Exception) -> Refusal | None:
         """By the SQLSTATE class; an error without one came from the connection, not from the server."""
@@ -340,18 +347,18 @@ class Postgresql:
 class Attending:
     """One process on a shared PostgreSQL server."""
 
-    def __init__(self, connection: Connection, lock: int, me: str) -> None:
-        self._connection, self._lock, self._me, self._leads = connection, lock, me, False
+    def __init__(self, hearing: Connection, leading: Connection, lock: int, me: str) -> None:
+        self._hearing, self._leading, self._lock, self._me, self._leads = hearing, leading, lock, me, False
 
     def leads(self) -> bool:
         """Try to get the leader's lock, or see that the connection that holds it still stands."""
         wanted = "SELECT true" if self._leads else f"SELECT pg_try_advisory_lock({self._lock})"
-        self._leads = bool(self._connection.exec_driver_sql(wanted).scalar_one())
+        self._leads = bool(self._leading.exec_driver_sql(wanted).scalar_one())
         return self._leads
 
     def heard(self, wait_s: float) -> bool:
         """Wait for a notification of another's; the own ones were rung for already."""
-        driver: Any = self._connection.connection.driver_connection
+        driver: Any = self._hearing.connection.driver_connection
         return any(note.payload != self._me for note in driver.notifies(timeout=wait_s))
 
 

@@ -76,6 +76,9 @@ def test_a_process_that_wakes_up_late_neither_leads_nor_writes_twice(several: tu
     load.goes_on()
     paused = until(lambda: leader(url), what="a leader")
     os.kill(paused, signal.SIGSTOP)
+    with psycopg.connect(url) as connection:  # more than anybody takes who does not read them
+        told = "SELECT pg_notify(%s, 'change ' || n) FROM generate_series(1, 5000) n"
+        connection.execute(told, [Postgresql.bell])
     try:
         until(lambda: leader(url) not in (None, paused), TAKEOVER_S, "another leader")
         load.goes_on()
