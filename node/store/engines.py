@@ -203,7 +203,8 @@ class Postgresql:
     """A PostgreSQL server, which any number of processes of one node share.
 
     One writes at a time: each takes an advisory lock for the length of its transaction. A process that
-    stalls in the middle is cut off by the server, which undoes its transaction and frees the lock.
+    stalls in the middle is cut off by the server, which undoes its transaction and frees the lock; and where
+    the server does not, by whoever leads.
     """
 
     keeps_writer = False
@@ -318,7 +319,7 @@ class Postgresql:
             _warn_of_one_alone(leading)
             leading.exec_driver_sql(f"SET idle_session_timeout = {self.stall_ms}")
             hearing.exec_driver_sql(f"LISTEN {self.bell}")
-            yield Attending(hearing, leading, self.lead, self.me)
+            yield Attending(hearing, leading, self)
 
     @contextmanager
     def _alone(self, engine: Engine) -> Iterator[Connection]:
@@ -344,15 +345,25 @@ class Postgresql:
         return "DataError" in (each.__name__ for each in type(_cause(error)).__mro__)
 
 
+_CUT_OFF = """
+    SELECT count(pg_terminate_backend(pid)) >= 0 FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE datname = current_database() AND locktype = 'advisory' AND objid = {turn} AND granted
+    AND wait_event IN ('ClientRead', 'ClientWrite')
+    AND state_change < clock_timestamp() - interval '{silent_ms} milliseconds'
+"""
+"""Ends the writer whose process neither says nor takes anything; whatever that is amid, it comes to true."""
+
+
 class Attending:
     """One process on a shared PostgreSQL server."""
 
-    def __init__(self, hearing: Connection, leading: Connection, lock: int, me: str) -> None:
-        self._hearing, self._leading, self._lock, self._me, self._leads = hearing, leading, lock, me, False
+    def __init__(self, hearing: Connection, leading: Connection, of: Postgresql) -> None:
+        self._hearing, self._leading, self._me, self._leads = hearing, leading, of.me, False
+        self._lock, self._cut_off = of.lead, _CUT_OFF.format(turn=of.turn, silent_ms=2 * of.stall_ms)
 
     def leads(self) -> bool:
-        """Try to get the leader's lock, or see that the connection that holds it still stands."""
-        wanted = "SELECT true" if self._leads else f"SELECT pg_try_advisory_lock({self._lock})"
+        """Try to get the leader's lock; or cut off a writer that stalls, which shows that the lock stands."""
+        wanted = self._cut_off if self._leads else f"SELECT pg_try_advisory_lock({self._lock})"
         self._leads = bool(self._leading.exec_driver_sql(wanted).scalar_one())
         return self._leads
 

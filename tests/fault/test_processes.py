@@ -131,6 +131,32 @@ def test_a_writer_that_stands_still_is_cut_off_and_others_go_on(
         each.close()
 
 
+def test_a_writer_whom_the_server_does_not_cut_off_is_cut_off_by_who_leads(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Database(postgres.create(), tmp_path)
+    store.migrate()
+    monkeypatch.setattr(Postgresql, "stall_ms", 1000)
+    url = store.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    stalled = psycopg.connect(url)
+    stalled.execute(f"SELECT pg_advisory_xact_lock({Postgresql.turn})")
+    with store.attend() as one, store.attend() as other, psycopg.connect(url, autocommit=True) as looking:
+
+        def is_there() -> bool:
+            asked = "SELECT FROM pg_stat_activity WHERE pid = %s"
+            return looking.execute(asked, [stalled.info.backend_pid]).fetchone() is not None
+
+        assert one.leads()
+        assert one.leads()
+        assert not other.leads()
+        assert is_there(), "it may think for as long as any writer"
+        until(lambda: one.leads() and not is_there(), what="its end")
+        with store.write() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    stalled.close()
+    store.close()
+
+
 def test_a_database_that_hangs_does_not_take_the_process_with_it(several: tuple[Node, str]) -> None:
     br, url = several
     br.stop()
